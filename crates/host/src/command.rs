@@ -1,0 +1,318 @@
+//! Child processes: the argument list is logged, the end of stderr is in the error, a time limit
+//! can be set, and the child dies with its parent.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// How much of a failed child's stderr the error carries, in bytes from its end.
+const STDERR_TAIL: usize = 2000;
+
+/// Why a child process did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The program could not be started at all.
+    #[error("cannot run `{command}`")]
+    Spawn {
+        /// The whole command line.
+        command: String,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// Talking to the child over its pipes failed.
+    #[error("lost contact with `{command}`")]
+    Pipe {
+        /// The whole command line.
+        command: String,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// The program ran and failed.
+    #[error("`{command}` failed: {status}{}", tail(stderr))]
+    Failed {
+        /// The whole command line.
+        command: String,
+        /// Its exit status.
+        status: ExitStatus,
+        /// The end of what it wrote to stderr.
+        stderr: String,
+    },
+    /// The program did not end in time and was killed.
+    #[error("`{command}` did not end within {} s and was killed", limit.as_secs())]
+    TimedOut {
+        /// The whole command line.
+        command: String,
+        /// The limit that was set.
+        limit: Duration,
+    },
+}
+
+fn tail(stderr: &str) -> String {
+    if stderr.is_empty() { String::new() } else { format!(": {stderr}") }
+}
+
+/// What a successful child printed.
+#[derive(Debug, Clone, Default)]
+pub struct Output {
+    /// All of stdout.
+    pub stdout: Vec<u8>,
+    /// All of stderr.
+    pub stderr: Vec<u8>,
+}
+
+impl Output {
+    /// stdout as text (bytes that are no UTF-8 replaced), without the last line feed.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).trim_end_matches('\n').to_owned()
+    }
+}
+
+/// A child process to be run: built like `std::process::Command`, by value.
+#[derive(Debug)]
+pub struct Command {
+    program: OsString,
+    args: Vec<OsString>,
+    envs: Vec<(OsString, OsString)>,
+    clear_env: bool,
+    dir: Option<PathBuf>,
+    stdin: Option<Vec<u8>>,
+    limit: Option<Duration>,
+}
+
+impl Command {
+    /// A command that runs `program`, looked up in PATH when it has no slash.
+    pub fn new(program: impl AsRef<OsStr>) -> Self {
+        Self {
+            program: program.as_ref().to_owned(),
+            args: Vec::new(),
+            envs: Vec::new(),
+            clear_env: false,
+            dir: None,
+            stdin: None,
+            limit: None,
+        }
+    }
+
+    /// Adds one argument.
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// Adds arguments.
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(|a| a.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets one environment variable of the child.
+    pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.envs.push((key.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Starts the child with an empty environment but for what [`Command::env`] sets.
+    pub fn env_clear(mut self) -> Self {
+        self.clear_env = true;
+        self
+    }
+
+    /// The child's working directory.
+    pub fn current_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.dir = Some(dir.into());
+        self
+    }
+
+    /// What the child reads on stdin; without it stdin is empty.
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stdin = Some(bytes.into());
+        self
+    }
+
+    /// Kills the child when it has not ended by then.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// The command line as a person would type it, for messages.
+    pub fn line(&self) -> String {
+        let mut line = self.program.to_string_lossy().into_owned();
+        for arg in &self.args {
+            line.push(' ');
+            line.push_str(&arg.to_string_lossy());
+        }
+        line
+    }
+
+    fn build(&self) -> std::process::Command {
+        #[expect(clippy::disallowed_methods, reason = "this is the one place that may")]
+        let mut command = std::process::Command::new(&self.program);
+        if self.clear_env {
+            command.env_clear();
+        }
+        command.args(&self.args).envs(self.envs.iter().map(|(k, v)| (k, v)));
+        if let Some(dir) = &self.dir {
+            command.current_dir(dir);
+        }
+        command
+    }
+
+    fn spawn_error(&self, source: io::Error) -> CommandError {
+        CommandError::Spawn { command: self.line(), source }
+    }
+
+    /// Runs the child with its output captured and waits for it.
+    ///
+    /// # Errors
+    /// [`CommandError`] when it cannot be started, ends with another status than 0 (the end of
+    /// its stderr is in the error), or takes too long.
+    pub fn run(self) -> Result<Output, CommandError> {
+        let (status, output) = self.run_unchecked()?;
+        if status.success() {
+            return Ok(output);
+        }
+        let start = output.stderr.len().saturating_sub(STDERR_TAIL);
+        let stderr = String::from_utf8_lossy(&output.stderr[start..]).trim().to_owned();
+        Err(CommandError::Failed { command: self.line(), status, stderr })
+    }
+
+    /// As [`Command::run`], but any exit status is an answer.
+    ///
+    /// # Errors
+    /// [`CommandError`] when it cannot be started or takes too long.
+    pub fn run_unchecked(&self) -> Result<(ExitStatus, Output), CommandError> {
+        tracing::debug!(command = self.line(), "run");
+        let mut command = self.build();
+        command.stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        die_with_parent(&mut command);
+        let mut child = command.spawn().map_err(|e| self.spawn_error(e))?;
+        // All three pipes at once, or a full one would stop the child for ever.
+        let input = child.stdin.take();
+        let (out, err) = (child.stdout.take(), child.stderr.take());
+        std::thread::scope(|scope| {
+            let feed = scope.spawn(|| feed(input, self.stdin.as_deref()));
+            let stdout = scope.spawn(|| drain(out));
+            let stderr = scope.spawn(|| drain(err));
+            let status = self.wait(&mut child);
+            let pipe = |source| CommandError::Pipe { command: self.line(), source };
+            // A child that closes stdin early is judged by its exit status.
+            let _ = feed.join();
+            let stdout = stdout.join().unwrap_or_else(|_| Ok(Vec::new())).map_err(pipe)?;
+            let stderr = stderr.join().unwrap_or_else(|_| Ok(Vec::new())).map_err(pipe)?;
+            Ok((status?, Output { stdout, stderr }))
+        })
+    }
+
+    /// Runs the child on our own stdin, stdout and stderr and waits for it.
+    ///
+    /// # Errors
+    /// [`CommandError`] when it cannot be started.
+    pub fn run_attached(&self) -> Result<ExitStatus, CommandError> {
+        tracing::debug!(command = self.line(), "run attached");
+        let mut command = self.build();
+        die_with_parent(&mut command);
+        command.status().map_err(|e| self.spawn_error(e))
+    }
+
+    /// Starts the child and leaves it running; it dies with the thread that started it.
+    ///
+    /// # Errors
+    /// [`CommandError::Spawn`] when it cannot be started.
+    pub fn spawn(&self, stdout: Stdio, stderr: Stdio) -> Result<Child, CommandError> {
+        tracing::debug!(command = self.line(), "spawn");
+        let mut command = self.build();
+        command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+        die_with_parent(&mut command);
+        command.spawn().map_err(|e| self.spawn_error(e))
+    }
+
+    /// Replaces this process by the program; returns only when that failed.
+    pub fn exec(&self) -> CommandError {
+        let source = self.build().exec();
+        self.spawn_error(source)
+    }
+
+    fn wait(&self, child: &mut Child) -> Result<ExitStatus, CommandError> {
+        let pipe = |source| CommandError::Pipe { command: self.line(), source };
+        let Some(limit) = self.limit else { return child.wait().map_err(pipe) };
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = child.try_wait().map_err(pipe)? {
+                return Ok(status);
+            }
+            if Instant::now() >= deadline {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(CommandError::TimedOut { command: self.line(), limit });
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.line())
+    }
+}
+
+fn feed(pipe: Option<std::process::ChildStdin>, bytes: Option<&[u8]>) -> io::Result<()> {
+    match (pipe, bytes) {
+        (Some(mut pipe), Some(bytes)) => pipe.write_all(bytes),
+        _ => Ok(()),
+    }
+}
+
+fn drain(pipe: Option<impl Read>) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if let Some(mut pipe) = pipe {
+        pipe.read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
+}
+
+#[allow(unsafe_code)]
+fn die_with_parent(command: &mut std::process::Command) {
+    let parent = rustix::process::getpid();
+    // SAFETY: between fork and exec only two async-signal-safe system calls are made; nothing is
+    // allocated and no lock is taken.
+    unsafe {
+        command.pre_exec(move || {
+            rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+            // The parent may have died before the line above: then nobody would ever kill us.
+            if rustix::process::getppid() != Some(parent) {
+                return Err(io::Error::from(rustix::io::Errno::SRCH));
+            }
+            Ok(())
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_gets_its_input_and_gives_its_output() {
+        let output = Command::new("cat").stdin("hello\n").run().unwrap();
+        assert_eq!(output.text(), "hello");
+    }
+
+    #[test]
+    fn a_failure_carries_the_command_the_status_and_the_end_of_stderr() {
+        let error = Command::new("sh").args(["-c", "echo why >&2; exit 3"]).run().unwrap_err();
+        assert_eq!(error.to_string(), "`sh -c echo why >&2; exit 3` failed: exit status: 3: why");
+    }
+
+    #[test]
+    fn a_child_that_takes_too_long_is_killed() {
+        let error = Command::new("sleep").arg("60").timeout(Duration::from_millis(50)).run().unwrap_err();
+        assert!(matches!(error, CommandError::TimedOut { .. }), "{error}");
+    }
+}

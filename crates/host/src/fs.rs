@@ -1,0 +1,250 @@
+//! File writes that survive a power cut: temp file in the same directory, fsync of the file,
+//! rename, fsync of the directory. Every error names the path and what was tried.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A file operation that failed: what was tried, on which path, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {verb} {}", path.display())]
+pub struct FsError {
+    /// What was tried, as a verb phrase: `write`, `create directory`.
+    pub verb: &'static str,
+    /// The path it was tried on.
+    pub path: PathBuf,
+    /// What the kernel answered.
+    pub source: io::Error,
+}
+
+impl FsError {
+    /// True when the file or directory does not exist.
+    pub fn is_not_found(&self) -> bool {
+        self.source.kind() == io::ErrorKind::NotFound
+    }
+
+    /// True when the file system has no room left (or a quota is used up).
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+}
+
+/// The result of a file operation.
+pub type Result<T> = std::result::Result<T, FsError>;
+
+fn tried<T>(verb: &'static str, path: &Path, result: io::Result<T>) -> Result<T> {
+    result.map_err(|source| FsError { verb, path: path.to_owned(), source })
+}
+
+/// Who owns a written file; `None` leaves it to the caller's own user.
+pub type Owner = Option<(u32, u32)>;
+
+/// Writes a whole file atomically with the given mode: a reader sees the old content or the new
+/// one, never a part, and so does the disk after a power cut.
+///
+/// # Errors
+/// [`FsError`]; the old file is intact then and no temp file is left.
+pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+    write_owned(path, content, mode, None)
+}
+
+/// As [`write`], and the file belongs to `owner` from the moment it appears.
+///
+/// # Errors
+/// [`FsError`]; the old file is intact then and no temp file is left.
+pub fn write_owned(path: &Path, content: &[u8], mode: u32, owner: Owner) -> Result<()> {
+    let temp = temp_name(path);
+    let result = fill(&temp, content, mode, owner).and_then(|()| fs::rename(&temp, path));
+    if result.is_err() {
+        // The cause is what counts; a temp file that cannot be removed changes nothing about it.
+        let _ = fs::remove_file(&temp);
+    }
+    tried("write", path, result)?;
+    sync_dir(parent(path))
+}
+
+/// Writes only when the content differs; returns whether it wrote. Mode is set either way.
+///
+/// # Errors
+/// [`FsError`], as [`write`].
+pub fn write_if_changed(path: &Path, content: &[u8], mode: u32) -> Result<bool> {
+    if fs::read(path).is_ok_and(|old| old == content) {
+        tried("set the mode of", path, fs::set_permissions(path, Permissions::from_mode(mode)))?;
+        return Ok(false);
+    }
+    write(path, content, mode).map(|()| true)
+}
+
+fn fill(temp: &Path, content: &[u8], mode: u32, owner: Owner) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(temp)?;
+    // The umask may have taken bits away at creation.
+    file.set_permissions(Permissions::from_mode(mode))?;
+    if let Some((uid, gid)) = owner {
+        std::os::unix::fs::fchown(&file, Some(uid), Some(gid))?;
+    }
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+fn temp_name(path: &Path) -> PathBuf {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let n = NEXT.fetch_add(1, Ordering::Relaxed);
+    // The leading dot matters: a kubelet ignores such files in its static pod directory.
+    parent(path).join(format!(".{name}.{}.{n}.tmp", std::process::id()))
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
+}
+
+/// Makes the entries of a directory durable.
+///
+/// # Errors
+/// [`FsError`] when the directory cannot be opened or synced.
+pub fn sync_dir(dir: &Path) -> Result<()> {
+    tried("sync directory", dir, File::open(dir).and_then(|d| d.sync_all()))
+}
+
+/// Copies a file atomically (see [`write`]) with the given mode; the content is streamed.
+///
+/// # Errors
+/// [`FsError`] for whichever of the two paths failed.
+pub fn copy(from: &Path, to: &Path, mode: u32) -> Result<()> {
+    let mut source = tried("open", from, File::open(from))?;
+    let temp = temp_name(to);
+    let result = (|| {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temp)?;
+        file.set_permissions(Permissions::from_mode(mode))?;
+        io::copy(&mut source, &mut file)?;
+        file.sync_all()?;
+        drop(file);
+        fs::rename(&temp, to)
+    })();
+    if result.is_err() {
+        let _ = fs::remove_file(&temp);
+    }
+    tried("write", to, result)?;
+    sync_dir(parent(to))
+}
+
+/// Creates a directory and its parents. The mode is set on the last one only, also when it
+/// existed already.
+///
+/// # Errors
+/// [`FsError`] when one of them cannot be created.
+pub fn create_dir_all(dir: &Path, mode: u32) -> Result<()> {
+    tried("create directory", dir, fs::create_dir_all(dir))?;
+    tried("set the mode of", dir, fs::set_permissions(dir, Permissions::from_mode(mode)))
+}
+
+/// Gives a file or directory to a user and group.
+///
+/// # Errors
+/// [`FsError`] when the path is missing or we are not root.
+pub fn chown(path: &Path, uid: u32, gid: u32) -> Result<()> {
+    tried("change the owner of", path, std::os::unix::fs::chown(path, Some(uid), Some(gid)))
+}
+
+/// Reads a whole file.
+///
+/// # Errors
+/// [`FsError`] when it is missing or unreadable.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    tried("read", path, fs::read(path))
+}
+
+/// Reads a whole text file.
+///
+/// # Errors
+/// [`FsError`] when it is missing, unreadable or not UTF-8.
+pub fn read_to_string(path: &Path) -> Result<String> {
+    tried("read", path, fs::read_to_string(path))
+}
+
+/// The entries of a directory, sorted by name; a missing directory is an empty one.
+///
+/// # Errors
+/// [`FsError`] when the directory exists and cannot be read.
+pub fn list(dir: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => tried("read directory", dir, other)?,
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        paths.push(tried("read directory", dir, entry)?.path());
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// Removes a file and makes that durable; a missing file is fine. Returns whether it was there.
+///
+/// # Errors
+/// [`FsError`] when it cannot be removed.
+pub fn remove_file(path: &Path) -> Result<bool> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        other => {
+            tried("remove", path, other)?;
+            sync_dir(parent(path)).map(|()| true)
+        }
+    }
+}
+
+/// Removes a directory with all it holds; a missing one is fine.
+///
+/// # Errors
+/// [`FsError`] when something in it cannot be removed.
+pub fn remove_dir_all(dir: &Path) -> Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => tried("remove directory", dir, other),
+    }
+}
+
+/// Renames a file or directory and makes that durable.
+///
+/// # Errors
+/// [`FsError`] naming the source.
+pub fn rename(from: &Path, to: &Path) -> Result<()> {
+    tried("rename", from, fs::rename(from, to))?;
+    sync_dir(parent(to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_replaces_the_whole_file_with_its_mode_and_leaves_no_temp_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        write(&path, b"one", 0o600).unwrap();
+        write(&path, b"two", 0o640).unwrap();
+        assert_eq!(read(&path).unwrap(), b"two");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        assert_eq!(list(dir.path()).unwrap(), [path]);
+    }
+
+    #[test]
+    fn a_failed_write_keeps_the_old_file_and_names_the_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("gone").join("a");
+        let error = write(&path, b"x", 0o600).unwrap_err();
+        assert!(error.is_not_found());
+        assert_eq!(error.to_string(), format!("cannot write {}", path.display()));
+    }
+
+    #[test]
+    fn an_unchanged_file_is_not_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        assert!(write_if_changed(&path, b"x", 0o644).unwrap());
+        assert!(!write_if_changed(&path, b"x", 0o644).unwrap());
+        assert!(write_if_changed(&path, b"y", 0o644).unwrap());
+    }
+}

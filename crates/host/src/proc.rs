@@ -1,0 +1,87 @@
+//! What `/proc` knows of a process: when it started, which cgroup (and so which container and
+//! pod) it is in, whether it still is the one that was meant.
+
+use std::fs;
+use std::path::PathBuf;
+
+/// A process that cannot be taken for another one that got its number later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProcessId {
+    /// Its number in our pid namespace.
+    pub pid: i32,
+    /// When it started, in clock ticks since boot (field 22 of `/proc/<pid>/stat`, see proc(5)).
+    pub started: u64,
+}
+
+impl ProcessId {
+    /// The process that has this number now; `None` when there is none.
+    pub fn of(pid: i32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The second field is the name in brackets and may hold anything, spaces too.
+        let rest = &stat[stat.rfind(')')? + 1..];
+        let started = rest.split_ascii_whitespace().nth(19)?.parse().ok()?;
+        Some(Self { pid, started })
+    }
+
+    /// True while this very process exists (a zombie exists too).
+    pub fn exists(self) -> bool {
+        Self::of(self.pid) == Some(self)
+    }
+}
+
+/// All process numbers of our pid namespace.
+pub fn pids() -> Vec<i32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// The container that a process runs in, read from its cgroup path; `None` outside of one.
+///
+/// The path's last component that is 64 hexadecimal digits is the container's id, with
+/// containerd's and CRI-O's decorations (`cri-containerd-<id>.scope`) taken off.
+pub fn container_of(pid: i32) -> Option<String> {
+    container_in(&fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?)
+}
+
+fn container_in(cgroups: &str) -> Option<String> {
+    cgroups.lines().find_map(|line| {
+        let name = line.rsplit('/').next()?.trim_end_matches(".scope");
+        let id = name.rsplit('-').next()?.rsplit(':').next()?;
+        (id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit())).then(|| id.to_owned())
+    })
+}
+
+/// The process's command name (`/proc/<pid>/comm`).
+pub fn name(pid: i32) -> Option<String> {
+    Some(fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim_end().to_owned())
+}
+
+/// The file of a process's network namespace.
+pub fn netns(pid: i32) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}/ns/net"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_exists_and_keeps_its_identity() {
+        let me = ProcessId::of(i32::try_from(std::process::id()).unwrap()).unwrap();
+        assert!(me.exists());
+        assert!(!ProcessId { started: me.started + 1, ..me }.exists());
+    }
+
+    #[test]
+    fn the_container_is_found_in_every_driver_s_path() {
+        let id = "a".repeat(64);
+        for line in [
+            format!("5:memory:/demo/kubepods/burstable/pod1/{id}"),
+            format!("0::/kubepods.slice/pod1.slice/cri-containerd-{id}.scope"),
+            format!("0::/kubepods-pod1.slice:cri-containerd:{id}"),
+        ] {
+            assert_eq!(container_in(&line), Some(id.clone()), "{line}");
+        }
+        assert_eq!(container_in("0::/user.slice"), None);
+    }
+}
