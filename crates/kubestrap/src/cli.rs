@@ -1,0 +1,81 @@
+//! The command line: which verbs there are, and what they share.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands;
+use crate::exit::{Exit, Failure};
+use crate::ui::{Format, Ui};
+
+/// Brings up a self-hosted Kubernetes cluster and keeps it alive.
+#[derive(Debug, Parser)]
+#[command(name = "kubestrap", version, max_term_width = 100)]
+struct Cli {
+    /// How results are printed on stdout.
+    #[arg(short, long, global = true, value_enum, default_value_t)]
+    output: Format,
+    /// Print results and failures only.
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Log what is done to stderr: -v for each command run, -vv for all.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Print a commented config file with every default, or its JSON schema
+    InitConfig(commands::init_config::InitConfigArgs),
+    /// Write the asset directory: certificates, static pods, manifests
+    Render(commands::render::RenderArgs),
+    /// Bring up the control plane of an asset directory on this host's running kubelet
+    Start(commands::start::StartArgs),
+    /// Install this host, render and start: from a bare machine to a cluster
+    Up(commands::up::UpArgs),
+    /// Make, check and list bundles of programs and images
+    Bundle(commands::bundle::BundleArgs),
+    /// Make, list, enter, power off and delete throwaway nodes on this machine
+    Sandbox(commands::sandbox::SandboxArgs),
+    #[command(flatten)]
+    Hidden(commands::hidden::Hidden),
+}
+
+/// Parses the command line, runs the verb, and says how it went.
+pub(crate) fn run() -> ExitCode {
+    let cli = Cli::parse();
+    start_logging(cli.verbose);
+    let ui = Ui::new(cli.output, cli.quiet);
+    match dispatch(cli.verb, &ui) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            ui.failure(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+fn dispatch(verb: Verb, ui: &Ui) -> Result<(), Failure> {
+    match verb {
+        Verb::InitConfig(args) => commands::init_config::run(args, ui),
+        Verb::Render(args) => commands::render::run(args, ui),
+        Verb::Start(args) => commands::start::run(args, ui),
+        Verb::Up(args) => commands::up::run(args, ui),
+        Verb::Bundle(args) => commands::bundle::run(args, ui),
+        Verb::Sandbox(args) => commands::sandbox::run(args, ui),
+        Verb::Hidden(verb) => commands::hidden::run(verb, ui),
+    }
+}
+
+fn start_logging(verbose: u8) {
+    let level = match verbose {
+        0 => "warn",
+        1 => "info,host=debug",
+        _ => "debug",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("KUBESTRAP_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+}

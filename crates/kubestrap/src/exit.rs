@@ -1,0 +1,91 @@
+//! Exit codes and failures: every way to end unhappily has a number that scripts may rely on,
+//! a cause, and a hint what to do next.
+
+use std::process::ExitCode;
+
+/// Why the program ended, as its exit status. The numbers are stable; docs/exit-codes.md is
+/// generated from them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Something failed that has no number of its own.
+    Other = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// The config file or the asset directory is wrong.
+    Config = 3,
+    /// The host does not meet a requirement: the checks and their remedies are listed.
+    Preflight = 4,
+    /// A component did not become ready in time: the diagnosis names it.
+    NotReady = 5,
+    /// The API refused some objects; all others are applied.
+    Rejected = 6,
+    /// The bundle is corrupt or lacks something.
+    Bundle = 7,
+    /// Something of that name exists already, or was not made by kubestrap.
+    Conflict = 8,
+    /// This host cannot do it: a kernel feature, a program or a privilege is missing.
+    Unsupported = 9,
+    /// What was named does not exist.
+    NotFound = 10,
+    /// A file could not be written or read (disk full, permissions).
+    Io = 11,
+}
+
+impl Exit {
+    /// All codes with one line each, for the reference.
+    pub const ALL: [(Self, &'static str); 11] = [
+        (Self::Other, "something failed that has no code of its own"),
+        (Self::Usage, "the command line is wrong"),
+        (Self::Config, "the config file or the asset directory is wrong; the message names file, line and key"),
+        (Self::Preflight, "the host does not meet a requirement; all failed checks are listed with their remedies"),
+        (Self::NotReady, "a component did not become ready in time; the diagnosis names the pod, the reason and its last log lines"),
+        (Self::Rejected, "the API refused some objects, which are named; all others are applied"),
+        (Self::Bundle, "the bundle is corrupt or lacks something; the blob or image is named"),
+        (Self::Conflict, "something of that name exists already, or was not made by kubestrap"),
+        (Self::Unsupported, "this host cannot do it: a kernel feature, a program or a privilege is missing"),
+        (Self::NotFound, "what was named does not exist"),
+        (Self::Io, "a file could not be written or read; files that were there before are intact"),
+    ];
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// An unhappy end: the code, the cause, and what the user can do next.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit status.
+    pub exit: Exit,
+    /// What went wrong, with its causes.
+    pub error: anyhow::Error,
+    /// What to do next, as one or more sentences.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure with a code.
+    pub fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
+        Self { exit, error: error.into(), hint: None }
+    }
+
+    /// Adds what to do next.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let error = error.into();
+        let exit = match error.downcast_ref::<host::fs::FsError>() {
+            Some(_) => Exit::Io,
+            None => Exit::Other,
+        };
+        Self::new(exit, error)
+    }
+}
