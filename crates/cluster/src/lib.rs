@@ -1,1 +1,28 @@
-//! cluster
+//! What a cluster is to be: its configuration as the operator wrote it, checked, with defaults.
+//!
+//! In: the text of `kubestrap.yaml` and `--set key.path=value` overrides. Out: a [`ClusterConfig`]
+//! that every other crate can rely on, or all problems at once, each with line, column and key.
+//! Pure: no files, no clock, no network.
+//!
+//! ```text
+//! text ──yaml──► tree with positions ──overrides──► decode ──► validate ──► ClusterConfig
+//!                                                     └────────┴──► ConfigErrors
+//! ```
+
+mod config;
+mod defaults;
+mod derived;
+mod images;
+mod types;
+
+pub use config::{
+    ApiConfig, AuditConfig, AuditLevel, CertificatesConfig, ClusterConfig, ComponentConfig, ComponentsConfig,
+    ControlPlaneConfig, DEFAULT_API_PORT, EncryptionConfig, EtcdConfig, ExternalEtcd, FlannelBackend,
+    FlannelConfig, GivenCa, ImagesConfig, KeyAlgorithm, LocalEtcd, NetworkConfig, NetworkProvider,
+    NodeCidrMasks, ProxyConfig, ProxyMode,
+};
+pub use images::{Component, Images};
+pub use types::{
+    BootstrapToken, Cidr, ClusterName, DomainName, Endpoint, EtcdUrl, FlagValues, Host, ImageReference,
+    ImageRepository, KubernetesVersion, ParseError, SubjectName, Validity,
+};
