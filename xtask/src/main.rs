@@ -1,1 +1,43 @@
-fn main() {}
+//! The project's own tasks: `cargo xtask up` ends with a cluster, `cargo xtask test` tests
+//! everything. Each task installs what it needs and says so.
+
+mod apt;
+mod build;
+mod components;
+mod kubectl;
+mod test;
+mod up;
+
+use clap::{Parser, Subcommand};
+
+/// The tasks of the project. Run from anywhere in the checkout.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Build what is missing and bring up a self-hosted cluster in a sandbox node
+    Up(up::UpArgs),
+    /// Run kubectl against the sandbox node's cluster
+    Kubectl(kubectl::KubectlArgs),
+    /// Run all tests, those on real clusters included
+    Test(test::TestArgs),
+    /// Build upstream's programs, or take its releases
+    Components(components::ComponentsArgs),
+    /// Build kubestrap and the bundle of programs and images
+    Bundle,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().task {
+        Task::Up(args) => up::run(args),
+        Task::Kubectl(args) => kubectl::run(args),
+        Task::Test(args) => test::run(args),
+        Task::Components(args) => components::run(args),
+        Task::Bundle => build::all().map(|built| build::say(&built.bundle.display().to_string())),
+    }
+}

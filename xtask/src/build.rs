@@ -1,0 +1,97 @@
+//! What every task stands on: kubestrap itself, upstream's programs, and the bundle of both.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use host::command::Command;
+
+use crate::components::{self, ProgramsDir, Request};
+
+/// Debian packages that building kubestrap takes: `protoc` makes the CRI client.
+const BUILD: &[&str] = &["gcc", "libc6-dev", "protobuf-compiler"];
+
+/// Debian packages whose programs go into images: a kube-proxy and a flannel need `nft` and
+/// `iptables`, flannel's installer needs `cp`.
+const IMAGE_CONTENT: &[&str] = &["nftables", "iptables", "busybox-static"];
+
+/// Debian packages that a node needs on its host (what kubeadm's preflight asks for as well).
+const NODE: &[&str] =
+    &["conntrack", "ethtool", "iproute2", "kmod", "mount", "procps", "socat", "util-linux", "nftables", "iptables"];
+
+/// The target that `.cargo/config.toml` names; static binaries need a named one.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// All that was built.
+#[derive(Debug)]
+pub(crate) struct Built {
+    /// The program, at `target/release/kubestrap`.
+    pub(crate) kubestrap: PathBuf,
+    /// Upstream's programs.
+    pub(crate) programs: ProgramsDir,
+    /// The bundle made of both.
+    pub(crate) bundle: PathBuf,
+}
+
+/// The checkout's root.
+pub(crate) fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
+/// Says something on stderr.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Installs the packages, builds what is missing; quick when nothing is.
+pub(crate) fn all() -> Result<Built> {
+    let packages: Vec<&str> = [BUILD, IMAGE_CONTENT, NODE].concat();
+    crate::apt::ensure(&packages)?;
+    let programs = components::ensure(&Request::default())?;
+    let kubestrap = kubestrap()?;
+    let bundle = bundle(&kubestrap, &programs)?;
+    Ok(Built { kubestrap, programs, bundle })
+}
+
+/// Builds the program and leaves it at `target/release/kubestrap`.
+pub(crate) fn kubestrap() -> Result<PathBuf> {
+    cargo(&["build", "--release", "--package", "kubestrap"])?;
+    let built = target_dir().join(TARGET).join("release/kubestrap");
+    let wanted = kubestrap_path();
+    let same = |a: &Path, b: &Path| Some(std::fs::read(a).ok()? == std::fs::read(b).ok()?);
+    if same(&built, &wanted) != Some(true) {
+        host::fs::create_dir_all(&target_dir().join("release"), 0o755)?;
+        host::fs::copy(&built, &wanted, 0o755)?;
+    }
+    Ok(wanted)
+}
+
+/// Runs cargo on the workspace, with its own output.
+pub(crate) fn cargo(args: &[&str]) -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo).args(args).current_dir(root()).run_attached()?;
+    ensure!(status.success(), "`cargo {}` failed: {status}", args.join(" "));
+    Ok(())
+}
+
+/// Where the program lies once it is built.
+pub(crate) fn kubestrap_path() -> PathBuf {
+    target_dir().join("release/kubestrap")
+}
+
+pub(crate) fn target_dir() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+fn bundle(kubestrap: &Path, programs: &ProgramsDir) -> Result<PathBuf> {
+    let bundle = components::cache_root()?.join("bundles").join(&programs.kubernetes);
+    let status = Command::new(kubestrap)
+        .args(["--quiet", "bundle", "create", "--programs"])
+        .arg(&programs.path)
+        .arg(&bundle)
+        .run_attached()
+        .context("cannot make the bundle")?;
+    ensure!(status.success(), "cannot make the bundle in {}", bundle.display());
+    Ok(bundle)
+}
