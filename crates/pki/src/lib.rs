@@ -1,1 +1,36 @@
-//! pki
+//! The cluster's credentials: authorities, certificates, kubeconfigs, bootstrap tokens.
+//!
+//! In: names, addresses, lifetimes, and the time as a parameter. Out: PEM and YAML text. Nothing is
+//! read from or written to disk, and no clock is read; randomness comes from the operating system.
+//!
+//! ```text
+//! Authorities::complete(config, given) ──► Credentials::issue(config, authorities, node)
+//!   kubernetes CA ──┬─ apiserver, apiserver-kubelet-client, controller-manager, scheduler, admins
+//!   front-proxy CA ─┴─ front-proxy-client
+//!   etcd CA ────────── server, peer, healthcheck-client, apiserver-etcd-client
+//! ```
+//!
+//! Generated keys are ECDSA. RSA authorities can be given and sign well; new RSA keys are not made,
+//! because the crypto provider (ring) cannot, and Ed25519 is left out because service-account
+//! tokens cannot be signed with it.
+
+mod authority;
+mod check;
+mod der;
+mod error;
+mod inspect;
+mod key;
+mod kubeconfig;
+mod leaf;
+mod set;
+mod token;
+
+pub use authority::{Authority, Identity, Terms};
+pub use check::{CertificateProblem, check_chain, check_dates, check_key, check_names};
+pub use error::PkiError;
+pub use inspect::{CertificateInfo, inspect};
+pub use key::SigningKeyPair;
+pub use kubeconfig::{Credential, Kubeconfig};
+pub use leaf::{Leaf, Usage};
+pub use set::{Authorities, Credentials, EtcdCredentials, GivenAuthorities, NodeIdentity};
+pub use token::{encryption_key, generate_bootstrap_token};

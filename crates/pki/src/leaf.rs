@@ -1,0 +1,117 @@
+//! What the cluster's certificates say: subject, names and use, as kubeadm has them.
+
+use cluster::{ClusterConfig, SubjectName};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::NodeIdentity;
+
+/// The group that a ClusterRoleBinding makes administrators (kubeadm since 1.29). Unlike
+/// `system:masters` it can be taken away again.
+const CLUSTER_ADMINS: &str = "kubeadm:cluster-admins";
+/// The group that is allowed everything by the apiserver's own code.
+const MASTERS: &str = "system:masters";
+
+/// What a certificate may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usage {
+    /// To authenticate a client.
+    Client,
+    /// To authenticate a server.
+    Server,
+    /// Both: etcd's members are each other's clients and servers.
+    ServerAndClient,
+}
+
+/// A certificate to be issued.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaf {
+    /// Subject CN: the user name when the API sees it.
+    pub common_name: String,
+    /// Subject O: the user's group when the API sees it.
+    pub organization: Option<&'static str>,
+    /// Names and addresses that a server's certificate is valid for.
+    pub names: Vec<SubjectName>,
+    /// What it may be used for.
+    pub usage: Usage,
+}
+
+impl Leaf {
+    /// A client's certificate.
+    pub fn client(common_name: impl Into<String>, organization: Option<&'static str>) -> Self {
+        Self { common_name: common_name.into(), organization, names: Vec::new(), usage: Usage::Client }
+    }
+
+    /// kube-apiserver's serving certificate, with every name of
+    /// [`ClusterConfig::api_server_names`] for that node.
+    pub fn apiserver(config: &ClusterConfig, node: &NodeIdentity) -> Self {
+        let names = config.api_server_names(&node.subject_names());
+        Self { common_name: "kube-apiserver".to_owned(), organization: None, names, usage: Usage::Server }
+    }
+
+    /// What the apiserver shows to kubelets (logs, exec, port-forward).
+    pub fn apiserver_kubelet_client() -> Self {
+        Self::client("kube-apiserver-kubelet-client", Some(CLUSTER_ADMINS))
+    }
+
+    /// What the apiserver shows to etcd.
+    pub fn apiserver_etcd_client() -> Self {
+        Self::client("kube-apiserver-etcd-client", None)
+    }
+
+    /// What the apiserver shows to aggregated API servers.
+    pub fn front_proxy_client() -> Self {
+        Self::client("front-proxy-client", None)
+    }
+
+    /// kube-controller-manager's identity.
+    pub fn controller_manager() -> Self {
+        Self::client("system:kube-controller-manager", None)
+    }
+
+    /// kube-scheduler's identity.
+    pub fn scheduler() -> Self {
+        Self::client("system:kube-scheduler", None)
+    }
+
+    /// The administrator, by way of RBAC.
+    pub fn admin() -> Self {
+        Self::client("kubernetes-admin", Some(CLUSTER_ADMINS))
+    }
+
+    /// The administrator who needs no RBAC: for `start`, and when RBAC is broken.
+    pub fn super_admin() -> Self {
+        Self::client("kubernetes-super-admin", Some(MASTERS))
+    }
+
+    /// A kubelet's identity as a client of the API.
+    pub fn kubelet(node_name: &str) -> Self {
+        Self::client(format!("system:node:{node_name}"), Some("system:nodes"))
+    }
+
+    /// An etcd member's certificate for its clients.
+    pub fn etcd_server(node: &NodeIdentity) -> Self {
+        Self::etcd_member(node)
+    }
+
+    /// An etcd member's certificate for other members.
+    pub fn etcd_peer(node: &NodeIdentity) -> Self {
+        Self::etcd_member(node)
+    }
+
+    /// What probes and operators show to etcd.
+    pub fn etcd_healthcheck_client() -> Self {
+        Self::client("kube-etcd-healthcheck-client", None)
+    }
+
+    fn etcd_member(node: &NodeIdentity) -> Self {
+        let mut names = vec![
+            SubjectName::Dns("localhost".to_owned()),
+            SubjectName::Ip(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            SubjectName::Ip(IpAddr::V6(Ipv6Addr::LOCALHOST)),
+        ];
+        names.extend(
+            node.subject_names().into_iter().filter(|name| !names.contains(name)).collect::<Vec<_>>(),
+        );
+        Self { common_name: node.name.clone(), organization: None, names, usage: Usage::ServerAndClient }
+    }
+}
