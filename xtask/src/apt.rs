@@ -1,0 +1,60 @@
+//! Debian's packages that a task needs: checked, and installed when they are missing.
+
+use std::io::Write;
+
+use anyhow::{Context, Result};
+use host::command::Command;
+
+/// Installs those of `packages` that are missing and says so on stderr; quick when none is.
+///
+/// # Errors
+/// When apt fails or there is no right to use it: the packages to install by hand.
+pub(crate) fn ensure(packages: &[&str]) -> Result<()> {
+    let missing = missing(packages);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names = missing.join(" ");
+    // The effective user, as the kernel has it, needs no libc call.
+    let root = std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0);
+    let _ = writeln!(std::io::stderr(), "installing Debian packages: {names}");
+    let by_hand = || format!("install these packages by hand: {names}");
+    apt(root, &["update", "--quiet=2"]).with_context(by_hand)?;
+    let mut install = vec!["install", "--yes", "--quiet=2", "--no-install-recommends"];
+    install.extend(&missing);
+    apt(root, &install).with_context(by_hand)
+}
+
+fn apt(root: bool, args: &[&str]) -> Result<()> {
+    let command = if root {
+        Command::new("apt-get")
+    } else {
+        Command::new("sudo").arg("--non-interactive").arg("apt-get")
+    };
+    command.args(args).env("DEBIAN_FRONTEND", "noninteractive").run()?;
+    Ok(())
+}
+
+/// Those that dpkg does not have as installed.
+fn missing<'a>(packages: &[&'a str]) -> Vec<&'a str> {
+    let query = Command::new("dpkg-query")
+        .args(["--show", "--showformat", "${Package} ${db:Status-Status}\n"])
+        .args(packages);
+    // Its status is 1 as soon as one package is unknown to it.
+    // Where there is no dpkg the compilers' own messages have to do.
+    let Ok((_, output)) = query.run_unchecked() else { return Vec::new() };
+    let installed = output.text();
+    let has =
+        |package: &str| installed.lines().any(|l| l.strip_prefix(package).is_some_and(|l| l == " installed"));
+    packages.iter().copied().filter(|p| !has(p)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_not_installed_is_missing() {
+        assert_eq!(missing(&["dpkg", "no-such-package-zz", "libc6"]), ["no-such-package-zz"]);
+    }
+}

@@ -1,0 +1,247 @@
+//! `cargo xtask components`: upstream's programs, built from pinned Go modules or taken from
+//! upstream's releases, in one folder that `kubestrap bundle create --programs` reads.
+//!
+//! ```text
+//! components/components.toml ─┐
+//! components/<group>/go.mod ──┼─> key ─> cache has it? ─no─> go build | gcc | curl ─> checked ─> cache
+//! go, gcc, flags ─────────────┘             └──yes──────────────────────────────────────────> folder
+//! ```
+
+mod cache;
+mod descriptor;
+mod elf;
+mod progress;
+mod release;
+mod toolchain;
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use host::command::Command;
+
+pub(crate) use cache::root as cache_root;
+use cache::{Cache, Versions};
+use descriptor::{Descriptor, Named, Program};
+use progress::Progress;
+use release::Downloads;
+use toolchain::Toolchain;
+
+/// How long a program may take to tell its version.
+const REPORT_LIMIT: Duration = Duration::from_mins(1);
+
+/// Arguments of `cargo xtask components`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ComponentsArgs {
+    /// The Kubernetes minor to build, as in 1.37, or `all`; the newest one without it
+    #[arg(long, value_name = "MINOR")]
+    kubernetes: Option<String>,
+    /// Take upstream's own builds where it publishes them with checksums, instead of building
+    #[arg(long)]
+    from_releases: bool,
+    /// A mirror of the releases: https://HOST/PATH is taken from URL/HOST/PATH
+    #[arg(long, value_name = "URL", requires = "from_releases")]
+    release_base_url: Option<String>,
+    /// Print the folder to stdout, for use in scripts
+    #[arg(long)]
+    print_dir: bool,
+}
+
+/// Which programs are wanted.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Request {
+    /// The Kubernetes minor, as in `1.37`; `None` is the default one.
+    pub(crate) kubernetes: Option<String>,
+    /// Where they come from.
+    pub(crate) source: Source,
+}
+
+/// Where programs come from.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Source {
+    /// Built from Go modules.
+    #[default]
+    Modules,
+    /// Upstream's releases, or a mirror of them; what upstream does not release is built.
+    Releases {
+        /// `https://host/path` is taken from `<mirror>/host/path`.
+        mirror: Option<String>,
+    },
+}
+
+/// A folder with all programs of one Kubernetes release and `versions.json`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ProgramsDir {
+    /// The folder.
+    pub(crate) path: PathBuf,
+    /// The release, as in `v1.37.2`.
+    pub(crate) kubernetes: String,
+}
+
+/// Runs `cargo xtask components`.
+pub(crate) fn run(args: ComponentsArgs) -> Result<()> {
+    let mirror = args.release_base_url;
+    let source = if args.from_releases { Source::Releases { mirror } } else { Source::Modules };
+    let minors: Vec<Option<String>> = match args.kubernetes.as_deref() {
+        Some("all") => {
+            // The default one first: it is the one that others wait for.
+            let descriptor = Descriptor::load(&components_dir().join("components.toml"))?;
+            let others = descriptor.kubernetes.into_keys().filter(|m| *m != descriptor.default).map(Some);
+            std::iter::once(None).chain(others).collect()
+        }
+        other => vec![other.map(str::to_owned)],
+    };
+    for kubernetes in minors {
+        let dir = ensure(&Request { kubernetes, source: source.clone() })?;
+        if args.print_dir {
+            writeln!(std::io::stdout(), "{}", dir.path.display())?;
+        } else {
+            Progress::stderr().line(&format!("Kubernetes {}: {}", dir.kubernetes, dir.path.display()));
+        }
+    }
+    Ok(())
+}
+
+/// Makes what is missing and returns the folder; quick when nothing is.
+///
+/// # Errors
+/// What could not be built or downloaded, or which tool is missing and how to get it.
+pub(crate) fn ensure(request: &Request) -> Result<ProgramsDir> {
+    crate::apt::ensure(toolchain::DEBIAN_PACKAGES)?;
+    if matches!(request.source, Source::Releases { .. }) {
+        crate::apt::ensure(&["curl", "ca-certificates", "tar"])?;
+    }
+    let workshop = Workshop {
+        components: components_dir(),
+        cache: Cache::at(cache::root()?),
+        tools: Toolchain::detect()?,
+        progress: Progress::stderr(),
+    };
+    workshop.ensure(request)
+}
+
+fn components_dir() -> PathBuf {
+    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().unwrap_or(xtask).join("components")
+}
+
+/// Everything that making programs needs.
+struct Workshop {
+    components: PathBuf,
+    cache: Cache,
+    tools: Toolchain,
+    progress: Progress,
+}
+
+/// A group with the folder where its programs are or will be.
+struct Job<'a> {
+    named: Named<'a>,
+    /// Set when the group's programs are downloaded.
+    downloads: Option<Downloads<'a>>,
+    key: String,
+    dir: PathBuf,
+}
+
+impl Workshop {
+    fn ensure(&self, request: &Request) -> Result<ProgramsDir> {
+        let descriptor = Descriptor::load(&self.components.join("components.toml"))?;
+        let minor = request.kubernetes.as_deref().unwrap_or(&descriptor.default);
+        let release = descriptor.release(minor)?;
+        let versions = Versions {
+            kubernetes: release.version.clone(),
+            programs: descriptor.versions(minor)?,
+            images: descriptor.images(minor)?,
+        };
+        let groups = descriptor.groups(minor)?;
+        let jobs = groups.into_iter().map(|g| self.job(g, &request.source)).collect::<Result<Vec<_>>>()?;
+        let key = cache::key(jobs.iter().map(|j| j.key.as_bytes()));
+        let path = self.cache.programs(&release.version, &key);
+        if !cache::is_complete(&path, &versions) {
+            let _lock =
+                self.cache.lock(|| self.progress.line("waiting for another run that changes the cache"))?;
+            jobs.iter().try_for_each(|job| self.make(job))?;
+            let dirs: Vec<PathBuf> = jobs.into_iter().map(|j| j.dir).collect();
+            self.cache.assemble(&path, &dirs, &versions)?;
+        }
+        Ok(ProgramsDir { path, kubernetes: versions.kubernetes })
+    }
+
+    fn job<'a>(&self, named: Named<'a>, source: &Source) -> Result<Job<'a>> {
+        let downloads = match (source, &named.group.release) {
+            (Source::Releases { mirror }, Some(release)) => {
+                Some(Downloads { mirror: mirror.clone(), release })
+            }
+            _ => None,
+        };
+        let entry = serde_json::to_vec(named.group)?;
+        let key = match downloads {
+            Some(_) => cache::key([b"release".as_slice(), &entry, descriptor::go_arch().as_bytes()]),
+            None => self.build_key(named, &entry)?,
+        };
+        let dir = self.cache.group(named.name, &key);
+        Ok(Job { named, downloads, key, dir })
+    }
+
+    /// All that a build's output depends on.
+    fn build_key(&self, named: Named<'_>, entry: &[u8]) -> Result<String> {
+        let module = self.components.join(named.module());
+        let (go_mod, go_sum) =
+            (host::fs::read(&module.join("go.mod"))?, host::fs::read(&module.join("go.sum"))?);
+        let gcc = if named.group.needs_c() { self.tools.gcc_version.as_str() } else { "" };
+        let tools = [self.tools.go_version.as_bytes(), gcc.as_bytes()];
+        Ok(cache::key([b"build".as_slice(), entry, &go_mod, &go_sum, tools[0], tools[1]]))
+    }
+
+    /// Makes the programs of a group that are not there yet.
+    fn make(&self, job: &Job<'_>) -> Result<()> {
+        let Named { name, group } = job.named;
+        let missing: Vec<_> = group.programs.iter().filter(|(p, _)| !job.dir.join(p).is_file()).collect();
+        if missing.is_empty() {
+            self.progress.line(&format!("{name:<16} cached"));
+            return Ok(());
+        }
+        host::fs::create_dir_all(&job.dir, 0o755)?;
+        let mut line = self.progress.group(name, missing.len());
+        for (program_name, program) in missing {
+            line.begin(if job.downloads.is_some() { "downloading" } else { "building" }, program_name);
+            self.make_one(job, program_name, program)
+                .with_context(|| format!("cannot make {program_name} {} ({name})", group.version))?;
+            line.end();
+        }
+        release::clean(&job.dir)?;
+        line.finish();
+        Ok(())
+    }
+
+    /// A program gets its name when it is complete and has told its version.
+    fn make_one(&self, job: &Job<'_>, name: &str, program: &Program) -> Result<()> {
+        let temp = job.dir.join(format!(".{name}.tmp"));
+        if let Some(downloads) = &job.downloads {
+            downloads.take(job.named, name, &temp)?;
+        } else {
+            let module = self.components.join(job.named.module());
+            self.tools.check(&module)?;
+            self.tools.build(&module, job.named.group, program, &temp)?;
+            ensure!(!elf::is_dynamic(&temp)?, "it was not linked statically");
+        }
+        check_version(&temp, job.named, name, program)?;
+        File::open(&temp)?.sync_all()?;
+        Ok(host::fs::rename(&temp, &job.dir.join(name))?)
+    }
+}
+
+fn check_version(path: &Path, named: Named<'_>, name: &str, program: &Program) -> Result<()> {
+    let reports = named.group.reports(name, program);
+    let command = Command::new(path).env_clear().args(&reports.args).timeout(REPORT_LIMIT);
+    let (_, output) = command.run_unchecked()?;
+    let text = [output.stdout, output.stderr].map(|b| String::from_utf8_lossy(&b).into_owned()).concat();
+    if !text.contains(&reports.text) {
+        bail!("{name} should report \"{}\", but says: {}", reports.text, text.trim());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
