@@ -1,0 +1,190 @@
+//! The BPF program that chooses a listener. It runs in the kernel once for each SYN (and once for
+//! each connection that waits in a listener that closes), with the packet at hand:
+//!
+//! ```text
+//! closing listener's connection ───────────────▶ steady
+//! from 127.0.0.0/8 or ::1, port 288+n ─────────▶ slot n, or refused when that one is gone
+//! from ::1, any other port ────────────────────▶ own_calls, or steady when that one is gone
+//! all else ────────────────────────────────────▶ steady
+//! steady: the first slot of the list that has a listener, or else what the kernel's hash says
+//! ```
+//!
+//! The slots are constants in the program. To change them a new program takes its place, which is
+//! one step for the kernel: each connection sees the old rule or the new one.
+
+use std::os::fd::OwnedFd;
+
+use crate::asm::{Assembler, Instruction, Label, Register, Size, When};
+use crate::bpf::{self, LoadError, SocketMap};
+
+/// How many listeners can be known at once.
+pub const SLOTS: u16 = 16;
+
+/// The source port of a probe of slot 0; slot n has this plus n.
+///
+/// IANA assigns nobody the ports 288–307, and neither the kernel's NFS client (665–1023, see
+/// `sunrpc.min_resvport`) nor glibc's `bindresvport` (600–1023) takes its source ports there. Below
+/// 1024, so that a process without CAP_NET_BIND_SERVICE cannot choose its apiserver.
+pub const FIRST_PROBE_PORT: u16 = 288;
+
+/// Offsets in `struct sk_reuseport_md` of linux/bpf.h.
+mod context {
+    pub(super) const DATA: i16 = 0;
+    pub(super) const DATA_END: i16 = 8;
+    pub(super) const ETH_PROTOCOL: i16 = 20;
+    pub(super) const MIGRATING_SK: i16 = 48;
+}
+
+/// Numbers from linux/bpf.h and linux/if_ether.h.
+const SKB_LOAD_BYTES_RELATIVE: i32 = 68;
+const SK_SELECT_REUSEPORT: i32 = 82;
+const HDR_START_NET: i32 = 1;
+const SK_DROP: i32 = 0;
+const SK_PASS: i32 = 1;
+const ETH_P_IP: i32 = 0x0800;
+const ETH_P_IPV6: i32 = 0x86dd;
+
+/// Where the source address stands in an IPv4 and in an IPv6 header.
+const IPV4_SOURCE: i32 = 12;
+const IPV6_SOURCE: i32 = 8;
+
+/// Our two places on the stack, below the frame's end: 16 bytes of address, 4 bytes of slot number.
+const ADDRESS: i16 = -16;
+const SLOT: i16 = -20;
+
+/// What a program is made for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Targets {
+    /// The slots in order of preference.
+    pub(crate) order: Vec<u16>,
+    /// The slot that gets connections from ::1.
+    pub(crate) own_calls: Option<u16>,
+}
+
+/// Has the kernel check the program and keep it.
+pub(crate) fn load(map: &SocketMap, targets: &Targets) -> Result<OwnedFd, LoadError> {
+    bpf::load(&assemble(map.number(), targets))
+}
+
+fn assemble(map: i32, targets: &Targets) -> Vec<Instruction> {
+    use Register::{R0, R1, R2, R3, R6, R7, R10};
+    let mut asm = Assembler::default();
+    let [ipv6, probe, own_calls, steady, pass] = std::array::from_fn(|_| asm.label());
+
+    // R6 keeps the context for good.
+    asm.copy(R6, R1);
+    // A connection that moves away from a closing listener brings no packet along.
+    asm.load(R1, Size::U64, R6, context::MIGRATING_SK);
+    asm.jump_if(R1, When::NotEqual, 0, steady);
+
+    // R7 = source port: the first two bytes of the TCP header, if they are there.
+    asm.load(R2, Size::U64, R6, context::DATA);
+    asm.load(R3, Size::U64, R6, context::DATA_END);
+    asm.copy(R1, R2);
+    asm.add(R1, 2);
+    asm.jump_if_greater(R1, R3, steady);
+    asm.load(R7, Size::U16, R2, 0);
+    asm.from_network_order(R7, 16);
+
+    // A wildcard listener of IPv6 gets IPv4 packets too: ask the packet, not the socket.
+    asm.load(R1, Size::U32, R6, context::ETH_PROTOCOL);
+    asm.from_network_order(R1, 16);
+    asm.jump_if(R1, When::Equal, ETH_P_IPV6, ipv6);
+    asm.jump_if(R1, When::NotEqual, ETH_P_IP, steady);
+
+    load_source(&mut asm, IPV4_SOURCE, 4, steady);
+    asm.load(R1, Size::U8, R10, ADDRESS);
+    asm.jump_if(R1, When::NotEqual, 127, steady);
+    unless_probe(&mut asm, steady);
+    asm.jump(probe);
+
+    asm.place(ipv6);
+    load_source(&mut asm, IPV6_SOURCE, 16, steady);
+    asm.load(R1, Size::U64, R10, ADDRESS);
+    asm.jump_if(R1, When::NotEqual, 0, steady);
+    asm.load(R1, Size::U64, R10, ADDRESS + 8);
+    asm.from_network_order(R1, 64);
+    asm.jump_if(R1, When::NotEqual, 1, steady);
+    unless_probe(&mut asm, own_calls);
+
+    asm.place(probe);
+    asm.add(R7, -i32::from(FIRST_PROBE_PORT));
+    asm.store_register(R10, SLOT, R7);
+    select(&mut asm, map);
+    asm.jump_if(R0, When::Equal, 0, pass);
+    // Better no answer than another one's.
+    asm.leave_with(SK_DROP);
+
+    asm.place(own_calls);
+    if let Some(slot) = targets.own_calls {
+        asm.store(R10, SLOT, slot.into());
+        select(&mut asm, map);
+        asm.jump_if(R0, When::Equal, 0, pass);
+    }
+
+    asm.place(steady);
+    for &slot in &targets.order {
+        asm.store(R10, SLOT, slot.into());
+        select(&mut asm, map);
+        asm.jump_if(R0, When::Equal, 0, pass);
+    }
+
+    // Without a selection SK_PASS means: by the kernel's hash.
+    asm.place(pass);
+    asm.leave_with(SK_PASS);
+    asm.finish()
+}
+
+/// Copies the packet's source address to the stack: `bpf_skb_load_bytes_relative(context, offset,
+/// place, length, from the network header)`, 0 when the packet is long enough.
+fn load_source(asm: &mut Assembler, offset: i32, length: i32, otherwise: Label) {
+    use Register::{R0, R1, R2, R3, R4, R5, R6, R10};
+    asm.copy(R1, R6);
+    asm.set(R2, offset);
+    asm.copy(R3, R10);
+    asm.add(R3, ADDRESS.into());
+    asm.set(R4, length);
+    asm.set(R5, HDR_START_NET);
+    asm.call(SKB_LOAD_BYTES_RELATIVE);
+    asm.jump_if(R0, When::NotEqual, 0, otherwise);
+}
+
+/// Goes on only if the source port is one of the probes'.
+fn unless_probe(asm: &mut Assembler, otherwise: Label) {
+    asm.jump_if(Register::R7, When::Below, FIRST_PROBE_PORT.into(), otherwise);
+    asm.jump_if(Register::R7, When::AtLeast, (FIRST_PROBE_PORT + SLOTS).into(), otherwise);
+}
+
+/// `R0 = bpf_sk_select_reuseport(context, map, &slot, 0)`: 0 when the slot has a listener.
+fn select(asm: &mut Assembler, map: i32) {
+    use Register::{R1, R2, R3, R4, R6, R10};
+    asm.copy(R1, R6);
+    asm.load_map(R2, map);
+    asm.copy(R3, R10);
+    asm.add(R3, SLOT.into());
+    asm.set(R4, 0);
+    asm.call(SK_SELECT_REUSEPORT);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel's verifier is the judge: it walks every path of the program.
+    #[test]
+    fn the_verifier_takes_the_smallest_and_the_largest_program() {
+        let map = SocketMap::create().unwrap();
+        for (order, own_calls) in [(vec![0], None), ((0..SLOTS).collect(), Some(SLOTS - 1))] {
+            load(&map, &Targets { order, own_calls }).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_the_verifier_says_is_in_the_error() {
+        let mut asm = Assembler::default();
+        asm.load(Register::R0, Size::U64, Register::R10, 8);
+        asm.leave_with(0);
+        let error = bpf::load(&asm.finish()).unwrap_err();
+        assert!(error.log.contains("invalid"), "{error:?}");
+    }
+}
