@@ -1,5 +1,180 @@
-//! stub, to be replaced by its owner
-use crate::{exit::Failure, ui::Ui};
-#[derive(Debug, clap::Args)]
-pub(crate) struct BundleArgs {}
-pub(crate) fn run(_args: BundleArgs, _ui: &Ui) -> Result<(), Failure> { Err(Failure::new(crate::exit::Exit::Other, anyhow::anyhow!("not built yet"))) }
+//! `kubestrap bundle`: makes, checks and lists bundles.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use bundle::{Bundle, BundleError, Digest, ImageRef, Outcome, Program, Request};
+use clap::{Args, Subcommand};
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
+
+use crate::exit::{Exit, Failure};
+use crate::ui::Ui;
+
+/// Arguments of `kubestrap bundle`.
+#[derive(Debug, Args)]
+pub(crate) struct BundleArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Make a bundle from a folder of programs; does nothing when it is up to date
+    Create(CreateArgs),
+    /// List the images and programs of a bundle with versions, digests and sizes
+    Inspect(OpenArgs),
+    /// Read every blob of a bundle and compare it with its digest
+    Verify(OpenArgs),
+}
+
+#[derive(Debug, Args)]
+struct CreateArgs {
+    /// The folder of static programs with its versions.json
+    #[arg(long, value_name = "DIR")]
+    programs: PathBuf,
+    /// The kubestrap program that goes into the bundle [default: this one]
+    #[arg(long, value_name = "PATH")]
+    kubestrap: Option<PathBuf>,
+    /// The directory of the bundle; one that is there is replaced in one step
+    #[arg(value_name = "BUNDLE")]
+    target: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct OpenArgs {
+    /// The directory of the bundle
+    #[arg(value_name = "BUNDLE")]
+    dir: PathBuf,
+}
+
+/// What all three verbs print with `-o json`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Summary<'a> {
+    dir: &'a Path,
+    digest: &'a Digest,
+    kubernetes_version: &'a str,
+    /// All blobs, in bytes.
+    size: u64,
+    /// What `create` did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<Outcome>,
+    images: &'a [ImageRef],
+    programs: &'a [Program],
+}
+
+impl<'a> Summary<'a> {
+    fn of(bundle: &'a Bundle, outcome: Option<Outcome>) -> Self {
+        Self {
+            dir: bundle.dir(),
+            digest: bundle.digest(),
+            kubernetes_version: bundle.kubernetes_version(),
+            size: bundle.size(),
+            outcome,
+            images: bundle.images(),
+            programs: bundle.programs(),
+        }
+    }
+
+    fn line(&self) -> String {
+        let Self { dir, digest, kubernetes_version, .. } = self;
+        format!("{}: Kubernetes {kubernetes_version}, {}, {digest}", dir.display(), megabytes(self.size))
+    }
+
+    fn tables(&self) -> String {
+        let images = self.images.iter().map(|i| [&i.name, &i.version, i.digest.as_str(), &megabytes(i.size)].map(str::to_owned));
+        let programs = self.programs.iter().map(|p| [&p.name, &p.version, p.digest.as_str(), &megabytes(p.size)].map(str::to_owned));
+        let mut text = self.line();
+        let _ = write!(text, "\n\n{}", table(["IMAGE", "VERSION", "DIGEST", "SIZE"], images));
+        let _ = write!(text, "\n\n{}", table(["PROGRAM", "VERSION", "DIGEST", "SIZE"], programs));
+        text
+    }
+}
+
+fn table(head: [&str; 4], rows: impl Iterator<Item = [String; 4]>) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(head).add_rows(rows);
+    if let Some(size) = table.column_mut(3) {
+        size.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn megabytes(bytes: u64) -> String {
+    let tenths = (bytes + 50_000) / 100_000;
+    format!("{}.{} MB", tenths / 10, tenths % 10)
+}
+
+/// Runs the verb.
+pub(crate) fn run(args: BundleArgs, ui: &Ui) -> Result<(), Failure> {
+    match args.verb {
+        Verb::Create(args) => create(&args, ui),
+        Verb::Inspect(args) => {
+            let bundle = open(&args.dir)?;
+            let summary = Summary::of(&bundle, None);
+            ui.output(&summary, || summary.tables());
+            Ok(())
+        }
+        Verb::Verify(args) => {
+            let bundle = open(&args.dir)?;
+            bundle.verify().map_err(failure)?;
+            let summary = Summary::of(&bundle, None);
+            ui.output(&summary, || format!("{}: all blobs are intact", summary.line()));
+            Ok(())
+        }
+    }
+}
+
+/// Opens a bundle, with the exit code and hint that belong to what is wrong with it.
+pub(crate) fn open(dir: &Path) -> Result<Bundle, Failure> {
+    Bundle::open(dir).map_err(failure)
+}
+
+fn create(args: &CreateArgs, ui: &Ui) -> Result<(), Failure> {
+    let own = || std::env::current_exe().map_err(Failure::from);
+    let kubestrap = args.kubestrap.clone().map_or_else(own, Ok)?;
+    ui.step(format!("making the bundle {}", args.target.display()));
+    let request = Request { programs: &args.programs, kubestrap: &kubestrap, target: &args.target };
+    let (bundle, outcome) = bundle::create(&request).map_err(failure)?;
+    ui.step(match outcome {
+        Outcome::UpToDate => "up to date".to_owned(),
+        Outcome::Written { compressed, reused } => format!("{compressed} blobs compressed, {reused} reused"),
+    });
+    let summary = Summary::of(&bundle, Some(outcome));
+    ui.output(&summary, || summary.line());
+    Ok(())
+}
+
+/// What a bundle's error means for the user.
+pub(crate) fn failure(error: BundleError) -> Failure {
+    let (exit, hint) = match &error {
+        BundleError::NotFound { .. } => {
+            (Exit::NotFound, "Make one with `kubestrap bundle create`.".to_owned())
+        }
+        BundleError::Foreign { .. } => {
+            (Exit::Conflict, "Name another directory, or remove this one yourself.".to_owned())
+        }
+        BundleError::Busy { .. } => (Exit::Conflict, "Wait until it has ended.".to_owned()),
+        BundleError::Format { .. } => {
+            (Exit::Bundle, "Use the kubestrap that made it, or make it anew.".to_owned())
+        }
+        BundleError::Missing { .. } | BundleError::Corrupt { .. } | BundleError::Document { .. } => {
+            (Exit::Bundle, "Make or copy the bundle again: `kubestrap bundle create` mends what is damaged.".to_owned())
+        }
+        BundleError::MissingTool { package, .. } => {
+            (Exit::Unsupported, format!("Install it: apt-get install {package}"))
+        }
+        BundleError::NoImage { .. } | BundleError::NoProgram { .. } => {
+            (Exit::Bundle, "`kubestrap bundle inspect` lists what it has.".to_owned())
+        }
+        BundleError::MissingPrograms { .. }
+        | BundleError::Unfit { .. }
+        | BundleError::MissingLibrary { .. }
+        | BundleError::Changed { .. } => {
+            (Exit::Bundle, "Build the programs again with `cargo xtask components`.".to_owned())
+        }
+        BundleError::Fs(_) | BundleError::Io { .. } => return Failure::new(Exit::Io, error),
+    };
+    Failure::new(exit, error).hint(hint)
+}

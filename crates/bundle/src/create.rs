@@ -1,0 +1,263 @@
+//! Making a bundle: plan what goes in, hash it, and when that is not what is there already,
+//! compress what is new and put the whole in place in one step.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::blob::{Content, Inputs, path_of, read_inputs};
+use crate::catalog::{self, ImagePlan, Plan};
+use crate::digest::Digest;
+use crate::oci::{self, Annotations, Descriptor, ImageConfig, Index, Manifest, Platform, annotation};
+use crate::open::{FORMAT, check_replaceable};
+use crate::programs::Programs;
+use crate::replace::Staged;
+use crate::{Bundle, BundleError, Result, parallel};
+
+/// What a bundle is made from, and where.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The folder of static programs with its `versions.json`.
+    pub programs: &'a Path,
+    /// Our own program, for its image and for the host.
+    pub kubestrap: &'a Path,
+    /// The bundle's directory.
+    pub target: &'a Path,
+}
+
+/// What [`create`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The bundle was made from these programs already; nothing was written.
+    UpToDate,
+    /// It was written.
+    Written {
+        /// Blobs that were compressed.
+        compressed: usize,
+        /// Blobs taken over from the bundle that was there before.
+        reused: usize,
+    },
+}
+
+/// Makes a bundle and opens it. The same programs give the same digests. What is at the target
+/// is replaced in one step when it is a bundle of ours, and left alone when it is this very one.
+///
+/// # Errors
+/// [`BundleError::Foreign`] when the target is something else, [`BundleError::MissingPrograms`],
+/// [`BundleError::MissingTool`], [`BundleError::Unfit`] when the input will not do,
+/// [`BundleError::Busy`], and what the file system answered. The target is as it was then.
+pub fn create(request: &Request<'_>) -> Result<(Bundle, Outcome)> {
+    check_replaceable(request.target)?;
+    let programs = Programs::open(request.programs, request.kubestrap, &catalog::needed_programs())?;
+    let plan = catalog::plan(&programs)?;
+    let inputs = read_inputs(plan.contents.iter().flat_map(Content::sources))?;
+    let recipe = recipe(&plan, &inputs)?;
+
+    // A damaged one is as good as none.
+    let old = Bundle::open(request.target).ok();
+    if let Some(bundle) = old.as_ref().filter(|b| b.annotation(annotation::RECIPE) == recipe.as_str()) {
+        tracing::debug!(bundle = %bundle.dir().display(), "up to date");
+        return Ok((Bundle::open(request.target)?, Outcome::UpToDate));
+    }
+
+    let staged = Staged::new(request.target)?;
+    host::fs::create_dir_all(&staged.path().join("blobs/sha256"), 0o755)?;
+    let (blobs, outcome) = write_contents(&plan, &inputs, old.as_ref(), staged.path())?;
+    write_documents(&plan, &blobs, &recipe, staged.path())?;
+    staged.publish()?;
+    Ok((Bundle::open(request.target)?, outcome))
+}
+
+/// A digest of everything that decides what the bundle will be.
+fn recipe(plan: &Plan, inputs: &Inputs) -> Result<Digest> {
+    let contents: Vec<_> = plan.contents.iter().map(|content| content.recipe(inputs)).collect();
+    Ok(Digest::of(&json(&(FORMAT, plan, contents))?))
+}
+
+/// Compresses all contents, or takes over the blobs of the old bundle that are the same.
+fn write_contents(
+    plan: &Plan,
+    inputs: &Inputs,
+    old: Option<&Bundle>,
+    dir: &Path,
+) -> Result<(Vec<Descriptor>, Outcome)> {
+    let known: BTreeMap<&str, &Descriptor> =
+        old.into_iter().flat_map(Bundle::contents).map(|d| (d.note(annotation::RECIPE), d)).collect();
+    // The largest first, so that all processors end at about the same time.
+    let mut order: Vec<usize> = (0..plan.contents.len()).collect();
+    order.sort_by_key(|i| std::cmp::Reverse(plan.contents[*i].size(inputs)));
+    let mut done = parallel::map(&order, |i| {
+        let content = &plan.contents[*i];
+        let known = known.get(content.recipe(inputs).as_str());
+        if let Some(taken) = known.and_then(|descriptor| take_over(old?, descriptor, dir)) {
+            return Ok((*i, taken, true));
+        }
+        let written = content.write(inputs, dir)?;
+        tracing::debug!(digest = %written.digest, size = written.size, "blob written");
+        Ok::<_, BundleError>((*i, written, false))
+    })?;
+    done.sort_by_key(|(i, ..)| *i);
+    let reused = done.iter().filter(|(.., reused)| *reused).count();
+    let outcome = Outcome::Written { compressed: done.len() - reused, reused };
+    Ok((done.into_iter().map(|(_, descriptor, _)| descriptor).collect(), outcome))
+}
+
+/// Links an intact blob of the old bundle into the new one; `None` when it must be made anew.
+fn take_over(old: &Bundle, known: &Descriptor, dir: &Path) -> Option<Descriptor> {
+    old.verify_blob(&known.digest).ok()?;
+    match fs::hard_link(path_of(old.dir(), &known.digest), path_of(dir, &known.digest)) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return None,
+        _ => {}
+    }
+    let mut descriptor = known.clone();
+    // These two belong to the program's place in its artifact, not to the blob.
+    descriptor.annotations.remove(annotation::TITLE);
+    descriptor.annotations.remove(annotation::VERSION);
+    Some(descriptor)
+}
+
+fn write_documents(plan: &Plan, blobs: &[Descriptor], recipe: &Digest, dir: &Path) -> Result<()> {
+    let mut manifests = Vec::new();
+    for image in &plan.images {
+        manifests.push(write_image(image, blobs, dir)?);
+    }
+    manifests.push(write_programs(plan, blobs, dir)?);
+    let annotations = [
+        (annotation::FORMAT, FORMAT),
+        (annotation::KUBERNETES, plan.kubernetes.as_str()),
+        (annotation::RECIPE, recipe.as_str()),
+    ];
+    let index = json(&Index::new(manifests, annotate(annotations)))?;
+    host::fs::write(&dir.join(oci::LAYOUT_FILE), oci::LAYOUT, 0o644)?;
+    Ok(host::fs::write(&dir.join(oci::INDEX_FILE), &index, 0o644)?)
+}
+
+fn write_image(image: &ImagePlan, blobs: &[Descriptor], dir: &Path) -> Result<Descriptor> {
+    let layers: Vec<Descriptor> = image.layers.iter().map(|i| blobs[*i].clone()).collect();
+    let diff_ids =
+        layers.iter().filter_map(|l| Digest::try_from(l.note(annotation::CONTENT_DIGEST).to_owned()).ok());
+    let config = ImageConfig::new(image.entrypoint, image.user, diff_ids.collect());
+    let config = write_document(&json(&config)?, oci::CONFIG, dir)?;
+    let manifest = json(&Manifest::new(None, config, layers))?;
+    let mut descriptor = write_document(&manifest, oci::MANIFEST, dir)?;
+    let name = format!("{}:{}", image.repository, image.tag);
+    descriptor.annotations = annotate([
+        (annotation::IMAGE_NAME, name.as_str()),
+        (annotation::REF_NAME, image.tag.as_str()),
+        (annotation::VERSION, image.version.as_str()),
+    ]);
+    descriptor.platform = Some(Platform::linux());
+    Ok(descriptor)
+}
+
+fn write_programs(plan: &Plan, blobs: &[Descriptor], dir: &Path) -> Result<Descriptor> {
+    let layers = plan.programs.iter().map(|program| {
+        let mut layer = blobs[program.content].clone();
+        let names = [(annotation::TITLE, program.name), (annotation::VERSION, program.version.as_str())];
+        layer.annotations.extend(annotate(names));
+        layer
+    });
+    // The image-spec's way to say that an artifact has no configuration.
+    let config = write_document(b"{}", oci::EMPTY, dir)?;
+    let manifest = json(&Manifest::new(Some(oci::HOST_PROGRAMS), config, layers.collect()))?;
+    let mut descriptor = write_document(&manifest, oci::MANIFEST, dir)?;
+    descriptor.artifact_type = Some(oci::HOST_PROGRAMS.to_owned());
+    Ok(descriptor)
+}
+
+fn annotate<const N: usize>(pairs: [(&str, &str); N]) -> Annotations {
+    pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+fn write_document(bytes: &[u8], media_type: &str, dir: &Path) -> Result<Descriptor> {
+    let descriptor = Descriptor::of(media_type, bytes);
+    host::fs::write(&path_of(dir, &descriptor.digest), bytes, 0o644)?;
+    Ok(descriptor)
+}
+
+fn json(value: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(value).map_err(|source| BundleError::Document { path: oci::INDEX_FILE.into(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::Fixture;
+
+    #[test]
+    fn the_same_programs_give_the_same_digests() {
+        let (one, two) = (Fixture::new(), Fixture::new());
+        assert_eq!(one.create().0.digest(), two.create().0.digest());
+        two.set("runc", "another");
+        assert_ne!(one.create().0.digest(), two.create().0.digest());
+    }
+
+    #[test]
+    fn a_second_run_does_nothing_and_a_changed_program_is_all_that_is_packed() {
+        let fixture = Fixture::new();
+        let (first, outcome) = fixture.create();
+        assert!(matches!(outcome, Outcome::Written { reused: 0, .. }), "{outcome:?}");
+        assert_eq!(fixture.create().1, Outcome::UpToDate);
+        fixture.set("etcd", "another");
+        let (second, outcome) = fixture.create();
+        assert!(matches!(outcome, Outcome::Written { compressed: 1, reused } if reused > 20), "{outcome:?}");
+        second.verify().unwrap();
+        assert_ne!(first.digest(), second.digest());
+        // What was reused is what would have been made.
+        let anew = fixture.create_at(&fixture.path("other")).unwrap().0;
+        assert_eq!(anew.digest(), second.digest());
+    }
+
+    #[test]
+    fn a_damaged_bundle_is_mended() {
+        let fixture = Fixture::new();
+        let (bundle, _) = fixture.create();
+        let digest = bundle.digest().clone();
+        let blob = path_of(bundle.dir(), &bundle.program_blobs[3].digest);
+        host::fs::remove_file(&blob).unwrap();
+        let (bundle, outcome) = fixture.create();
+        assert!(matches!(outcome, Outcome::Written { .. }), "{outcome:?}");
+        assert_eq!(bundle.digest(), &digest);
+        bundle.verify().unwrap();
+    }
+
+    #[test]
+    fn what_is_no_bundle_is_not_touched() {
+        let fixture = Fixture::new();
+        let target = fixture.path("mine");
+        host::fs::create_dir_all(&target, 0o755).unwrap();
+        host::fs::write(&target.join("letter"), b"dear", 0o644).unwrap();
+        let error = fixture.create_at(&target).unwrap_err();
+        assert!(matches!(error, BundleError::Foreign { .. }), "{error}");
+        assert_eq!(host::fs::read(&target.join("letter")).unwrap(), b"dear");
+        // An empty directory is nobody's.
+        host::fs::remove_file(&target.join("letter")).unwrap();
+        fixture.create_at(&target).unwrap();
+    }
+
+    #[test]
+    fn all_that_is_missing_is_named_at_once() {
+        let fixture = Fixture::new();
+        for name in ["kubelet", "pause"] {
+            host::fs::remove_file(&fixture.programs().join(name)).unwrap();
+        }
+        let error = fixture.create_at(&fixture.path("bundle")).unwrap_err();
+        assert_eq!(error.to_string(), format!("{} lacks kubelet, pause", fixture.programs().display()));
+        assert!(!fixture.path("bundle").exists());
+    }
+
+    #[test]
+    fn images_are_named_as_upstream_names_them() {
+        let (bundle, _) = Fixture::new().create();
+        assert!(bundle.has_image("registry.k8s.io/kube-apiserver:v1.2.3"));
+        assert!(bundle.has_image("registry.k8s.io/etcd:1.2.3-0"));
+        assert!(bundle.has_image(concat!("ghcr.io/kubestrap/kubestrap:v", env!("CARGO_PKG_VERSION"))));
+        assert_eq!(bundle.pause_image().unwrap().name, "registry.k8s.io/pause:v1.2.3");
+        assert_eq!(bundle.kubernetes_version(), "v1.2.3");
+        assert_eq!(bundle.images().len(), 10);
+    }
+}

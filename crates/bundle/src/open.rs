@@ -1,0 +1,382 @@
+//! Reading a bundle. Opening one checks its structure: every document is intact and understood,
+//! every blob is there with its size. Content is verified when it is read, or by
+//! [`Bundle::verify`] all at once.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::blob::{hash_file, path_of};
+use crate::digest::Digest;
+use crate::oci::{self, Descriptor, Index, Manifest, annotation};
+use crate::{BundleError, Result, catalog, parallel};
+
+/// The layout of bundles that this version writes and reads.
+pub(crate) const FORMAT: &str = "1";
+
+/// An image of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ImageRef {
+    /// Its full name with tag, such as `registry.k8s.io/kube-apiserver:v1.37.2`.
+    pub name: String,
+    /// The version of the program in it.
+    pub version: String,
+    /// The digest of its manifest: what a runtime shows as the image's digest.
+    pub digest: Digest,
+    /// Its length in the bundle in bytes, shared layers included.
+    pub size: u64,
+}
+
+/// A program that runs on the host itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Program {
+    /// Its file name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The digest of the executable, not of its compressed blob.
+    pub digest: Digest,
+    /// The length of the executable in bytes.
+    pub size: u64,
+}
+
+/// What a blob should be, and who suffers when it is not.
+#[derive(Debug, Clone)]
+struct Blob {
+    size: u64,
+    needed_by: Vec<String>,
+}
+
+/// An open bundle.
+#[derive(Debug)]
+pub struct Bundle {
+    dir: PathBuf,
+    digest: Digest,
+    index: Index,
+    images: Vec<ImageRef>,
+    programs: Vec<Program>,
+    /// The manifests of `images`, in the same order.
+    pub(crate) image_manifests: Vec<(Descriptor, Manifest)>,
+    /// The blobs of `programs`, in the same order.
+    pub(crate) program_blobs: Vec<Descriptor>,
+    blobs: BTreeMap<Digest, Blob>,
+}
+
+impl Bundle {
+    /// Opens the bundle at `dir` and checks its structure.
+    ///
+    /// # Errors
+    /// [`BundleError::NotFound`], [`BundleError::Foreign`] and [`BundleError::Format`] for what is
+    /// no bundle of ours; [`BundleError::Missing`], [`BundleError::Corrupt`] and
+    /// [`BundleError::Document`] for one that is damaged.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let (index, bytes) = read_index(dir)?;
+        let mut bundle = Self {
+            dir: dir.to_owned(),
+            digest: Digest::of(&bytes),
+            images: Vec::new(),
+            programs: Vec::new(),
+            image_manifests: Vec::new(),
+            program_blobs: Vec::new(),
+            blobs: BTreeMap::new(),
+            index: index.clone(),
+        };
+        for descriptor in &index.manifests {
+            if descriptor.artifact_type.as_deref() == Some(oci::HOST_PROGRAMS) {
+                bundle.add_programs(descriptor)?;
+            } else {
+                bundle.add_image(descriptor)?;
+            }
+        }
+        bundle.blobs.iter().try_for_each(|(digest, blob)| bundle.check_size(digest, blob))?;
+        Ok(bundle)
+    }
+
+    fn add_image(&mut self, descriptor: &Descriptor) -> Result<()> {
+        let name = descriptor.note(annotation::IMAGE_NAME).to_owned();
+        let needed_by = format!("image {name}");
+        let manifest: Manifest = self.document(descriptor, &needed_by)?;
+        for blob in manifest.blobs() {
+            self.note_blob(blob, &needed_by);
+        }
+        self.images.push(ImageRef {
+            name,
+            version: descriptor.note(annotation::VERSION).to_owned(),
+            digest: descriptor.digest.clone(),
+            size: descriptor.size + manifest.blobs().map(|blob| blob.size).sum::<u64>(),
+        });
+        self.image_manifests.push((descriptor.clone(), manifest));
+        Ok(())
+    }
+
+    fn add_programs(&mut self, descriptor: &Descriptor) -> Result<()> {
+        let manifest: Manifest = self.document(descriptor, "all host programs")?;
+        self.note_blob(&manifest.config, "all host programs");
+        for blob in manifest.layers {
+            let name = blob.note(annotation::TITLE).to_owned();
+            self.note_blob(&blob, &format!("program {name}"));
+            let foreign = |reason: &str| self.foreign(format!("program {name} has {reason}"));
+            let digest = Digest::try_from(blob.note(annotation::CONTENT_DIGEST).to_owned());
+            let size = blob.note(annotation::CONTENT_SIZE).parse();
+            self.programs.push(Program {
+                version: blob.note(annotation::VERSION).to_owned(),
+                digest: digest.map_err(|_| foreign("no content digest"))?,
+                size: size.map_err(|_| foreign("no content size"))?,
+                name,
+            });
+            self.program_blobs.push(blob);
+        }
+        Ok(())
+    }
+
+    fn foreign(&self, reason: String) -> BundleError {
+        BundleError::Foreign { dir: self.dir.clone(), reason }
+    }
+
+    fn note_blob(&mut self, descriptor: &Descriptor, needed_by: &str) {
+        let blob = self.blobs.entry(descriptor.digest.clone());
+        let blob = blob.or_insert_with(|| Blob { size: descriptor.size, needed_by: Vec::new() });
+        blob.needed_by.push(needed_by.to_owned());
+    }
+
+    /// Reads a small blob that is a JSON document.
+    fn document<T: DeserializeOwned>(&mut self, descriptor: &Descriptor, needed_by: &str) -> Result<T> {
+        self.note_blob(descriptor, needed_by);
+        let path = path_of(&self.dir, &descriptor.digest);
+        let bytes = match fs::read(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(self.missing(&descriptor.digest)),
+            other => other.map_err(BundleError::io("read", &path))?,
+        };
+        self.expect(&descriptor.digest, &Digest::of(&bytes))?;
+        serde_json::from_slice(&bytes).map_err(|source| BundleError::Document { path, source })
+    }
+
+    fn check_size(&self, digest: &Digest, blob: &Blob) -> Result<()> {
+        let path = path_of(&self.dir, digest);
+        match fs::metadata(&path) {
+            Ok(meta) if meta.len() == blob.size => Ok(()),
+            Ok(meta) => {
+                Err(self.corrupt(digest, format!("{} bytes", blob.size), format!("{} bytes", meta.len())))
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Err(self.missing(digest)),
+            Err(e) => Err(BundleError::io("read", path)(e)),
+        }
+    }
+
+    fn needed_by(&self, digest: &Digest) -> Vec<String> {
+        self.blobs.get(digest).map(|blob| blob.needed_by.clone()).unwrap_or_default()
+    }
+
+    fn missing(&self, blob: &Digest) -> BundleError {
+        let path = path_of(&self.dir, blob);
+        BundleError::Missing { blob: blob.clone(), path, needed_by: self.needed_by(blob) }
+    }
+
+    fn corrupt(&self, blob: &Digest, expected: String, actual: String) -> BundleError {
+        let path = path_of(&self.dir, blob);
+        BundleError::Corrupt { blob: blob.clone(), path, expected, actual, needed_by: self.needed_by(blob) }
+    }
+
+    /// Compares the digest of a blob's content with its name.
+    ///
+    /// # Errors
+    /// [`BundleError::Corrupt`] when they differ.
+    pub(crate) fn expect(&self, blob: &Digest, actual: &Digest) -> Result<()> {
+        if blob == actual { Ok(()) } else { Err(self.corrupt(blob, blob.to_string(), actual.to_string())) }
+    }
+
+    /// Reads one blob and compares it with its name.
+    ///
+    /// # Errors
+    /// [`BundleError::Corrupt`], [`BundleError::Missing`] or [`BundleError::Io`].
+    pub(crate) fn verify_blob(&self, blob: &Digest) -> Result<()> {
+        match hash_file(&path_of(&self.dir, blob)) {
+            Ok((actual, _)) => self.expect(blob, &actual),
+            Err(BundleError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Err(self.missing(blob))
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Reads every blob and compares it with its digest.
+    ///
+    /// # Errors
+    /// [`BundleError::Corrupt`] or [`BundleError::Missing`] for the first one that is wrong.
+    pub fn verify(&self) -> Result<()> {
+        let digests: Vec<_> = self.blobs.keys().collect();
+        parallel::map(&digests, |digest| self.verify_blob(digest)).map(drop)
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The digest of the index, and so of everything in the bundle.
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// The length of all blobs in bytes.
+    pub fn size(&self) -> u64 {
+        self.blobs.values().map(|blob| blob.size).sum()
+    }
+
+    /// The Kubernetes release in it, with its `v`.
+    pub fn kubernetes_version(&self) -> &str {
+        self.annotation(annotation::KUBERNETES)
+    }
+
+    /// An annotation of the index; empty when there is none.
+    pub(crate) fn annotation(&self, key: &str) -> &str {
+        self.index.annotations.get(key).map_or("", String::as_str)
+    }
+
+    /// The layers of all images and the blobs of all programs; shared ones several times.
+    pub(crate) fn contents(&self) -> impl Iterator<Item = &Descriptor> {
+        self.image_manifests.iter().flat_map(|(_, manifest)| &manifest.layers).chain(&self.program_blobs)
+    }
+
+    /// All images.
+    pub fn images(&self) -> &[ImageRef] {
+        &self.images
+    }
+
+    /// Whether there is an image of this full name.
+    pub fn has_image(&self, name: &str) -> bool {
+        self.images.iter().any(|image| image.name == name)
+    }
+
+    /// The image of a repository, whatever its tag.
+    pub fn image_of(&self, repository: &str) -> Option<&ImageRef> {
+        self.images
+            .iter()
+            .find(|image| image.name.rsplit_once(':').is_some_and(|(name, _)| name == repository))
+    }
+
+    /// The image that every pod's sandbox is made of.
+    pub fn pause_image(&self) -> Option<&ImageRef> {
+        self.image_of(catalog::PAUSE)
+    }
+
+    /// All programs that run on the host itself.
+    pub fn programs(&self) -> &[Program] {
+        &self.programs
+    }
+
+    /// The host program of this name.
+    pub fn program(&self, name: &str) -> Option<&Program> {
+        self.programs.iter().find(|program| program.name == name)
+    }
+}
+
+/// Reads `index.json` and recognises a bundle of ours by it.
+fn read_index(dir: &Path) -> Result<(Index, Vec<u8>)> {
+    let foreign = |reason: String| BundleError::Foreign { dir: dir.to_owned(), reason };
+    if !dir.exists() {
+        return Err(BundleError::NotFound { dir: dir.to_owned() });
+    }
+    let bytes =
+        fs::read(dir.join(oci::INDEX_FILE)).map_err(|e| foreign(format!("{}: {e}", oci::INDEX_FILE)))?;
+    let index: Index =
+        serde_json::from_slice(&bytes).map_err(|e| foreign(format!("{}: {e}", oci::INDEX_FILE)))?;
+    match index.annotations.get(annotation::FORMAT).map(String::as_str) {
+        None => Err(foreign("it is another OCI layout".to_owned())),
+        Some(FORMAT) => Ok((index, bytes)),
+        Some(found) => {
+            Err(BundleError::Format { dir: dir.to_owned(), found: found.to_owned(), known: FORMAT })
+        }
+    }
+}
+
+/// Whether `create` may replace what is at `dir`: nothing, an empty directory, or a bundle, also a
+/// damaged one or one of another format.
+///
+/// # Errors
+/// [`BundleError::Foreign`] for anything else.
+pub(crate) fn check_replaceable(dir: &Path) -> Result<()> {
+    match read_index(dir) {
+        Ok(_) | Err(BundleError::NotFound { .. } | BundleError::Format { .. }) => Ok(()),
+        Err(_) if dir.is_dir() && host::fs::list(dir).is_ok_and(|entries| entries.is_empty()) => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::Fixture;
+
+    /// The blob of the layer that holds the apiserver.
+    fn apiserver_layer(bundle: &Bundle) -> (Digest, PathBuf) {
+        let (_, manifest) = &bundle.image_manifests[0];
+        let digest = manifest.layers.last().unwrap().digest.clone();
+        let path = path_of(bundle.dir(), &digest);
+        (digest, path)
+    }
+
+    #[test]
+    fn a_flipped_byte_is_found_and_its_image_named() {
+        let fixture = Fixture::new();
+        let (bundle, _) = fixture.create();
+        bundle.verify().unwrap();
+        let (digest, path) = apiserver_layer(&bundle);
+        let mut bytes = host::fs::read(&path).unwrap();
+        bytes[20] ^= 1;
+        host::fs::write(&path, &bytes, 0o644).unwrap();
+        let error = Bundle::open(bundle.dir()).unwrap().verify().unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.starts_with(&format!("blob {digest} ({}) is corrupt: expected sha256:", path.display())),
+            "{text}"
+        );
+        assert!(text.ends_with("needed by image registry.k8s.io/kube-apiserver:v1.2.3"), "{text}");
+    }
+
+    #[test]
+    fn a_truncated_or_missing_blob_is_found_at_once() {
+        let fixture = Fixture::new();
+        let (bundle, _) = fixture.create();
+        let (digest, path) = apiserver_layer(&bundle);
+        let bytes = host::fs::read(&path).unwrap();
+        host::fs::write(&path, &bytes[..10], 0o644).unwrap();
+        let error = Bundle::open(bundle.dir()).unwrap_err();
+        let wanted = format!("expected {} bytes, found 10 bytes", bytes.len());
+        assert!(error.to_string().contains(&wanted), "{error}");
+        host::fs::remove_file(&path).unwrap();
+        let error = Bundle::open(bundle.dir()).unwrap_err();
+        assert!(matches!(&error, BundleError::Missing { blob, .. } if *blob == digest), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_manifest_is_found_at_once() {
+        let fixture = Fixture::new();
+        let (bundle, _) = fixture.create();
+        let path = path_of(bundle.dir(), &bundle.images()[0].digest);
+        host::fs::write(&path, b"{}", 0o644).unwrap();
+        let error = Bundle::open(bundle.dir()).unwrap_err();
+        assert!(matches!(error, BundleError::Corrupt { .. }), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_bundle_is_said_to_be_none() {
+        let fixture = Fixture::new();
+        let error = Bundle::open(&fixture.path("nowhere")).unwrap_err();
+        assert!(matches!(error, BundleError::NotFound { .. }), "{error}");
+        let error = Bundle::open(&fixture.programs()).unwrap_err();
+        assert!(matches!(error, BundleError::Foreign { .. }), "{error}");
+        let (bundle, _) = fixture.create();
+        let index = bundle.dir().join(oci::INDEX_FILE);
+        let text = host::fs::read_to_string(&index).unwrap();
+        let newer =
+            text.replace(r#""dev.kubestrap.bundle.format":"1""#, r#""dev.kubestrap.bundle.format":"9""#);
+        host::fs::write(&index, newer.as_bytes(), 0o644).unwrap();
+        let error = Bundle::open(bundle.dir()).unwrap_err();
+        assert!(matches!(&error, BundleError::Format { found, .. } if found == "9"), "{error}");
+    }
+}

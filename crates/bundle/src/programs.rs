@@ -1,0 +1,82 @@
+//! The programs folder that a bundle is made from: static executables and `versions.json`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::{BundleError, Result, elf};
+
+const VERSIONS: &str = "versions.json";
+
+/// The name of our own program, which is not in the folder.
+pub(crate) const KUBESTRAP: &str = "kubestrap";
+
+/// `versions.json`: what the folder's builder says of it. Other keys are the builder's own.
+#[derive(Debug, Deserialize)]
+struct Versions {
+    kubernetes: String,
+    programs: BTreeMap<String, String>,
+    #[serde(default)]
+    images: BTreeMap<String, String>,
+}
+
+/// A programs folder that has all that was asked for.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    dir: PathBuf,
+    kubestrap: PathBuf,
+    versions: Versions,
+}
+
+impl Programs {
+    /// Reads a folder and checks that every one of `needed` is there, with its version, and can
+    /// run alone in an image. `kubestrap` is the path of our own program.
+    ///
+    /// # Errors
+    /// [`BundleError::MissingPrograms`] with everything that is missing, or
+    /// [`BundleError::Unfit`] for the first program that cannot run.
+    pub(crate) fn open(dir: &Path, kubestrap: &Path, needed: &[&str]) -> Result<Self> {
+        let path = dir.join(VERSIONS);
+        let text = host::fs::read(&path)?;
+        let versions: Versions =
+            serde_json::from_slice(&text).map_err(|source| BundleError::Document { path, source })?;
+        let programs = Self { dir: dir.to_owned(), kubestrap: kubestrap.to_owned(), versions };
+        let mut names = Vec::new();
+        for name in needed.iter().filter(|name| **name != KUBESTRAP) {
+            if !programs.path(name).is_file() {
+                names.push((*name).to_owned());
+            }
+            if !programs.versions.programs.contains_key(*name) {
+                names.push(format!("{name} in {VERSIONS}"));
+            }
+        }
+        if !names.is_empty() {
+            return Err(BundleError::MissingPrograms { dir: dir.to_owned(), names });
+        }
+        needed.iter().try_for_each(|name| elf::require_static(&programs.path(name)))?;
+        Ok(programs)
+    }
+
+    /// The Kubernetes release, with its `v`.
+    pub(crate) fn kubernetes(&self) -> &str {
+        &self.versions.kubernetes
+    }
+
+    /// Where a program lies.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        if name == KUBESTRAP { self.kubestrap.clone() } else { self.dir.join(name) }
+    }
+
+    /// A program's version, with its `v`.
+    pub(crate) fn version(&self, name: &str) -> &str {
+        // Our own: all of our crates share one version.
+        let ours = concat!("v", env!("CARGO_PKG_VERSION"));
+        if name == KUBESTRAP { ours } else { self.versions.programs.get(name).map_or("", String::as_str) }
+    }
+
+    /// An image's tag: what the folder says, or else the version of its main program.
+    pub(crate) fn tag(&self, image: &str, program: &str) -> &str {
+        self.versions.images.get(image).map_or_else(|| self.version(program), String::as_str)
+    }
+}
