@@ -1,0 +1,83 @@
+//! A new node's disk: what it finds there at its first boot.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use rustix::fs::XattrFlags;
+
+use crate::error::{Result, Tried};
+use crate::record::Record;
+
+/// Directories of the disk that appear in the node under the same name.
+pub(crate) const PLAIN: [&str; 5] = ["var", "opt", "root", "home", "srv"];
+
+/// Directories that are the host's with the node's own layer on top.
+pub(crate) const LAYERED: [&str; 2] = ["usr", "etc"];
+
+/// Directories in which nothing of the host's shows: units that would start, programs and
+/// settings that would make the node something else than a fresh machine.
+const OPAQUE: [&str; 7] = [
+    "etc/systemd",
+    "etc/kubernetes",
+    "etc/containerd",
+    "etc/cni",
+    "etc/kubestrap",
+    "usr/local/bin",
+    "usr/local/sbin",
+];
+
+/// Fills `disk` for a new node; `program` becomes its `kubestrap`.
+pub(crate) fn fill(disk: &Path, record: &Record, program: &Path) -> Result<()> {
+    for dir in PLAIN.iter().chain(&LAYERED).chain(&["work/usr", "work/etc"]) {
+        host::fs::create_dir_all(&disk.join(dir), 0o755)?;
+    }
+    host::fs::create_dir_all(&disk.join("root"), 0o700)?;
+    for dir in ["var/lib", "var/log", "var/cache", "var/spool", "opt/cni/bin", "usr/bin"] {
+        host::fs::create_dir_all(&disk.join(dir), 0o755)?;
+    }
+    host::fs::create_dir_all(&disk.join("var/tmp"), 0o1777)?;
+    link("/run", &disk.join("var/run"))?;
+    link("/run/lock", &disk.join("var/lock"))?;
+    for dir in OPAQUE {
+        let dir = disk.join(dir);
+        host::fs::create_dir_all(&dir, 0o755)?;
+        rustix::fs::setxattr(&dir, "trusted.overlay.opaque", b"y", XattrFlags::empty())
+            .tried(|| format!("hide the host's files in {}", dir.display()))?;
+    }
+    etc(&disk.join("etc"), record)?;
+    host::fs::copy(program, &disk.join("usr/local/bin/kubestrap"), 0o755)?;
+    link("/usr/local/bin/kubestrap", &disk.join("usr/bin/systemctl"))
+}
+
+fn etc(etc: &Path, record: &Record) -> Result<()> {
+    let (hostname, address) = (&record.hostname, record.address);
+    let hosts = format!(
+        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n{address}\t{hostname}\n{}\t{hostname}\n",
+        record.address6()
+    );
+    // A name server would have to be reachable, and CoreDNS would forward to one on loopback,
+    // that is to itself.
+    let resolv = "# This node has no name server: its network has no way out.\n";
+    let unique = host::fs::read_to_string(Path::new("/proc/sys/kernel/random/uuid"))?.replace('-', "");
+    // What crate `node` needs to know and cannot see from inside.
+    let facts = serde_json::json!({ "version": 1, "name": record.name, "cgroupRoot": record.cgroup });
+    for (name, text) in [
+        ("hostname", format!("{hostname}\n")),
+        ("hosts", hosts),
+        ("resolv.conf", resolv.to_owned()),
+        ("machine-id", unique),
+        ("kubestrap/sandbox.json", format!("{facts}\n")),
+    ] {
+        host::fs::write(&etc.join(name), text.as_bytes(), 0o644)?;
+    }
+    host::fs::create_dir_all(&etc.join("systemd/system/multi-user.target.wants"), 0o755)?;
+    Ok(())
+}
+
+fn link(target: &str, at: &Path) -> Result<()> {
+    match fs::symlink_metadata(at) {
+        Ok(_) => Ok(()),
+        Err(_) => symlink(target, at).tried(|| format!("make the link {}", at.display())),
+    }
+}

@@ -1,0 +1,55 @@
+//! A node's kubeconfig, changed so that it works on the host.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result};
+use crate::record::Record;
+
+/// Where a node may keep its administrator's kubeconfig, the best first; on its disk.
+const PLACES: [&str; 2] = ["etc/kubernetes/admin.conf", "var/lib/kubestrap/assets/auth/kubeconfig"];
+
+/// The administrator's kubeconfig of the node with that disk, with the API's address on the host.
+pub(crate) fn read(disk: &Path, record: &Record) -> Result<String> {
+    let Some(path) = PLACES.iter().map(|p| disk.join(p)).find(|p| p.exists()) else {
+        return Err(Error::NoKubeconfig(record.name.clone()));
+    };
+    let text = host::fs::read_to_string(&path)?;
+    edit(&text, record.api_port).map_err(|reason| Error::BadKubeconfig { name: record.name.clone(), reason })
+}
+
+fn edit(text: &str, port: u16) -> std::result::Result<String, String> {
+    let mut config: Value = serde_saphyr::from_str(text).map_err(|e| e.to_string())?;
+    let clusters = config.get_mut("clusters").and_then(Value::as_array_mut).ok_or("it has no clusters")?;
+    for entry in clusters {
+        let cluster =
+            entry.get_mut("cluster").and_then(Value::as_object_mut).ok_or("a cluster of it is empty")?;
+        cluster.insert("server".into(), json!(format!("https://127.0.0.1:{port}")));
+        // Every API server's certificate has this name; it need not have 127.0.0.1.
+        cluster.insert("tls-server-name".into(), json!("kubernetes"));
+    }
+    serde_saphyr::to_string(&config).map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn server_and_name_are_replaced_and_the_rest_is_kept() {
+        let text = "apiVersion: v1\nkind: Config\nclusters:\n- name: local\n  cluster:\n    server: https://10.89.0.2:6443\n    certificate-authority-data: QUJD\nusers:\n- name: admin\n  user: {client-key-data: REVG}\n";
+        let edited: Value = serde_saphyr::from_str(&edit(text, 7001).unwrap()).unwrap();
+        assert_eq!(
+            edited,
+            json!({
+                "apiVersion": "v1", "kind": "Config",
+                "clusters": [{"name": "local", "cluster": {
+                    "server": "https://127.0.0.1:7001", "tls-server-name": "kubernetes",
+                    "certificate-authority-data": "QUJD"}}],
+                "users": [{"name": "admin", "user": {"client-key-data": "REVG"}}],
+            })
+        );
+        assert!(edit("kind: Config\n", 1).is_err());
+    }
+}

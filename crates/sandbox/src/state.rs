@@ -1,0 +1,87 @@
+//! Whether a node runs, read from its cgroup: its pid 1 is the process there that is number 1 in
+//! a pid namespace of its own.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use host::proc::ProcessId;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use crate::cgroup::Cgroups;
+use crate::error::{Error, Result};
+use crate::record::Record;
+
+/// How long the kernel may take to end all of a node's processes. A power cut takes some
+/// milliseconds; only a process in uninterruptible sleep (a dead disk) takes longer.
+const DEATH_LIMIT: Duration = Duration::from_secs(30);
+
+/// The cgroup that a node's pid 1 is in.
+pub(crate) fn init_group(record: &Record) -> String {
+    format!("{}/init", record.cgroup)
+}
+
+/// The node's pid 1, seen from the host; `None` when the node is off.
+pub(crate) fn pid1(cgroups: &Cgroups, record: &Record) -> Option<ProcessId> {
+    cgroups.pids(&init_group(record)).into_iter().find(|pid| is_pid1(*pid)).and_then(ProcessId::of)
+}
+
+fn is_pid1(pid: i32) -> bool {
+    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { return false };
+    let field = |name: &str| status.lines().find_map(|l| l.strip_prefix(name)).unwrap_or_default();
+    let dead = field("State:").trim_start().starts_with(['Z', 'X']);
+    // Its numbers in each namespace from ours inwards.
+    let numbers: Vec<&str> = field("NSpid:").split_ascii_whitespace().collect();
+    !dead && numbers.len() > 1 && numbers.last() == Some(&"1")
+}
+
+/// How long a process has existed.
+pub(crate) fn age(process: ProcessId) -> Duration {
+    /// USER_HZ, the unit of times in /proc, is 100 on every architecture we build for.
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let uptime = fs::read_to_string("/proc/uptime").unwrap_or_default();
+    let uptime: f64 = uptime.split(' ').next().and_then(|s| s.parse().ok()).unwrap_or_default();
+    #[expect(clippy::cast_precision_loss, reason = "good for 2^53 ticks")]
+    let started = process.started as f64 / TICKS_PER_SECOND;
+    Duration::from_secs_f64((uptime - started).max(0.0))
+}
+
+/// Ends everything that runs in the node's cgroup at once and waits until it is gone. Killing
+/// pid 1 lets the kernel kill all of its pid namespace, before anybody can do anything about it.
+pub(crate) fn kill_all(cgroups: &Cgroups, record: &Record) -> Result<()> {
+    if let Some(process) = pid1(cgroups, record) {
+        kill(process.pid, DEATH_LIMIT);
+    }
+    let deadline = Instant::now() + DEATH_LIMIT;
+    loop {
+        // What is left entered from outside, or never got as far as having a pid 1.
+        let pids: Vec<i32> = cgroups.pids(&record.cgroup).into_iter().filter(|p| lives(*p)).collect();
+        if pids.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(Error::Undead { name: record.name.clone(), pids });
+        }
+        for pid in pids {
+            kill(pid, Duration::from_millis(200));
+        }
+    }
+}
+
+fn lives(pid: i32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with(['Z', 'X']))
+}
+
+fn kill(pid: i32, limit: Duration) {
+    let Some(fd) = pidfd(pid) else { return };
+    // It may have ended just now.
+    let _ = pidfd_send_signal(&fd, Signal::KILL);
+    let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+    let _ = poll(&mut fds, Timespec::try_from(limit).ok().as_ref());
+}
+
+fn pidfd(pid: i32) -> Option<OwnedFd> {
+    pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()
+}
