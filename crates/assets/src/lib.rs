@@ -1,1 +1,37 @@
-//! assets
+//! The asset directory: what `render` writes and `start` reads.
+//!
+//! In: a [`cluster::ClusterConfig`], the node's name and addresses, the time. Out: an [`AssetTree`]
+//! in bootkube's layout, ready to be written; and the way back, an [`AssetDir`] read from disk,
+//! whoever rendered it.
+//!
+//! ```text
+//! ClusterConfig ─┐
+//! RenderInput ───┴─ render ──► AssetTree ──write/diff──► directory ──► AssetDir ──► start
+//!                      ▲                                    │
+//!                      └──────── existing secrets ──────────┘
+//! ```
+//!
+//! The manifests are YAML files under `manifests/`, with their reasons in comments that reach the
+//! operator: placeholders and flag lists are filled in as text, nothing is parsed and written anew.
+
+mod credentials;
+mod dir;
+mod flags;
+mod given;
+mod render;
+mod secret;
+mod static_pod;
+mod template;
+mod tree;
+mod yaml;
+
+pub use dir::{
+    AssetDir, AssetErrors, AssetProblem, BOOTSTRAP_SECRETS, CONTROL_PLANE_USER, ETCD_CERTIFICATES, HostFile,
+    Object, StaticPod,
+};
+pub use given::{ExternalEtcdFiles, Given, GivenError};
+pub use render::{RenderError, RenderInput, render};
+pub use static_pod::static_pod_problems;
+pub use template::TemplateError;
+pub use tree::{AssetFile, AssetTree, CONFIG_FILE, Change, ChangeKind, TreeError};
+pub use yaml::{Document, YamlError, parse_documents};

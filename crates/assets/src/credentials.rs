@@ -1,0 +1,284 @@
+//! The files under `tls/` and `auth/`. What an earlier render made is kept as long as it will do, so
+//! that a second render changes nothing: authorities and keys always, certificates while they are
+//! valid, name the right names and have enough life left.
+
+use std::collections::BTreeSet;
+
+use cluster::{BootstrapToken, ClusterConfig};
+use jiff::{Timestamp, ToSpan as _};
+use pki::{
+    Authorities, Authority, Credential, GivenAuthorities, Identity, Kubeconfig, Leaf, PkiError,
+    SigningKeyPair, Terms,
+};
+
+use crate::given::Given;
+use crate::render::{RenderError, RenderInput};
+use crate::tree::AssetTree;
+use crate::yaml;
+
+/// How long a bootstrap token is good for after the render (kubeadm's default).
+const TOKEN_HOURS: i64 = 24;
+/// The name that kubeconfigs of components on control-plane nodes check the API's certificate for:
+/// they dial loopback.
+const API_NAME: &str = "kubernetes";
+
+/// Names of the files under `auth/`.
+pub(crate) mod auth {
+    pub(crate) const ADMIN: &str = "auth/kubeconfig";
+    pub(crate) const SUPER_ADMIN: &str = "auth/kubeconfig-super-admin";
+    pub(crate) const KUBELET: &str = "auth/kubeconfig-kubelet";
+    pub(crate) const NODE: &str = "auth/kubeconfig-node";
+    pub(crate) const CONTROLLER_MANAGER: &str = "auth/kubeconfig-kube-controller-manager";
+    pub(crate) const SCHEDULER: &str = "auth/kubeconfig-kube-scheduler";
+}
+
+/// What the manifests need to know of the credentials.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub(crate) ca_pem: String,
+    pub(crate) token: BootstrapToken,
+    pub(crate) token_expires: Timestamp,
+}
+
+/// Writes `tls/` and `auth/` into the tree.
+pub(crate) fn add(
+    tree: &mut AssetTree,
+    config: &ClusterConfig,
+    given: Given,
+    input: &RenderInput,
+) -> Result<Facts, RenderError> {
+    let none = AssetTree::default();
+    let old = input.existing.as_ref().unwrap_or(&none);
+    let authorities = authorities(config, given.authorities, old, input.now)?;
+    let mut maker = Maker { tree, old, config, now: input.now };
+    maker.authority("tls/ca", &authorities.cluster);
+    maker.authority("tls/front-proxy-ca", &authorities.front_proxy);
+    maker.pair("tls/apiserver", &authorities.cluster, &Leaf::apiserver(config, &input.node))?;
+    maker.pair("tls/apiserver-kubelet-client", &authorities.cluster, &Leaf::apiserver_kubelet_client())?;
+    maker.pair("tls/front-proxy-client", &authorities.front_proxy, &Leaf::front_proxy_client())?;
+    maker.service_account()?;
+    if config.encryption.enabled {
+        maker.encryption()?;
+    }
+    if let Some(etcd) = &authorities.etcd {
+        maker.authority("tls/etcd/ca", etcd);
+        maker.pair("tls/etcd/server", etcd, &Leaf::etcd_server(&input.node))?;
+        maker.pair("tls/etcd/peer", etcd, &Leaf::etcd_peer(&input.node))?;
+        maker.pair("tls/etcd/healthcheck-client", etcd, &Leaf::etcd_healthcheck_client())?;
+        maker.pair("tls/apiserver-etcd-client", etcd, &Leaf::apiserver_etcd_client())?;
+    } else if let Some(etcd) = given.external_etcd {
+        maker.tree.public("tls/etcd/ca.crt", etcd.ca_pem);
+        maker.tree.public("tls/apiserver-etcd-client.crt", etcd.cert_pem);
+        maker.tree.private("tls/apiserver-etcd-client.key", etcd.key_pem);
+    }
+    maker.kubeconfigs(&authorities.cluster, input)
+}
+
+/// Given ones first, then those of an earlier render, then new ones.
+fn authorities(
+    config: &ClusterConfig,
+    given: GivenAuthorities,
+    old: &AssetTree,
+    now: Timestamp,
+) -> Result<Authorities, RenderError> {
+    let kept = GivenAuthorities {
+        cluster: keep_authority(given.cluster, old, "tls/ca")?,
+        front_proxy: keep_authority(given.front_proxy, old, "tls/front-proxy-ca")?,
+        etcd: keep_authority(given.etcd, old, "tls/etcd/ca")?,
+    };
+    Ok(Authorities::complete(kept, config, now)?)
+}
+
+fn keep_authority(
+    given: Option<Authority>,
+    old: &AssetTree,
+    path: &str,
+) -> Result<Option<Authority>, RenderError> {
+    if given.is_some() {
+        return Ok(given);
+    }
+    match (old.text(&format!("{path}.crt")), old.text(&format!("{path}.key"))) {
+        (None, None) => Ok(None),
+        // A new authority beside the old one's certificates would break every client of the cluster.
+        (Some(_), None) if path != "tls/etcd/ca" => Err(RenderError::NoKey { path: format!("{path}.key") }),
+        // The authority of an external etcd, of which nobody gave us the key.
+        (_, None) | (None, _) => Ok(None),
+        (Some(cert), Some(key)) => Authority::from_pem(cert, key)
+            .map(Some)
+            .map_err(|source| RenderError::Kept { path: format!("{path}.crt"), source }),
+    }
+}
+
+/// Makes files, or keeps those of an earlier render.
+struct Maker<'a> {
+    tree: &'a mut AssetTree,
+    old: &'a AssetTree,
+    config: &'a ClusterConfig,
+    now: Timestamp,
+}
+
+impl Maker<'_> {
+    fn authority(&mut self, path: &str, authority: &Authority) {
+        self.tree.public(format!("{path}.crt"), authority.cert_pem());
+        self.tree.private(format!("{path}.key"), authority.key_pem());
+    }
+
+    fn pair(&mut self, path: &str, authority: &Authority, leaf: &Leaf) -> Result<(), RenderError> {
+        let (cert, key) = (format!("{path}.crt"), format!("{path}.key"));
+        let old = self.old.text(&cert).zip(self.old.text(&key));
+        let old = old.map(|(cert, key)| Identity { cert_pem: cert.to_owned(), key_pem: key.to_owned() });
+        let identity = self.keep_or_issue(old, authority, leaf)?;
+        self.tree.public(cert, identity.cert_pem);
+        self.tree.private(key, identity.key_pem);
+        Ok(())
+    }
+
+    fn keep_or_issue(
+        &self,
+        old: Option<Identity>,
+        authority: &Authority,
+        leaf: &Leaf,
+    ) -> Result<Identity, RenderError> {
+        match old.filter(|identity| self.will_do(identity, authority, leaf)) {
+            Some(identity) => Ok(identity),
+            None => Ok(authority.issue(leaf, self.terms())?),
+        }
+    }
+
+    fn terms(&self) -> Terms {
+        let certificates = &self.config.certificates;
+        Terms {
+            algorithm: certificates.key_algorithm,
+            validity: certificates.leaf_validity.as_duration(),
+            now: self.now,
+        }
+    }
+
+    /// Whether a certificate is still what would be issued now, with a third of its life left.
+    fn will_do(&self, identity: &Identity, authority: &Authority, leaf: &Leaf) -> bool {
+        let Ok(info) = pki::inspect(&identity.cert_pem) else { return false };
+        let names =
+            |names: &[cluster::SubjectName]| names.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+        let margin = self.terms().validity / 3;
+        let ages_well = self.now.saturating_add(margin).is_ok_and(|then| then < info.not_after)
+            // It cannot live longer than its authority: a new one would be no better.
+            || info.not_after >= authority.info().not_after;
+        info.common_name.as_deref() == Some(&leaf.common_name)
+            && info.organizations.iter().map(String::as_str).eq(leaf.organization)
+            && names(&info.names) == names(&leaf.names)
+            && ages_well
+            && pki::check_dates(&identity.cert_pem, self.now).is_ok()
+            && pki::check_key(&identity.cert_pem, &identity.key_pem).is_ok()
+            && pki::check_chain(&identity.cert_pem, authority.cert_pem()).is_ok()
+    }
+
+    fn service_account(&mut self) -> Result<(), RenderError> {
+        let path = "tls/sa.key";
+        let pair = match self.old.text(path) {
+            Some(pem) => SigningKeyPair::from_private_pem(pem)
+                .map_err(|source| RenderError::Kept { path: path.to_owned(), source })?,
+            None => SigningKeyPair::generate(self.config.certificates.key_algorithm)?,
+        };
+        self.tree.public("tls/sa.pub", pair.public_pem);
+        self.tree.private(path, self.old.text(path).unwrap_or(&pair.private_pem).to_owned());
+        Ok(())
+    }
+
+    fn encryption(&mut self) -> Result<(), RenderError> {
+        let path = "tls/encryption-config.yaml";
+        let text = match self.old.text(path) {
+            // As it is: without its keys nothing that is stored can be read.
+            Some(text) => text.to_owned(),
+            None => include_str!("../manifests/config/encryption-config.yaml")
+                .replace("{{key}}", &pki::encryption_key()?),
+        };
+        self.tree.private(path, text);
+        Ok(())
+    }
+
+    fn kubeconfigs(&mut self, ca: &Authority, input: &RenderInput) -> Result<Facts, RenderError> {
+        let url = self.config.api_url(input.primary_address());
+        let local = format!("https://127.0.0.1:{}", self.config.api.port);
+        self.certificate_kubeconfig(auth::ADMIN, ca, &Leaf::admin(), &url, None)?;
+        self.certificate_kubeconfig(auth::SUPER_ADMIN, ca, &Leaf::super_admin(), &url, None)?;
+        self.certificate_kubeconfig(auth::NODE, ca, &Leaf::kubelet(&input.node.name), &url, None)?;
+        let leaf = Leaf::controller_manager();
+        self.certificate_kubeconfig(auth::CONTROLLER_MANAGER, ca, &leaf, &local, Some(API_NAME))?;
+        self.certificate_kubeconfig(auth::SCHEDULER, ca, &Leaf::scheduler(), &local, Some(API_NAME))?;
+        let (token, token_expires) = self.token()?;
+        let credential = Credential::Token(token.to_string());
+        let kubelet = self.kubeconfig(ca, &url, None, "tls-bootstrap-token-user", credential)?;
+        self.tree.private(auth::KUBELET, kubelet);
+        Ok(Facts { ca_pem: ca.cert_pem().to_owned(), token, token_expires })
+    }
+
+    fn certificate_kubeconfig(
+        &mut self,
+        path: &str,
+        ca: &Authority,
+        leaf: &Leaf,
+        server: &str,
+        server_name: Option<&str>,
+    ) -> Result<(), RenderError> {
+        let old =
+            self.old.text(path).and_then(|text| user_of(text, "client-certificate-data", "client-key-data"));
+        let old = old.map(|(cert_pem, key_pem)| Identity { cert_pem, key_pem });
+        let identity = self.keep_or_issue(old, ca, leaf)?;
+        let credential = Credential::Certificate(identity);
+        let text = self.kubeconfig(ca, server, server_name, &leaf.common_name, credential)?;
+        self.tree.private(path, text);
+        Ok(())
+    }
+
+    fn kubeconfig(
+        &self,
+        ca: &Authority,
+        server: &str,
+        server_name: Option<&str>,
+        user: &str,
+        credential: Credential,
+    ) -> Result<String, PkiError> {
+        Kubeconfig {
+            cluster: self.config.cluster_name.to_string(),
+            server: server.to_owned(),
+            ca_pem: ca.cert_pem().to_owned(),
+            tls_server_name: server_name.map(str::to_owned),
+            user: user.to_owned(),
+            credential,
+        }
+        .to_yaml()
+    }
+
+    /// The bootstrap token and when it ends: the config's, the old one while it is good, or a new one.
+    fn token(&self) -> Result<(BootstrapToken, Timestamp), RenderError> {
+        let old = self.old_token().filter(|(_, expires)| *expires > self.now);
+        let fresh = self.now.saturating_add(TOKEN_HOURS.hours()).unwrap_or(self.now);
+        // The Secret keeps whole seconds; a second render must find what the first one wrote.
+        let fresh = Timestamp::from_second(fresh.as_second()).unwrap_or(fresh);
+        Ok(match (self.config.bootstrap_token.clone(), old) {
+            (Some(token), Some((old, expires))) if token == old => (token, expires),
+            (Some(token), _) => (token, fresh),
+            (None, Some(old)) => old,
+            (None, None) => (pki::generate_bootstrap_token()?, fresh),
+        })
+    }
+
+    fn old_token(&self) -> Option<(BootstrapToken, Timestamp)> {
+        let secret = yaml::parse(self.old.text(crate::render::BOOTSTRAP_TOKEN)?).ok()?;
+        let field = |name: &str| decode(secret["data"][name].as_str()?);
+        let token = format!("{}.{}", field("token-id")?, field("token-secret")?).parse().ok()?;
+        Some((token, field("expiration")?.parse().ok()?))
+    }
+}
+
+/// Two base64 fields of a kubeconfig's only user, decoded.
+fn user_of(kubeconfig: &str, first: &str, second: &str) -> Option<(String, String)> {
+    let config = yaml::parse(kubeconfig).ok()?;
+    let user = &config["users"][0]["user"];
+    Some((decode(user[first].as_str()?)?, decode(user[second].as_str()?)?))
+}
+
+fn decode(text: &str) -> Option<String> {
+    use base64::Engine as _;
+    String::from_utf8(base64::engine::general_purpose::STANDARD.decode(text).ok()?).ok()
+}

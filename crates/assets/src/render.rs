@@ -1,0 +1,416 @@
+//! From a config to an asset directory's files. Pure: the same input gives the same tree, but for
+//! keys and certificates, which are made with the system's randomness where there are none yet.
+
+use std::net::IpAddr;
+
+use base64::Engine as _;
+use cluster::{
+    ClusterConfig, Component, ComponentConfig, EtcdConfig, FlannelBackend, Host, NetworkProvider, ProxyMode,
+};
+use jiff::Timestamp;
+use pki::{NodeIdentity, PkiError};
+use serde_json::json;
+
+use crate::credentials::{self, Facts, auth};
+use crate::flags::Flags;
+use crate::given::Given;
+use crate::secret::Secret;
+use crate::template::{TemplateError, Values, fill};
+use crate::tree::{AssetTree, CONFIG_FILE};
+
+/// The bootstrap token's manifest.
+pub(crate) const BOOTSTRAP_TOKEN: &str = "manifests/bootstrap-token.yaml";
+/// etcd's static pod, which stays after the pivot.
+pub(crate) const ETCD: &str = "static-manifests/etcd.yaml";
+
+/// The manifests that not every config makes us render: one of them that is there and not rendered
+/// now is from an earlier config, not the operator's own.
+pub(crate) const OPTIONAL: [&str; 3] = [ETCD, "manifests/kube-proxy.yaml", "manifests/flannel.yaml"];
+
+/// What a render needs besides the config.
+#[derive(Debug)]
+pub struct RenderInput {
+    /// The node on which the cluster is brought up; it has at least one address.
+    pub node: NodeIdentity,
+    /// Files that the config names.
+    pub given: Given,
+    /// What an earlier render wrote into the same asset directory: its secrets are kept.
+    pub existing: Option<AssetTree>,
+    /// Whether the nodes have a resolver that DNS queries for other domains can be sent to. CoreDNS
+    /// on a node with an empty resolv.conf would ask itself, notice the loop and exit.
+    pub upstream_dns: bool,
+    /// The time now.
+    pub now: Timestamp,
+}
+
+impl RenderInput {
+    /// The node's first address.
+    pub(crate) fn primary_address(&self) -> IpAddr {
+        self.node.addresses.first().copied().unwrap_or(IpAddr::from([127, 0, 0, 1]))
+    }
+}
+
+/// A config that cannot be rendered.
+#[derive(Debug, thiserror::Error)]
+pub enum RenderError {
+    /// The node has no address: certificates and etcd need one.
+    #[error("no address is known for the node {node:?}")]
+    NoAddress {
+        /// The node's name.
+        node: String,
+    },
+    /// No address of the node is of the family that Services have first.
+    #[error("the node {node:?} has no {family} address, and network.serviceCIDRs begins with {family}")]
+    NoAddressOfFamily {
+        /// The node's name.
+        node: String,
+        /// `IPv4` or `IPv6`.
+        family: &'static str,
+    },
+    /// etcd is external, and the files for it were not given.
+    #[error("etcd is external, and its certificates were not given")]
+    NoEtcdFiles,
+    /// An authority's key is gone from the asset directory.
+    #[error("{path} is missing in the asset directory, and its certificate is there")]
+    NoKey {
+        /// The key's path in the asset directory.
+        path: String,
+    },
+    /// A file that is to be kept cannot be used.
+    #[error("{path} in the asset directory cannot be used")]
+    Kept {
+        /// The file's path in the asset directory.
+        path: String,
+        /// Why.
+        source: PkiError,
+    },
+    /// A credential could not be made.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// The config could not be written out.
+    #[error("cannot write out the config: {message}")]
+    Config {
+        /// What the YAML library said.
+        message: String,
+    },
+    /// A fault in kubestrap itself.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+}
+
+/// Renders the asset directory of a cluster.
+///
+/// # Errors
+/// [`RenderError`]; nothing is written in any case.
+pub fn render(config: &ClusterConfig, mut input: RenderInput) -> Result<AssetTree, RenderError> {
+    let given = std::mem::take(&mut input.given);
+    check(config, &given, &mut input)?;
+    let mut tree = AssetTree::default();
+    let facts = credentials::add(&mut tree, config, given, &input)?;
+    tree.private(CONFIG_FILE, resolved(config)?);
+    let context = Context { config, values: values(config, &input, &facts) };
+    context.temporary_control_plane(&mut tree)?;
+    if matches!(config.etcd, EtcdConfig::Local(_)) {
+        let mut flags = Flags::parse(include_str!("../manifests/flags/etcd.yaml"));
+        flags.extend(&config.components.etcd);
+        let pod = include_str!("../manifests/static/etcd.yaml");
+        tree.public(ETCD, context.with_flags("etcd", pod, &flags)?);
+    }
+    context.control_plane(&mut tree)?;
+    context.addons(&mut tree)?;
+    secrets(&mut tree, &facts);
+    Ok(tree)
+}
+
+/// What a config and its input must have in common; puts the address of the first family first.
+fn check(config: &ClusterConfig, given: &Given, input: &mut RenderInput) -> Result<(), RenderError> {
+    let node = input.node.name.clone();
+    if input.node.addresses.is_empty() {
+        return Err(RenderError::NoAddress { node });
+    }
+    if matches!(config.etcd, EtcdConfig::External(_)) && given.external_etcd.is_none() {
+        return Err(RenderError::NoEtcdFiles);
+    }
+    let wants_ipv6 = config.prefers_ipv6();
+    let family = if wants_ipv6 { "IPv6" } else { "IPv4" };
+    let of_family = input.node.addresses.iter().position(|a| a.is_ipv6() == wants_ipv6);
+    let position = of_family.ok_or(RenderError::NoAddressOfFamily { node, family })?;
+    input.node.addresses.swap(0, position);
+    Ok(())
+}
+
+/// The config as it was understood, defaults and overrides in.
+fn resolved(config: &ClusterConfig) -> Result<String, RenderError> {
+    let text = serde_saphyr::to_string(config)
+        .map_err(|error| RenderError::Config { message: error.to_string() })?;
+    Ok(format!(
+        "# The config that this directory was rendered from, defaults and overrides in.\n\
+         # Change it and run `kubestrap render --config` with it to change the directory.\n{text}"
+    ))
+}
+
+fn values(config: &ClusterConfig, input: &RenderInput, facts: &Facts) -> Values {
+    let node = input.primary_address();
+    let endpoint = config.api_endpoint(node);
+    let port = endpoint.port().unwrap_or(config.api.port);
+    let host = match endpoint.host() {
+        Host::Ip(ip) => ip.to_string(),
+        Host::Name(name) => name.clone(),
+    };
+    let etcd_servers = match &config.etcd {
+        EtcdConfig::Local(_) => "https://127.0.0.1:2379".to_owned(),
+        EtcdConfig::External(etcd) => {
+            etcd.endpoints.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+        }
+    };
+    let etcd_data_dir = match &config.etcd {
+        EtcdConfig::Local(etcd) => etcd.data_dir.clone(),
+        EtcdConfig::External(_) => String::new(),
+    };
+    let dns_ips = config.dns_ips().iter().map(ToString::to_string).collect::<Vec<_>>();
+    let mut values = Values::from([
+        ("api_endpoint", endpoint.to_string()),
+        ("api_host", host),
+        ("api_host_port", port.to_string()),
+        ("api_port", config.api.port.to_string()),
+        ("api_server", config.api_url(node)),
+        ("ca_base64", base64::engine::general_purpose::STANDARD.encode(&facts.ca_pem)),
+        ("cluster_name", config.cluster_name.to_string()),
+        ("config_files", config_files(config)),
+        ("corefile_forward", forward(input.upstream_dns).to_owned()),
+        ("dns_domain", config.network.dns_domain.to_string()),
+        ("dns_ip", dns_ips.first().cloned().unwrap_or_default()),
+        ("dns_ips", json!(dns_ips).to_string()),
+        ("etcd_client_url", format!("https://{}", std::net::SocketAddr::new(node, 2379))),
+        ("etcd_data_dir", etcd_data_dir),
+        ("etcd_peer_url", format!("https://{}", std::net::SocketAddr::new(node, 2380))),
+        ("etcd_servers", etcd_servers),
+        ("feature_gates", json!(config.feature_gates).to_string()),
+        ("flannel_net_conf", flannel_net_conf(config)),
+        ("kubernetes_version", config.kubernetes_version.to_string()),
+        ("pod_cidrs", config.pod_cidr_list()),
+        (
+            "proxy_mode",
+            if config.proxy.mode == ProxyMode::Iptables { "iptables" } else { "nftables" }.to_owned(),
+        ),
+        ("replicas", config.leader_elected_replicas().to_string()),
+        ("service_cidrs", config.service_cidr_list()),
+    ]);
+    let images = config.images();
+    values.extend(IMAGES.map(|(name, component)| (name, images.get(component).to_owned())));
+    values
+}
+
+/// The placeholders of images.
+const IMAGES: [(&str, Component); 8] = [
+    ("coredns_image", Component::Coredns),
+    ("etcd_image", Component::Etcd),
+    ("flannel_cni_plugin_image", Component::FlannelCniPlugin),
+    ("flannel_image", Component::Flannel),
+    ("kube_apiserver_image", Component::KubeApiserver),
+    ("kube_controller_manager_image", Component::KubeControllerManager),
+    ("kube_proxy_image", Component::KubeProxy),
+    ("kube_scheduler_image", Component::KubeScheduler),
+];
+
+/// kube-apiserver's files that are no secrets, by name.
+fn api_config(config: &ClusterConfig) -> Vec<(&'static str, String)> {
+    let mut files =
+        vec![("authentication.yaml", include_str!("../manifests/config/authentication.yaml").to_owned())];
+    if config.audit.enabled {
+        let level = format!("{:?}", config.audit.level);
+        let policy = include_str!("../manifests/config/audit-policy.yaml").replace("{{audit_level}}", &level);
+        files.push(("audit-policy.yaml", policy));
+    }
+    files
+}
+
+/// The same as entries of a ConfigMap.
+fn config_files(config: &ClusterConfig) -> String {
+    let entry = |(name, text): &(&str, String)| {
+        let lines: String = text.lines().map(|line| format!("  {line}\n")).collect();
+        format!("{name}: |\n{lines}")
+    };
+    api_config(config).iter().map(entry).collect()
+}
+
+fn forward(upstream_dns: bool) -> &'static str {
+    if upstream_dns {
+        "forward . /etc/resolv.conf {\n   max_concurrent 1000\n}"
+    } else {
+        "# No `forward . /etc/resolv.conf`: the node that this was rendered for has no resolver there, and\n\
+         # CoreDNS would ask itself."
+    }
+}
+
+fn flannel_net_conf(config: &ClusterConfig) -> String {
+    let range = |ipv6: bool| config.network.pod_cidrs.iter().find(|cidr| cidr.is_ipv6() == ipv6);
+    let flannel = &config.network.flannel;
+    let backend = match flannel.backend {
+        FlannelBackend::Vxlan => json!({"Type": "vxlan", "VNI": flannel.vni, "Port": flannel.port}),
+        FlannelBackend::HostGw => json!({"Type": "host-gw"}),
+    };
+    // In the mode that kube-proxy has too: a host has the tools of at least one of them.
+    let nftables = config.proxy.mode != ProxyMode::Iptables;
+    let mut conf = json!({"EnableNFTables": nftables, "Backend": backend});
+    match range(false) {
+        Some(cidr) => conf["Network"] = json!(cidr.to_string()),
+        None => conf["EnableIPv4"] = json!(false),
+    }
+    if let Some(cidr) = range(true) {
+        conf["EnableIPv6"] = json!(true);
+        conf["IPv6Network"] = json!(cidr.to_string());
+    }
+    format!("{conf:#}")
+}
+
+struct Context<'a> {
+    config: &'a ClusterConfig,
+    values: Values,
+}
+
+impl Context<'_> {
+    fn with_flags(&self, name: &'static str, template: &str, flags: &Flags) -> Result<String, TemplateError> {
+        let mut values = self.values.clone();
+        values.insert("flags", fill(name, &flags.to_yaml(), &values)?);
+        fill(name, template, &values)
+    }
+
+    fn apiserver_flags(&self) -> Flags {
+        let mut flags = Flags::parse(include_str!("../manifests/flags/kube-apiserver.yaml"));
+        if !self.config.encryption.enabled {
+            flags.remove("encryption-provider-config");
+        }
+        if !self.config.audit.enabled {
+            flags.remove("audit-log-path");
+            flags.remove("audit-policy-file");
+        }
+        self.finish(flags, &self.config.components.kube_api_server)
+    }
+
+    fn controller_manager_flags(&self) -> Flags {
+        let mut flags = Flags::parse(include_str!("../manifests/flags/kube-controller-manager.yaml"));
+        let masks = &self.config.network.node_cidr_masks;
+        for cidr in &self.config.network.pod_cidrs {
+            if cidr.is_ipv6() {
+                flags.set("node-cidr-mask-size-ipv6", masks.ipv6.to_string());
+            } else {
+                flags.set("node-cidr-mask-size-ipv4", masks.ipv4.to_string());
+            }
+        }
+        self.finish(flags, &self.config.components.kube_controller_manager)
+    }
+
+    fn scheduler_flags(&self) -> Flags {
+        let flags = Flags::parse(include_str!("../manifests/flags/kube-scheduler.yaml"));
+        self.finish(flags, &self.config.components.kube_scheduler)
+    }
+
+    fn finish(&self, mut flags: Flags, component: &ComponentConfig) -> Flags {
+        if let Some(gates) = self.config.feature_gate_list() {
+            flags.set("feature-gates", gates);
+        }
+        flags.extend(component);
+        flags
+    }
+
+    /// `bootstrap-manifests/`, and the files that its pods read.
+    fn temporary_control_plane(&self, tree: &mut AssetTree) -> Result<(), TemplateError> {
+        let name = "bootstrap-kube-apiserver";
+        let pod = include_str!("../manifests/bootstrap/bootstrap-kube-apiserver.yaml");
+        tree.public(bootstrap_path(name), self.with_flags(name, pod, &self.apiserver_flags())?);
+        for (name, text) in api_config(self.config) {
+            tree.public(format!("bootstrap-config/{name}"), text);
+        }
+        let name = "bootstrap-kube-controller-manager";
+        let pod = include_str!("../manifests/bootstrap/bootstrap-kube-controller-manager.yaml");
+        let flags = self.controller_manager_flags();
+        tree.public(bootstrap_path(name), self.temporary(name, pod, flags, auth::CONTROLLER_MANAGER)?);
+        let name = "bootstrap-kube-scheduler";
+        let pod = include_str!("../manifests/bootstrap/bootstrap-kube-scheduler.yaml");
+        tree.public(
+            bootstrap_path(name),
+            self.temporary(name, pod, self.scheduler_flags(), auth::SCHEDULER)?,
+        );
+        Ok(())
+    }
+
+    /// A temporary component with a kubeconfig: it serves nothing, so that its port is free for the
+    /// self-hosted one and a probe of that one reaches no other.
+    fn temporary(
+        &self,
+        name: &'static str,
+        pod: &str,
+        mut flags: Flags,
+        kubeconfig: &str,
+    ) -> Result<String, TemplateError> {
+        flags.remove("bind-address");
+        flags.remove("permit-port-sharing");
+        flags.set("secure-port", "0");
+        let file = kubeconfig.trim_start_matches("auth/").to_owned();
+        let values = self.values.clone().into_iter().chain([("kubeconfig", file)]).collect();
+        Context { config: self.config, values }.with_flags(name, pod, &flags)
+    }
+
+    /// The self-hosted control plane.
+    fn control_plane(&self, tree: &mut AssetTree) -> Result<(), TemplateError> {
+        let name = "kube-apiserver";
+        let items = Secret::apiserver(tree).items();
+        let values = self.values.clone().into_iter().chain([("secret_items", items)]).collect();
+        let context = Context { config: self.config, values };
+        let text = include_str!("../manifests/cluster/kube-apiserver.yaml");
+        tree.public(path(name), context.with_flags(name, text, &self.apiserver_flags())?);
+
+        let values =
+            self.values.clone().into_iter().chain([("kubeconfig", "kubeconfig".to_owned())]).collect();
+        let context = Context { config: self.config, values };
+        let name = "kube-controller-manager";
+        let text = include_str!("../manifests/cluster/kube-controller-manager.yaml");
+        tree.public(path(name), context.with_flags(name, text, &self.controller_manager_flags())?);
+        let name = "kube-scheduler";
+        let text = include_str!("../manifests/cluster/kube-scheduler.yaml");
+        tree.public(path(name), context.with_flags(name, text, &self.scheduler_flags())?);
+        Ok(())
+    }
+
+    /// What runs on top, and what nodes need to join.
+    fn addons(&self, tree: &mut AssetTree) -> Result<(), TemplateError> {
+        let plain = [
+            ("rbac", include_str!("../manifests/cluster/rbac.yaml")),
+            ("cluster-info", include_str!("../manifests/cluster/cluster-info.yaml")),
+            ("node-config", include_str!("../manifests/cluster/node-config.yaml")),
+            ("coredns", include_str!("../manifests/cluster/coredns.yaml")),
+        ];
+        for (name, text) in plain {
+            tree.public(path(name), fill(name, text, &self.values)?);
+        }
+        if self.config.network.provider == NetworkProvider::Flannel {
+            let text = include_str!("../manifests/cluster/flannel.yaml");
+            tree.public(path("flannel"), fill("flannel", text, &self.values)?);
+        }
+        if self.config.proxy.mode != ProxyMode::Disabled {
+            let mut flags = Flags::parse(include_str!("../manifests/flags/kube-proxy.yaml"));
+            flags.extend(&self.config.components.kube_proxy);
+            let text = include_str!("../manifests/cluster/kube-proxy.yaml");
+            tree.public(path("kube-proxy"), self.with_flags("kube-proxy", text, &flags)?);
+        }
+        Ok(())
+    }
+}
+
+/// The control plane's Secrets and the bootstrap token.
+fn secrets(tree: &mut AssetTree, facts: &Facts) {
+    let secrets = [Secret::apiserver(tree), Secret::controller_manager(tree), Secret::scheduler(tree)];
+    for secret in secrets {
+        tree.private(format!("manifests/{}-secret.yaml", secret.name()), secret.to_yaml());
+    }
+    tree.private(BOOTSTRAP_TOKEN, Secret::bootstrap_token(&facts.token, facts.token_expires).to_yaml());
+}
+
+fn path(name: &str) -> String {
+    format!("manifests/{name}.yaml")
+}
+
+fn bootstrap_path(name: &str) -> String {
+    format!("bootstrap-manifests/{name}.yaml")
+}
