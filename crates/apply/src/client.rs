@@ -1,0 +1,180 @@
+//! A client of one API server: HTTP/2, so that any number of requests at the same time share one
+//! TLS connection, and only ever to an IP address.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use http::header::{HeaderValue, USER_AGENT};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube::client::ConfigExt;
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::{Client, Config};
+use tower::ServiceBuilder;
+
+/// How long an idle or silent connection may be dead before we notice, in all twice this: a ping
+/// goes out after it, and is waited for as long again.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The kubeconfig cannot be read, or something in it cannot be used.
+    #[error("cannot use kubeconfig {name}")]
+    Kubeconfig {
+        /// The file, or what the text is.
+        name: String,
+        /// What is wrong.
+        source: Box<KubeconfigError>,
+    },
+    /// The server's address is no URL.
+    #[error("`{server}` is no URL of an API server")]
+    Server {
+        /// The address.
+        server: String,
+        /// What is wrong.
+        source: http::uri::InvalidUri,
+    },
+    /// The server is given by name. This program has no resolver.
+    #[error("`{server}` names a host: an IP address is needed")]
+    HostName {
+        /// The address.
+        server: String,
+    },
+    /// The certificates or the key cannot be used.
+    #[error("cannot use the credentials of kubeconfig {name}")]
+    Credentials {
+        /// The file, or what the text is.
+        name: String,
+        /// What is wrong.
+        source: Box<kube::Error>,
+    },
+    /// The name to expect in the server's certificate is none.
+    #[error("`{name}` cannot be a name in a certificate")]
+    ServerName {
+        /// The name.
+        name: String,
+    },
+}
+
+/// What to do differently from what the kubeconfig says.
+#[derive(Debug, Clone)]
+pub struct ClientOptions {
+    /// Connect there instead: `https://127.0.0.1:6443`.
+    pub server: Option<String>,
+    /// The name to expect in the server's certificate: `kubernetes`.
+    pub tls_server_name: Option<String>,
+    /// How long TCP and TLS handshake together may take.
+    pub connect_timeout: Duration,
+    /// What the client calls itself in audit logs.
+    pub user_agent: &'static str,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            server: None,
+            tls_server_name: None,
+            connect_timeout: Duration::from_secs(5),
+            user_agent: concat!("kubestrap/", env!("CARGO_PKG_VERSION")),
+        }
+    }
+}
+
+/// A client with the credentials of a kubeconfig file. It connects with its first request.
+pub async fn client_from_kubeconfig(path: &Path, options: &ClientOptions) -> Result<Client, ClientError> {
+    let name = path.display().to_string();
+    let kubeconfig = Kubeconfig::read_from(path).map_err(|e| unusable(&name, e))?;
+    client(kubeconfig, name, options).await
+}
+
+/// A client with the credentials of a kubeconfig; `name` is for messages. Files that it names must
+/// be absolute paths.
+pub async fn client_from_kubeconfig_text(
+    text: &str,
+    name: &str,
+    options: &ClientOptions,
+) -> Result<Client, ClientError> {
+    let kubeconfig = Kubeconfig::from_yaml(text).map_err(|e| unusable(name, e))?;
+    client(kubeconfig, name.to_owned(), options).await
+}
+
+fn unusable(name: &str, source: KubeconfigError) -> ClientError {
+    ClientError::Kubeconfig { name: name.to_owned(), source: Box::new(source) }
+}
+
+async fn client(
+    mut kubeconfig: Kubeconfig,
+    name: String,
+    options: &ClientOptions,
+) -> Result<Client, ClientError> {
+    // bootkube's kubeconfigs for the kubelet have one context and do not say that it is the current one.
+    if kubeconfig.current_context.as_deref().unwrap_or_default().is_empty() {
+        kubeconfig.current_context = kubeconfig.contexts.first().map(|context| context.name.clone());
+    }
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        .await
+        .map_err(|e| unusable(&name, e))?;
+    if let Some(server) = &options.server {
+        config.cluster_url =
+            server.parse().map_err(|source| ClientError::Server { server: server.clone(), source })?;
+    }
+    if options.tls_server_name.is_some() {
+        config.tls_server_name.clone_from(&options.tls_server_name);
+    }
+    refuse_host_names(&config)?;
+    config.headers.push((USER_AGENT, HeaderValue::from_static(options.user_agent)));
+    build(&config, name, options.connect_timeout)
+}
+
+/// A static binary must not call the C library's resolver, so names are refused and not looked up.
+fn refuse_host_names(config: &Config) -> Result<(), ClientError> {
+    let host = config.cluster_url.host().unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    if host.parse::<IpAddr>().is_err() {
+        return Err(ClientError::HostName { server: config.cluster_url.to_string() });
+    }
+    Ok(())
+}
+
+/// kube's own stack speaks HTTP/1 only and opens a connection for each request at the same time.
+fn build(config: &Config, name: String, connect_timeout: Duration) -> Result<Client, ClientError> {
+    // Fails when one is installed already, which is as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let unusable = |source| ClientError::Credentials { name: name.clone(), source: Box::new(source) };
+
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    let mut tls = HttpsConnectorBuilder::new()
+        .with_tls_config(config.rustls_client_config().map_err(unusable)?)
+        .https_or_http();
+    if let Some(expected) = &config.tls_server_name {
+        let expected = rustls::pki_types::ServerName::try_from(expected.clone())
+            .map_err(|_| ClientError::ServerName { name: expected.clone() })?;
+        tls = tls.with_server_name_resolver(FixedServerNameResolver::new(expected));
+    }
+    let connector = ServiceBuilder::new()
+        // hyper wants a future that can be moved.
+        .map_future(Box::pin)
+        .timeout(connect_timeout)
+        .service(tls.enable_http2().wrap_connector(tcp));
+
+    let http = HttpClient::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .http2_only(true)
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .http2_keep_alive_timeout(KEEP_ALIVE)
+        .build(connector);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer().map_err(unusable)?)
+        .layer(config.extra_headers_layer().map_err(unusable)?)
+        .map_err(tower::BoxError::from)
+        .service(http);
+    Ok(Client::new(service, config.default_namespace.clone()))
+}

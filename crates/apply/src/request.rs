@@ -1,0 +1,99 @@
+//! One request to the API server, with a time limit, and its answer.
+
+use std::time::Duration;
+
+use http::{Method, Request, StatusCode};
+use kube::Client;
+use kube::client::Body;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::error::ApiError;
+
+/// How much of an answer that is no Kubernetes status is shown, in characters.
+const SHOWN_CHARS: usize = 300;
+
+/// A request to be sent, possibly many times.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) content_type: &'static str,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Call {
+    pub(crate) fn get(path: impl Into<String>) -> Self {
+        Self { method: Method::GET, path: path.into(), content_type: "", body: Vec::new() }
+    }
+
+    /// Sends it. A redirect is no success: the API server does not redirect.
+    pub(crate) async fn send(
+        &self,
+        client: &Client,
+        limit: Duration,
+    ) -> Result<(StatusCode, Vec<u8>), ApiError> {
+        let exchange = async {
+            let response = client.send(self.request()?).await?;
+            let status = response.status();
+            let bytes = response.into_body().collect_bytes().await?;
+            Ok((status, bytes.to_vec()))
+        };
+        match tokio::time::timeout(limit, exchange).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(source)) => Err(ApiError::Unreachable { request: self.name(), source }),
+            Err(_) => Err(ApiError::TimedOut { request: self.name(), limit }),
+        }
+    }
+
+    /// Sends it and takes the JSON of a success.
+    pub(crate) async fn json(
+        &self,
+        client: &Client,
+        limit: Duration,
+    ) -> Result<(StatusCode, Value), ApiError> {
+        let (status, body) = self.send(client, limit).await?;
+        if !status.is_success() {
+            return Err(self.refusal(status, &body));
+        }
+        let value = serde_json::from_slice(&body)
+            .map_err(|e| ApiError::Odd { request: self.name(), message: e.to_string() })?;
+        Ok((status, value))
+    }
+
+    fn request(&self) -> Result<Request<Body>, kube::Error> {
+        let mut request = Request::builder().method(self.method.clone()).uri(&self.path);
+        if !self.content_type.is_empty() {
+            request = request.header(http::header::CONTENT_TYPE, self.content_type);
+        }
+        request
+            .header(http::header::ACCEPT, "application/json")
+            .body(Body::from(self.body.clone()))
+            .map_err(kube::Error::HttpError)
+    }
+
+    /// Method and path without the query, for messages.
+    fn name(&self) -> String {
+        let path = self.path.split('?').next().unwrap_or_default();
+        format!("{} {path}", self.method)
+    }
+
+    fn refusal(&self, status: StatusCode, body: &[u8]) -> ApiError {
+        let answer: Refusal = serde_json::from_slice(body).unwrap_or_default();
+        let name = || status.canonical_reason().unwrap_or("Unknown").replace(' ', "");
+        let text = || String::from_utf8_lossy(body).trim().chars().take(SHOWN_CHARS).collect();
+        ApiError::Refused {
+            request: self.name(),
+            status: status.as_u16(),
+            reason: answer.reason.filter(|r| !r.is_empty()).unwrap_or_else(name),
+            message: answer.message.filter(|m| !m.is_empty()).unwrap_or_else(text),
+        }
+    }
+}
+
+/// The parts of Kubernetes' `Status` that count here.
+#[derive(Default, Deserialize)]
+struct Refusal {
+    reason: Option<String>,
+    message: Option<String>,
+}
