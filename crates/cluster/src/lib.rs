@@ -10,10 +10,16 @@
 //! ```
 
 mod config;
+mod decode;
 mod defaults;
 mod derived;
+mod error;
 mod images;
+mod parse;
+mod tree;
 mod types;
+mod validate;
+pub mod yaml;
 
 pub use config::{
     ApiConfig, AuditConfig, AuditLevel, CertificatesConfig, ClusterConfig, ComponentConfig, ComponentsConfig,
@@ -21,7 +27,9 @@ pub use config::{
     FlannelConfig, GivenCa, ImagesConfig, KeyAlgorithm, LocalEtcd, NetworkConfig, NetworkProvider,
     NodeCidrMasks, ProxyConfig, ProxyMode,
 };
+pub use error::{ConfigError, ConfigErrors};
 pub use images::{Component, Images};
+pub use tree::Place;
 pub use types::{
     BootstrapToken, Cidr, ClusterName, DomainName, Endpoint, EtcdUrl, FlagValues, Host, ImageReference,
     ImageRepository, KubernetesVersion, ParseError, SubjectName, Validity,
