@@ -3,7 +3,8 @@
 //! ```text
 //! <cache>/groups/<group>-<key>/<program>            one build or download each, by content key
 //! <cache>/programs/<kubernetes>-<key>/<program>     hard links to those, and versions.json
-//! <cache>/lock                                      held while one of them changes
+//! <cache>/tmp/                                      what compilers need while they run
+//! <cache>/lock                                      held while one of these changes
 //! ```
 //!
 //! Every name appears by a rename when its content is complete, so a run that was killed goes on
@@ -97,6 +98,15 @@ impl Cache {
         Ok(Lock(file))
     }
 
+    /// An empty folder for compilers. A killed one leaves up to a gigabyte behind, which goes with
+    /// the next call; only for who holds the lock.
+    pub(crate) fn scratch(&self, _lock: &Lock) -> Result<PathBuf> {
+        let dir = self.root.join("tmp");
+        host::fs::remove_dir_all(&dir)?;
+        host::fs::create_dir_all(&dir, 0o755)?;
+        Ok(dir)
+    }
+
     /// The folder of one group's programs.
     pub(crate) fn group(&self, name: &str, key: &str) -> PathBuf {
         self.root.join("groups").join(format!("{name}-{key}"))
@@ -108,7 +118,7 @@ impl Cache {
     }
 
     /// Makes a programs folder out of complete groups' folders.
-    pub(crate) fn assemble(&self, target: &Path, groups: &[PathBuf], versions: &Versions) -> Result<()> {
+    pub(crate) fn assemble(&self, target: &Path, groups: &[&Path], versions: &Versions) -> Result<()> {
         let programs = self.root.join("programs");
         host::fs::create_dir_all(&programs, 0o755)?;
         for old in host::fs::list(&programs)? {
@@ -172,15 +182,15 @@ mod tests {
             images: BTreeMap::new(),
         };
         let target = cache.programs("v1", "k");
-        assert!(cache.assemble(&target, std::slice::from_ref(&group), &versions).is_err());
+        assert!(cache.assemble(&target, &[&group], &versions).is_err());
         assert!(!target.exists());
 
         host::fs::write(&group.join("a"), b"program", 0o755).unwrap();
-        cache.assemble(&target, std::slice::from_ref(&group), &versions).unwrap();
+        cache.assemble(&target, &[&group], &versions).unwrap();
         assert!(is_complete(&target, &versions));
         host::fs::remove_file(&target.join("a")).unwrap();
         assert!(!is_complete(&target, &versions));
-        cache.assemble(&target, &[group], &versions).unwrap();
+        cache.assemble(&target, &[&group], &versions).unwrap();
         assert!(is_complete(&target, &versions));
         assert_eq!(host::fs::list(&dir.path().join("programs")).unwrap(), [target]);
     }

@@ -159,13 +159,22 @@ impl Workshop {
         let key = cache::key(jobs.iter().map(|j| j.key.as_bytes()));
         let path = self.cache.programs(&release.version, &key);
         if !cache::is_complete(&path, &versions) {
-            let _lock =
-                self.cache.lock(|| self.progress.line("waiting for another run that changes the cache"))?;
-            jobs.iter().try_for_each(|job| self.make(job))?;
-            let dirs: Vec<PathBuf> = jobs.into_iter().map(|j| j.dir).collect();
-            self.cache.assemble(&path, &dirs, &versions)?;
+            self.fill(&path, &jobs, &versions)?;
         }
         Ok(ProgramsDir { path, kubernetes: versions.kubernetes })
+    }
+
+    fn fill(&self, path: &Path, jobs: &[Job<'_>], versions: &Versions) -> Result<()> {
+        let waiting = "waiting for another run that changes the cache";
+        let lock = self.cache.lock(|| self.progress.line(waiting))?;
+        if cache::is_complete(path, versions) {
+            return Ok(()); // by the run that had the lock
+        }
+        let scratch = self.cache.scratch(&lock)?;
+        jobs.iter().try_for_each(|job| self.make(job, &scratch))?;
+        host::fs::remove_dir_all(&scratch)?;
+        let dirs: Vec<&Path> = jobs.iter().map(|j| j.dir.as_path()).collect();
+        self.cache.assemble(path, &dirs, versions)
     }
 
     fn job<'a>(&self, named: Named<'a>, source: &Source) -> Result<Job<'a>> {
@@ -195,7 +204,7 @@ impl Workshop {
     }
 
     /// Makes the programs of a group that are not there yet.
-    fn make(&self, job: &Job<'_>) -> Result<()> {
+    fn make(&self, job: &Job<'_>, scratch: &Path) -> Result<()> {
         let Named { name, group } = job.named;
         let missing: Vec<_> = group.programs.iter().filter(|(p, _)| !job.dir.join(p).is_file()).collect();
         if missing.is_empty() {
@@ -206,7 +215,7 @@ impl Workshop {
         let mut line = self.progress.group(name, missing.len());
         for (program_name, program) in missing {
             line.begin(if job.downloads.is_some() { "downloading" } else { "building" }, program_name);
-            self.make_one(job, program_name, program)
+            self.make_one(job, program_name, program, scratch)
                 .with_context(|| format!("cannot make {program_name} {} ({name})", group.version))?;
             line.end();
         }
@@ -216,14 +225,14 @@ impl Workshop {
     }
 
     /// A program gets its name when it is complete and has told its version.
-    fn make_one(&self, job: &Job<'_>, name: &str, program: &Program) -> Result<()> {
+    fn make_one(&self, job: &Job<'_>, name: &str, program: &Program, scratch: &Path) -> Result<()> {
         let temp = job.dir.join(format!(".{name}.tmp"));
         if let Some(downloads) = &job.downloads {
             downloads.take(job.named, name, &temp)?;
         } else {
             let module = self.components.join(job.named.module());
             self.tools.check(&module)?;
-            self.tools.build(&module, job.named.group, program, &temp)?;
+            self.tools.build(&module, job.named.group, program, &temp, scratch)?;
             ensure!(!elf::is_dynamic(&temp)?, "it was not linked statically");
         }
         check_version(&temp, job.named, name, program)?;

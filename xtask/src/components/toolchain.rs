@@ -74,17 +74,23 @@ impl Toolchain {
         Ok(())
     }
 
-    /// Builds one program of a group whose module is in `module`.
-    pub(crate) fn build(&self, module: &Path, group: &Group, program: &Program, out: &Path) -> Result<()> {
+    /// Builds one program of a group whose module is in `module`; `scratch` is an empty folder.
+    pub(crate) fn build(
+        &self,
+        module: &Path,
+        group: &Group,
+        program: &Program,
+        out: &Path,
+        scratch: &Path,
+    ) -> Result<()> {
         match &program.c_source {
             Some(file) => self.compile_c(&self.source_dir(module, &program.package)?.join(file), group, out),
-            None => self.compile_go(module, group, program, out),
+            None => Self::compile_go(self.go(module).env("GOTMPDIR", scratch), group, program, out),
         }
     }
 
-    fn compile_go(&self, module: &Path, group: &Group, program: &Program, out: &Path) -> Result<()> {
-        self.go(module)
-            .env("CGO_ENABLED", if group.cgo { "1" } else { "0" })
+    fn compile_go(go: Command, group: &Group, program: &Program, out: &Path) -> Result<()> {
+        go.env("CGO_ENABLED", if group.cgo { "1" } else { "0" })
             .args(["build", "-tags", &group.tags(program), "-ldflags", &group.ldflags(), "-o"])
             .arg(out)
             .arg(&program.package)
