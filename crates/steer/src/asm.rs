@@ -88,7 +88,7 @@ impl Assembler {
     }
 
     /// Turns the low `bits` of a register from network order into the machine's; the rest becomes 0.
-    pub(crate) fn from_network_order(&mut self, register: Register, bits: i32) {
+    pub(crate) fn network_to_host(&mut self, register: Register, bits: i32) {
         self.push(0xdc, register, 0, 0, bits);
     }
 

@@ -95,12 +95,14 @@ struct Element {
     flags: u64,
 }
 
+/// For MAP_GET_NEXT_ID: which number was seen last, and the kernel's answer. For MAP_GET_FD_BY_ID:
+/// which number.
 #[repr(C)]
 #[derive(Default)]
-struct NextId {
+struct ById {
     id: u32,
-    next_id: u32,
-    open_flags: u32,
+    next: u32,
+    flags: u32,
 }
 
 #[repr(C)]
@@ -140,11 +142,11 @@ impl SocketMap {
     /// The map that a predecessor made and that holds one of the sockets with these cookies.
     /// `None` too when we may not look (that takes CAP_SYS_ADMIN).
     pub(crate) fn find(cookies: &[u64]) -> Option<Self> {
-        let mut attr = NextId::default();
+        let mut attr = ById::default();
         loop {
             // SAFETY: no addresses in it.
             unsafe { bpf(MAP_GET_NEXT_ID, &mut attr) }.ok()?;
-            let mut by_id = NextId { id: attr.next_id, ..NextId::default() };
+            let mut by_id = ById { id: attr.next, ..ById::default() };
             // SAFETY: no addresses in it.
             let found = unsafe { bpf_fd(MAP_GET_FD_BY_ID, &mut by_id) };
             if let Some(map) = found.ok().map(Self)
@@ -154,7 +156,7 @@ impl SocketMap {
             {
                 return Some(map);
             }
-            attr = NextId { id: attr.next_id, ..NextId::default() };
+            attr = ById { id: attr.next, ..ById::default() };
         }
     }
 
@@ -201,7 +203,8 @@ impl SocketMap {
     /// Empties a slot; it may be empty already.
     pub(crate) fn clear(&self, slot: u16) -> io::Result<()> {
         let (mut key, mut unused) = (u32::from(slot), 0);
-        let mut attr = self.element(&mut key, &mut unused);
+        // The kernel insists that this command has no value.
+        let mut attr = Element { value: 0, ..self.element(&mut key, &mut unused) };
         // SAFETY: as in `cookie`.
         match unsafe { bpf(MAP_DELETE_ELEM, &mut attr) } {
             Err(e) if e.raw_os_error() != Some(libc::ENOENT) => Err(e),
@@ -292,9 +295,11 @@ pub(crate) fn detach(listener: impl AsFd) -> io::Result<()> {
 }
 
 fn set_option(socket: impl AsFd, option: i32, value: i32) -> io::Result<()> {
-    let (fd, length) = (socket.as_fd().as_raw_fd(), size_of_val(&value) as libc::socklen_t);
-    // SAFETY: `value` is readable for its size; the descriptor is open as long as it is borrowed.
-    let result =
-        unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, option, std::ptr::from_ref(&value).cast(), length) };
+    /// Of an `int`, in bytes.
+    const LENGTH: libc::socklen_t = 4;
+    let fd = socket.as_fd().as_raw_fd();
+    let value = std::ptr::from_ref(&value).cast();
+    // SAFETY: `value` is readable for its length; the descriptor is open as long as it is borrowed.
+    let result = unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, option, value, LENGTH) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -52,8 +52,8 @@ pub struct ListError {
 /// All sockets that listen on `port` in the calling thread's network namespace, the oldest
 /// process's first. A socket whose process `/proc` does not show is left out.
 ///
-/// Takes about a millisecond: established connections are not read, and processes of the sockets'
-/// users are searched before all others.
+/// Takes some milliseconds: processes of the sockets' users are searched before all others, and
+/// what is behind the listeners in the kernel's table is not looked at.
 ///
 /// # Errors
 /// [`ListError`] when the kernel's table cannot be read.

@@ -4,7 +4,8 @@ use std::cmp::Reverse;
 
 use crate::{Listener, ListenerId};
 
-/// How far an instance is.
+/// How far an instance is. Sorted by who is the better choice when none is Ready: one that drains
+/// still serves, one that starts does not yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum State {
     /// It has been told to end and serves on for its shutdown delay.

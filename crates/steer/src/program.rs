@@ -84,11 +84,11 @@ fn assemble(map: i32, targets: &Targets) -> Vec<Instruction> {
     asm.add(R1, 2);
     asm.jump_if_greater(R1, R3, steady);
     asm.load(R7, Size::U16, R2, 0);
-    asm.from_network_order(R7, 16);
+    asm.network_to_host(R7, 16);
 
     // A wildcard listener of IPv6 gets IPv4 packets too: ask the packet, not the socket.
     asm.load(R1, Size::U32, R6, context::ETH_PROTOCOL);
-    asm.from_network_order(R1, 16);
+    asm.network_to_host(R1, 16);
     asm.jump_if(R1, When::Equal, ETH_P_IPV6, ipv6);
     asm.jump_if(R1, When::NotEqual, ETH_P_IP, steady);
 
@@ -103,7 +103,7 @@ fn assemble(map: i32, targets: &Targets) -> Vec<Instruction> {
     asm.load(R1, Size::U64, R10, ADDRESS);
     asm.jump_if(R1, When::NotEqual, 0, steady);
     asm.load(R1, Size::U64, R10, ADDRESS + 8);
-    asm.from_network_order(R1, 64);
+    asm.network_to_host(R1, 64);
     asm.jump_if(R1, When::NotEqual, 1, steady);
     unless_probe(&mut asm, own_calls);
 

@@ -89,7 +89,8 @@ pub enum SteerError {
 
 /// Steers the connections to one port of the network namespace that it was attached in.
 ///
-/// Calls block, for milliseconds. Dropping it leaves traffic as it is; see [`Steerer::detach`].
+/// Calls block, for milliseconds; only the first [`Steerer::apply`] of one that has not
+/// [`Steerer::resumed`] may take longer. Dropping it leaves traffic as it is; see [`Steerer::detach`].
 #[derive(Debug)]
 pub struct Steerer {
     port: u16,
@@ -197,14 +198,14 @@ impl Steerer {
         if cookies.is_empty() {
             return Err(SteerError::NoListener { port: self.port });
         }
+        let named: Vec<_> = cookies.iter().map(|&(_, cookie)| cookie).collect();
         let mut taken = self.taken()?;
         let mut seated = Vec::new();
         for (member, cookie) in cookies {
             let known = taken.iter().position(|c| *c == Some(cookie));
-            let slot = match known.or_else(|| taken.iter().position(Option::is_none)) {
-                Some(slot) => slot,
-                None => return Err(SteerError::TooMany),
-            };
+            let free = || taken.iter().position(Option::is_none);
+            let abandoned = || taken.iter().position(|c| c.is_some_and(|c| !named.contains(&c)));
+            let slot = known.or_else(free).or_else(abandoned).ok_or(SteerError::TooMany)?;
             taken[slot] = Some(cookie);
             #[expect(clippy::cast_possible_truncation, reason = "below SLOTS")]
             let number = slot as u16;
