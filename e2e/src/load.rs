@@ -41,7 +41,7 @@ pub struct Rate {
 
 impl Default for Rate {
     fn default() -> Self {
-        Self { new_connections: 50, kept_requests: 50, kept_connections: 2, limit: Duration::from_secs(300) }
+        Self { new_connections: 50, kept_requests: 50, kept_connections: 2, limit: Duration::from_mins(5) }
     }
 }
 
@@ -369,7 +369,8 @@ fn refused(error: &hyper::Error) -> bool {
     let mut cause: Option<&dyn std::error::Error> = Some(error);
     while let Some(error) = cause {
         if let Some(error) = error.downcast_ref::<h2::Error>() {
-            let moved = error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
+            let moved =
+                error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
             return moved || error.reason() == Some(h2::Reason::REFUSED_STREAM);
         }
         cause = error.source();

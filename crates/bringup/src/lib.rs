@@ -1,1 +1,37 @@
-//! bringup
+//! Brings up a self-hosted control plane on a host whose kubelet runs, from an asset directory in
+//! bootkube's layout: a temporary control plane as static pods, the manifests injected into it, the
+//! pivot to the control plane that runs as pods of the API, and the end of the temporary one.
+//!
+//! ```text
+//!  observe ─▶ plan ─▶ stage ─▶ api ─▶ inject ─▶ ready ─▶ pivot ─▶ verify
+//!     │                 └──────────── steering ────────────┘        │
+//!     └─ files, container runtime, API: never a marker of its own ◀─┘
+//! ```
+//!
+//! Every step adopts what it finds, so that it can be killed at any moment and run again. While the
+//! API moves, [`steer`] sees to it that only a Ready apiserver gets connections.
+
+mod assets;
+mod diagnosis;
+mod error;
+mod event;
+mod gap;
+mod leases;
+mod options;
+mod pivot;
+mod plan;
+mod required;
+mod stage;
+mod start;
+mod steering;
+mod workloads;
+
+pub use error::StartError;
+pub use event::{Event, Progress, Reporter, Step};
+pub use gap::Gap;
+pub use options::{DEFAULT_REQUIRED_PODS, Options, required};
+pub use plan::{Observed, Plan, Planned, plan};
+pub use required::{InvalidRequiredPod, PodPrefix, RequiredPod};
+pub use stage::FileState;
+pub use start::{Summary, dry_run, start};
+pub use workloads::{PodIdentity, Standing};

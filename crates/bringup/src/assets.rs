@@ -1,0 +1,317 @@
+//! The asset directory as a bring-up needs it: files for the host, objects for the API, and who is
+//! who. It may be any directory in bootkube's layout, so nothing here goes by a name of ours: an
+//! apiserver is what has `--etcd-servers`, a temporary pod is one of `bootstrap-manifests/`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ::assets::{AssetDir, StaticPod};
+use base64::Engine;
+use kube::Client;
+use kube::config::Kubeconfig;
+use serde_json::Value;
+use steer::probe::{self, Identity, Probe};
+
+use crate::error::StartError;
+use crate::options::Options;
+use crate::stage::HostFile;
+
+/// kube-apiserver's port where no flag names one.
+const DEFAULT_PORT: u16 = 6443;
+/// How long one probe of an instance may take. One that starts answers late, and is asked again.
+const PROBE_LIMIT: Duration = Duration::from_secs(2);
+/// Labels with this prefix choose control-plane nodes; a kubelet may not give them to itself.
+const NODE_ROLE: &str = "node-role.kubernetes.io/";
+
+/// A static pod of the asset directory.
+#[derive(Debug, Clone)]
+pub(crate) struct KnownPod {
+    /// Its namespace.
+    pub(crate) namespace: String,
+    /// Its name, without the node's.
+    pub(crate) name: String,
+    /// The images that it needs.
+    pub(crate) images: Vec<String>,
+    /// What its containers run: program names without their directories.
+    programs: Vec<String>,
+    /// Whether it goes with the pivot.
+    temporary: bool,
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub(crate) struct Assets {
+    dir: PathBuf,
+    kubeconfig: PathBuf,
+    server: String,
+    node_name: String,
+    labels: BTreeSet<String>,
+    /// Manifests of the temporary control plane.
+    pub(crate) temporary_pods: Vec<HostFile>,
+    /// What the temporary control plane reads.
+    pub(crate) secrets: Vec<HostFile>,
+    /// What stays: etcd's certificates and manifest.
+    pub(crate) lasting: Vec<HostFile>,
+    /// All static pods.
+    pub(crate) pods: Vec<KnownPod>,
+    /// What goes into the cluster.
+    pub(crate) objects: Vec<apply::Object>,
+    /// The port that temporary and self-hosted apiserver share.
+    pub(crate) port: u16,
+    /// Whether they can share it: both have `--permit-port-sharing`.
+    pub(crate) shares_port: bool,
+}
+
+impl Assets {
+    /// Reads the directory.
+    ///
+    /// # Errors
+    /// [`StartError::Assets`] with every problem in it.
+    pub(crate) fn read(options: &Options) -> Result<Self, StartError> {
+        let unusable = |why: String| StartError::Assets { dir: options.asset_dir.clone(), why };
+        let dir = AssetDir::read(&options.asset_dir).map_err(|e| unusable(e.to_string()))?;
+        let kubeconfig = dir.start_kubeconfig();
+        let text = host::fs::read_to_string(&kubeconfig)?;
+        let server =
+            server_host(&text).map_err(|why| unusable(format!("{}: {why}", kubeconfig.display())))?;
+        let servers: Vec<&Value> =
+            dir.bootstrap_pods().iter().filter_map(|p| apiserver(&p.object.value)).collect();
+        let Some(server_pod) = servers.first() else {
+            return Err(unusable(
+                "no pod in bootstrap-manifests/ runs a kube-apiserver (has --etcd-servers)".into(),
+            ));
+        };
+        let successors = dir.objects().iter().filter_map(|o| apiserver(&o.value));
+        let shares_port = shares(server_pod) && successors.clone().all(shares) && successors.count() > 0;
+        let owner = dir.bootstrap_pods().iter().find_map(|p| user(&p.object.value));
+        Ok(Self {
+            port: flag(server_pod, "--secure-port").and_then(|p| p.parse().ok()).unwrap_or(DEFAULT_PORT),
+            shares_port,
+            temporary_pods: manifests(dir.bootstrap_pods(), &options.manifest_dir),
+            secrets: secrets(&dir, &options.secrets_dir, owner)?,
+            lasting: lasting(&dir, &options.manifest_dir)?,
+            pods: known(&dir),
+            objects: dir.objects().iter().map(object).collect(),
+            labels: labels(&dir),
+            node_name: options.node_name.clone(),
+            dir: options.asset_dir.clone(),
+            kubeconfig,
+            server,
+        })
+    }
+
+    /// A client of this node's API, with the asset directory's credentials.
+    pub(crate) async fn client(&self) -> Result<Client, StartError> {
+        let options = apply::ClientOptions {
+            server: Some(format!("https://127.0.0.1:{}", self.port)),
+            tls_server_name: Some(self.server.clone()),
+            ..apply::ClientOptions::default()
+        };
+        let client = apply::client_from_kubeconfig(&self.kubeconfig, &options).await;
+        client.map_err(|e| StartError::Client(e.into()))
+    }
+
+    /// A probe of this node's API, with the same credentials.
+    pub(crate) fn probe(&self) -> Result<Probe, StartError> {
+        let text = host::fs::read_to_string(&self.kubeconfig)?;
+        let config = Kubeconfig::from_yaml(&text).map_err(|e| StartError::Client(e.into()))?;
+        let cluster = config.clusters.first().and_then(|c| c.cluster.clone()).unwrap_or_default();
+        let user = config.auth_infos.first().and_then(|u| u.auth_info.clone()).unwrap_or_default();
+        let key = user.client_key_data.map(|k| secrecy::ExposeSecret::expose_secret(&k).to_owned());
+        let ca = self.pem(cluster.certificate_authority_data, cluster.certificate_authority)?;
+        let certificates = self.pem(user.client_certificate_data, user.client_certificate)?;
+        let key = self.pem(key, user.client_key)?;
+        let identity = Identity { certificates: &certificates, key: &key };
+        let identity = (!certificates.is_empty()).then_some(identity);
+        let tls = probe::tls(&ca, identity).map_err(|e| StartError::Client(e.into()))?;
+        let server_name = rustls::pki_types::ServerName::try_from(self.server.clone())
+            .map_err(|e| StartError::Client(e.into()))?;
+        Ok(Probe {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)),
+            server_name,
+            tls,
+            path: "/readyz?verbose".to_owned(),
+            timeout: PROBE_LIMIT,
+        })
+    }
+
+    fn pem(&self, data: Option<String>, file: Option<String>) -> Result<Vec<u8>, StartError> {
+        match (data, file) {
+            (Some(data), _) => base64::engine::general_purpose::STANDARD
+                .decode(data.trim())
+                .map_err(|e| StartError::Client(e.into())),
+            (None, Some(file)) => Ok(host::fs::read(&self.dir.join("auth").join(file))?),
+            (None, None) => Ok(Vec::new()),
+        }
+    }
+
+    /// Labels that make this node a control-plane node, as the required workloads ask for them.
+    pub(crate) fn node_labels(&self) -> BTreeMap<String, Option<String>> {
+        self.labels.iter().map(|label| (label.clone(), Some(String::new()))).collect()
+    }
+
+    /// Whether a sandbox belongs to the temporary control plane.
+    pub(crate) fn is_temporary(&self, pod: &cri::Pod) -> bool {
+        self.pods.iter().any(|known| known.temporary && self.is(known, pod))
+    }
+
+    /// Whether a sandbox is of the static pod that runs this program.
+    pub(crate) fn is_component(&self, pod: &cri::Pod, program: &str) -> bool {
+        let runs = |known: &KnownPod| known.programs.iter().any(|p| p == program);
+        self.pods.iter().any(|known| runs(known) && self.is(known, pod))
+    }
+
+    /// The kubelet appends the node's name to a static pod's.
+    fn is(&self, known: &KnownPod, pod: &cri::Pod) -> bool {
+        pod.namespace == known.namespace && pod.name == format!("{}-{}", known.name, self.node_name)
+    }
+}
+
+/// The host that the kubeconfig's server has: the server's certificate is valid for it.
+fn server_host(kubeconfig: &str) -> Result<String, String> {
+    let config = Kubeconfig::from_yaml(kubeconfig).map_err(|e| e.to_string())?;
+    let server = config.clusters.first().and_then(|c| c.cluster.as_ref()?.server.clone());
+    let server = server.ok_or("it names no server")?;
+    let uri: http::Uri = server.parse().map_err(|e| format!("its server `{server}` is no URL: {e}"))?;
+    let host = uri.host().ok_or_else(|| format!("its server `{server}` has no host"))?;
+    Ok(host.trim_start_matches('[').trim_end_matches(']').to_owned())
+}
+
+fn object(object: &::assets::Object) -> apply::Object {
+    let file = object.path.file_name().unwrap_or_default().to_string_lossy();
+    apply::Object::new(object.value.clone(), format!("manifests/{file}:{}", object.line))
+}
+
+fn manifests(pods: &[StaticPod], dir: &Path) -> Vec<HostFile> {
+    let file = |pod: &StaticPod| HostFile {
+        path: dir.join(&pod.file_name),
+        content: pod.content.clone(),
+        mode: 0o600,
+        owner: None,
+    };
+    pods.iter().map(file).collect()
+}
+
+fn host_file(file: ::assets::HostFile) -> HostFile {
+    HostFile { path: file.path, content: file.content, mode: file.mode, owner: Some(file.owner) }
+}
+
+/// The directory's secrets, for where the options want them and for the pods' own user.
+fn secrets(dir: &AssetDir, target: &Path, user: host::fs::Owner) -> Result<Vec<HostFile>, StartError> {
+    let mut files = Vec::new();
+    for file in dir.bootstrap_secrets()? {
+        let mut file = host_file(file);
+        if let Ok(inner) = file.path.strip_prefix(::assets::BOOTSTRAP_SECRETS) {
+            file.path = target.join(inner);
+        }
+        file.owner = user.or(file.owner);
+        files.push(file);
+    }
+    Ok(files)
+}
+
+fn lasting(dir: &AssetDir, manifest_dir: &Path) -> Result<Vec<HostFile>, StartError> {
+    let mut files: Vec<_> = dir.etcd_files()?.into_iter().map(host_file).collect();
+    files.extend(manifests(dir.static_pods(), manifest_dir));
+    Ok(files)
+}
+
+fn known(dir: &AssetDir) -> Vec<KnownPod> {
+    let pod = |pod: &StaticPod, temporary| KnownPod {
+        namespace: match pod.object.namespace() {
+            "" => "default".to_owned(),
+            namespace => namespace.to_owned(),
+        },
+        name: pod.object.name().to_owned(),
+        images: containers(&pod.object.value).filter_map(|c| Some(c["image"].as_str()?.to_owned())).collect(),
+        programs: containers(&pod.object.value).filter_map(program).collect(),
+        temporary,
+    };
+    let temporary = dir.bootstrap_pods().iter().map(|p| pod(p, true));
+    temporary.chain(dir.static_pods().iter().map(|p| pod(p, false))).collect()
+}
+
+/// The pod's specification, of a pod or of something that makes pods.
+fn pod_spec(object: &Value) -> &Value {
+    if object["kind"] == "Pod" { &object["spec"] } else { &object["spec"]["template"]["spec"] }
+}
+
+fn containers(object: &Value) -> impl Iterator<Item = &Value> {
+    pod_spec(object)["containers"].as_array().into_iter().flatten()
+}
+
+/// A container's command line.
+fn words(container: &Value) -> impl Iterator<Item = &str> {
+    let list = |key: &str| container[key].as_array().into_iter().flatten().filter_map(Value::as_str);
+    list("command").chain(list("args"))
+}
+
+/// What a container runs: the program's name, or the part of an all-in-one binary that it is
+/// (`hyperkube kube-scheduler`).
+fn program(container: &Value) -> Option<String> {
+    let mut words = words(container).map(|word| word.rsplit('/').next().unwrap_or(word));
+    let first = words.next()?;
+    let name = if first == "hyperkube" { words.next()? } else { first };
+    Some(if name.starts_with("kube-") || name == "etcd" { name.to_owned() } else { format!("kube-{name}") })
+}
+
+/// A flag's value on a container's command line.
+fn flag<'a>(container: &'a Value, name: &str) -> Option<&'a str> {
+    words(container).find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+}
+
+/// The container of an object that is a kube-apiserver.
+fn apiserver(object: &Value) -> Option<&Value> {
+    containers(object).find(|c| words(c).any(|word| word.starts_with("--etcd-servers")))
+}
+
+fn shares(container: &Value) -> bool {
+    let bare = words(container).any(|word| word == "--permit-port-sharing");
+    bare || flag(container, "--permit-port-sharing") == Some("true")
+}
+
+/// The user and group that a pod says it runs as.
+fn user(object: &Value) -> host::fs::Owner {
+    let security = &pod_spec(object)["securityContext"];
+    let id = |key: &str| security[key].as_u64().and_then(|id| u32::try_from(id).ok());
+    let uid = id("runAsUser")?;
+    Some((uid, id("runAsGroup").unwrap_or(uid)))
+}
+
+fn labels(dir: &AssetDir) -> BTreeSet<String> {
+    let selectors = dir.objects().iter().filter_map(|o| pod_spec(&o.value)["nodeSelector"].as_object());
+    selectors.flat_map(|s| s.keys()).filter(|key| key.starts_with(NODE_ROLE)).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_apiserver_is_known_by_its_flags_whatever_its_name() {
+        let pod = json!({"kind": "Pod", "spec": {"containers": [
+            {"command": ["/hyperkube", "apiserver"], "args": ["--etcd-servers=https://e:2379", "--secure-port=8443"]}
+        ]}});
+        let container = apiserver(&pod).unwrap();
+        assert_eq!(flag(container, "--secure-port"), Some("8443"));
+        assert!(!shares(container));
+        assert_eq!(program(container).as_deref(), Some("kube-apiserver"));
+        let scheduler = json!({"command": ["/usr/local/bin/kube-scheduler"]});
+        assert_eq!(program(&scheduler).as_deref(), Some("kube-scheduler"));
+    }
+
+    #[test]
+    fn the_server_s_host_is_what_its_certificate_is_valid_for() {
+        let config = |server: &str| {
+            format!(
+                "apiVersion: v1\nkind: Config\nclusters: [{{name: c, cluster: {{server: \"{server}\"}}}}]\n"
+            )
+        };
+        assert_eq!(server_host(&config("https://10.0.0.1:6443")).unwrap(), "10.0.0.1");
+        assert_eq!(server_host(&config("https://[fd00::1]:6443")).unwrap(), "fd00::1");
+        assert_eq!(server_host(&config("https://api.example.org")).unwrap(), "api.example.org");
+    }
+}

@@ -1,0 +1,104 @@
+//! Why something does not come up, as far as this node knows: pods, exit codes, the last lines of
+//! their logs, and for what is seen often a sentence on the cause.
+
+use cri::{PodDiagnosis, PodSelector};
+
+use crate::assets::KnownPod;
+use crate::start::Context;
+
+/// How many lines of a log are shown.
+const LOG_LINES: usize = 8;
+
+/// What a line of a log gives away, and what it means.
+const KNOWN_CAUSES: [(&str, &str); 7] = [
+    ("unknown flag", "a flag is not one of this version's: look at components.*.extraArgs in the config"),
+    ("bind: address already in use", "another process on this host listens on the port"),
+    (
+        "certificate signed by unknown authority",
+        "the other side's certificate is not from the CA that was given: for etcd, look at etcd.external.caFile",
+    ),
+    (
+        "certificate is not valid for",
+        "the certificate does not carry this host's name or address: look at api.extraSANs",
+    ),
+    ("dial tcp", "the other side does not answer: for etcd, look at its endpoints and whether it runs"),
+    ("invalid value", "a flag has a value that this version does not take"),
+    ("no space left on device", "the disk is full"),
+];
+
+/// What is known of the static pods, the temporary control plane's and etcd's.
+pub(crate) async fn temporary(context: &Context<'_>, waiting: &str) -> String {
+    let mut parts = vec![waiting.to_owned()];
+    for known in &context.assets.pods {
+        match look(context, known).await {
+            Ok(diagnosis) if healthy(&diagnosis) => {}
+            Ok(diagnosis) => parts.push(diagnosis.to_string()),
+            Err(error) => parts.push(format!("pod {}: {error}", known.name)),
+        }
+    }
+    with_causes(parts.join("\n"))
+}
+
+/// What is known of the required pods.
+pub(crate) async fn self_hosted(context: &Context<'_>, missing: &str) -> String {
+    let mut parts = vec![missing.to_owned()];
+    for required in &context.options.required {
+        for pod in &required.alternatives {
+            let selector = PodSelector::prefix(&pod.namespace, &pod.prefix);
+            match context.runtime.diagnose(&selector, &[], LOG_LINES).await {
+                Ok(diagnosis) if healthy(&diagnosis) => {}
+                Ok(diagnosis) => parts.push(diagnosis.to_string()),
+                Err(error) => parts.push(format!("pod {selector}: {error}")),
+            }
+        }
+    }
+    with_causes(parts.join("\n"))
+}
+
+/// Why the node is not there.
+pub(crate) async fn node(context: &Context<'_>, last: &str) -> String {
+    let node = &context.options.node_name;
+    let kubelet = "the kubelet registers it with the API: its log says why it does not \
+                   (journalctl -u kubelet), and its --hostname-override or the host's name has to be";
+    temporary(context, &format!("{last}\n{kubelet} `{node}`")).await
+}
+
+/// The name of a static pod whose container ended with an error at least so many times.
+pub(crate) async fn crashing(context: &Context<'_>, times: u32) -> Option<String> {
+    for known in &context.assets.pods {
+        let Ok(diagnosis) = look(context, known).await else { continue };
+        let often = diagnosis.containers.iter().any(|c| c.restarts >= times);
+        if often && diagnosis.crashed() && !diagnosis.running() {
+            return Some(format!("pod {}/{}", known.namespace, known.name));
+        }
+    }
+    None
+}
+
+async fn look(context: &Context<'_>, known: &KnownPod) -> Result<PodDiagnosis, cri::CriError> {
+    let name = format!("{}-{}", known.name, context.options.node_name);
+    let selector = PodSelector::exact(&known.namespace, &name);
+    context.runtime.diagnose(&selector, &known.images, LOG_LINES).await
+}
+
+fn healthy(diagnosis: &PodDiagnosis) -> bool {
+    diagnosis.running() && !diagnosis.crashed() && diagnosis.missing_images.is_empty()
+}
+
+fn with_causes(text: String) -> String {
+    let found = KNOWN_CAUSES.iter().filter(|(sign, _)| text.contains(sign));
+    let causes: Vec<_> = found.map(|(_, cause)| format!("likely cause: {cause}")).collect();
+    if causes.is_empty() { text } else { format!("{text}\n{}", causes.join("\n")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_known_sign_gets_its_cause() {
+        let text = with_causes("| Error: unknown flag: --no-such".to_owned());
+        assert!(text.contains("likely cause: a flag is not one of this version's"), "{text}");
+        assert_eq!(with_causes("fine".to_owned()), "fine");
+    }
+}

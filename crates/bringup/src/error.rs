@@ -1,0 +1,69 @@
+//! Why a bring-up did not come to its end. The temporary control plane stays up then.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A failed bring-up: which step, what was waited for, and what is known about the cause.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The asset directory cannot be used.
+    #[error("cannot use the asset directory {}: {why}", dir.display())]
+    Assets {
+        /// The directory.
+        dir: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A file could not be put in place.
+    #[error(transparent)]
+    Fs(#[from] host::fs::FsError),
+    /// The container runtime does not answer.
+    #[error("the container runtime does not answer")]
+    Runtime(#[from] cri::CriError),
+    /// An API call failed that nothing can go on without.
+    #[error("the API refused a request")]
+    Api(#[from] kube::Error),
+    /// The API could not be talked to at all.
+    #[error("cannot make a client for the API")]
+    Client(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A component did not become ready.
+    #[error("{what} was not ready within {} s\n{diagnosis}", after.as_secs())]
+    NotReady {
+        /// What was waited for.
+        what: String,
+        /// How long.
+        after: Duration,
+        /// What is known about the cause: states, exit codes, last log lines.
+        diagnosis: String,
+    },
+    /// A component crashes again and again: waiting longer is of no use.
+    #[error("{what} keeps crashing\n{diagnosis}")]
+    Crashing {
+        /// What crashes.
+        what: String,
+        /// What is known about the cause: states, exit codes, last log lines.
+        diagnosis: String,
+    },
+    /// The API server on the port is not the one of this asset directory.
+    #[error("the API server on port {port} of this host is not the one of this asset directory: {why}")]
+    Untrusted {
+        /// The port.
+        port: u16,
+        /// What its certificate lacks.
+        why: String,
+    },
+    /// The API refused some of the objects; all others are applied.
+    #[error("some objects were not applied; all others are in the cluster\n{report}")]
+    Rejected {
+        /// What became of each object.
+        report: Box<apply::Report>,
+    },
+    /// Something of the temporary control plane is still there.
+    #[error("the temporary control plane is not gone after {} s: {left}", after.as_secs())]
+    LeftOver {
+        /// What is left.
+        left: String,
+        /// How long its end was waited for.
+        after: Duration,
+    },
+}

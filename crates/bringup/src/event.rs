@@ -1,0 +1,118 @@
+//! What `start` tells while it works: one event a change, in a form that both a terminal line
+//! and a program can be fed with.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+/// The steps of a bring-up, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// Put the secrets and the static pods in place.
+    Stage,
+    /// Wait until the temporary API answers.
+    Api,
+    /// Apply the manifests.
+    Inject,
+    /// Wait until the self-hosted control plane of this node is ready, each pod by its identity.
+    Ready,
+    /// Move traffic and leadership, and let the temporary control plane go.
+    Pivot,
+    /// Check that only the self-hosted control plane is left.
+    Verify,
+}
+
+impl Step {
+    /// All steps in their order.
+    pub const ALL: [Self; 6] = [Self::Stage, Self::Api, Self::Inject, Self::Ready, Self::Pivot, Self::Verify];
+
+    /// The step's name, as in events and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stage => "stage",
+            Self::Api => "api",
+            Self::Inject => "inject",
+            Self::Ready => "ready",
+            Self::Pivot => "pivot",
+            Self::Verify => "verify",
+        }
+    }
+
+    /// What the step does, for people.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Stage => "stage the temporary control plane",
+            Self::Api => "wait for the temporary API",
+            Self::Inject => "apply the manifests",
+            Self::Ready => "wait for the self-hosted control plane",
+            Self::Pivot => "move traffic and leadership to it",
+            Self::Verify => "check that it stands alone",
+        }
+    }
+}
+
+/// How a step stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "state", content = "detail")]
+pub enum Progress {
+    /// It begins.
+    Started,
+    /// It goes on; the text says what it waits for right now.
+    Waiting(String),
+    /// Something worth keeping happened.
+    Note(String),
+    /// It is done; the text sums up.
+    Done(String),
+}
+
+/// One thing that happened.
+#[derive(Debug, Clone, Serialize)]
+pub struct Event {
+    /// The step it belongs to.
+    pub step: Step,
+    /// What happened.
+    #[serde(flatten)]
+    pub progress: Progress,
+    /// Time since the start of the bring-up, in milliseconds.
+    pub elapsed_ms: u64,
+}
+
+/// Hands events to whoever wants them and keeps the time.
+pub struct Reporter<'a> {
+    sink: &'a (dyn Fn(Event) + Send + Sync),
+    started: Instant,
+}
+
+impl<'a> Reporter<'a> {
+    /// A reporter whose clock starts now.
+    pub fn new(sink: &'a (dyn Fn(Event) + Send + Sync)) -> Self {
+        Self { sink, started: Instant::now() }
+    }
+
+    /// Time since the start of the bring-up.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    pub(crate) fn started(&self, step: Step) {
+        self.emit(step, Progress::Started);
+    }
+
+    pub(crate) fn waiting(&self, step: Step, what: impl Into<String>) {
+        self.emit(step, Progress::Waiting(what.into()));
+    }
+
+    pub(crate) fn note(&self, step: Step, what: impl Into<String>) {
+        self.emit(step, Progress::Note(what.into()));
+    }
+
+    pub(crate) fn done(&self, step: Step, what: impl Into<String>) {
+        self.emit(step, Progress::Done(what.into()));
+    }
+
+    fn emit(&self, step: Step, progress: Progress) {
+        let elapsed_ms = u64::try_from(self.elapsed().as_millis()).unwrap_or(u64::MAX);
+        (self.sink)(Event { step, progress, elapsed_ms });
+    }
+}

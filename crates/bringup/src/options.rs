@@ -1,0 +1,54 @@
+//! What a bring-up is told.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::required::{InvalidRequiredPod, RequiredPod};
+
+/// bootkube's required pods, without its checkpointer.
+pub const DEFAULT_REQUIRED_PODS: [&str; 3] =
+    ["kube-system/kube-apiserver", "kube-system/kube-controller-manager", "kube-system/kube-scheduler"];
+
+/// How a control plane is brought up on this host.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The asset directory, in bootkube's layout.
+    pub asset_dir: PathBuf,
+    /// This node's name in the cluster; it has to be the one that its kubelet registers with.
+    pub node_name: String,
+    /// Where the kubelet looks for static pods.
+    pub manifest_dir: PathBuf,
+    /// Where the temporary control plane's static pods look for their secrets.
+    pub secrets_dir: PathBuf,
+    /// The container runtime's socket.
+    pub runtime_socket: PathBuf,
+    /// Pods that must be ready on this node before the pivot.
+    pub required: Vec<RequiredPod>,
+    /// How long each wait may take.
+    pub timeout: Duration,
+}
+
+impl Options {
+    /// The usual places; `node_name` and the asset directory are always the caller's.
+    pub fn new(asset_dir: PathBuf, node_name: String) -> Self {
+        Self {
+            asset_dir,
+            node_name,
+            manifest_dir: "/etc/kubernetes/manifests".into(),
+            secrets_dir: "/etc/kubernetes/bootstrap-secrets".into(),
+            runtime_socket: cri::DEFAULT_SOCKET.into(),
+            required: required(DEFAULT_REQUIRED_PODS).unwrap_or_default(),
+            timeout: Duration::from_mins(5),
+        }
+    }
+}
+
+/// Reads required pods in bootkube's notation.
+///
+/// # Errors
+/// The first that is not in it.
+pub fn required<S: AsRef<str>>(
+    texts: impl IntoIterator<Item = S>,
+) -> Result<Vec<RequiredPod>, InvalidRequiredPod> {
+    texts.into_iter().map(|text| text.as_ref().parse()).collect()
+}

@@ -1,0 +1,147 @@
+//! The pivot: traffic first, then the temporary control plane goes, then leadership; and the check
+//! that nothing of it is left.
+
+use std::time::Instant;
+
+use cri::{ContainerState, Filter, Pod, PodState};
+use jiff::Timestamp;
+
+use crate::error::StartError;
+use crate::event::Step;
+use crate::leases;
+use crate::stage;
+use crate::start::{Context, POLL};
+use crate::steering::{Side, Steering};
+
+/// Moves everything. Returns when the temporary control plane has ended.
+pub(crate) async fn pivot(context: &Context<'_>, steering: &Steering) -> Result<String, StartError> {
+    steering.pivot();
+    wait_for_traffic(context, steering).await?;
+    context.report.note(Step::Pivot, "new connections go to the self-hosted apiserver");
+    // From here on the kubelet ends the temporary pods, each with its own grace: the apiserver
+    // serves its kept connections on while it drains.
+    let paths: Vec<_> = context.assets.temporary_pods.iter().map(|file| file.path.clone()).collect();
+    stage::remove(&paths)?;
+    let mut to_release = leases::CONTROL_PLANE.to_vec();
+    let began = Instant::now();
+    loop {
+        let left = temporary_pods(context).await?;
+        to_release = release(context, to_release, &left).await?;
+        if !left.iter().any(|pod| pod.state == PodState::Ready) {
+            break;
+        }
+        give_up_late(context, began, &left)?;
+        let names: Vec<_> = left.iter().map(|pod| pod.name.as_str()).collect();
+        context.report.waiting(Step::Pivot, format!("{} to end", names.join(", ")));
+        tokio::time::sleep(POLL).await;
+    }
+    release(context, to_release, &[]).await?;
+    Ok("traffic and leadership have moved".to_owned())
+}
+
+async fn wait_for_traffic(context: &Context<'_>, steering: &Steering) -> Result<(), StartError> {
+    let began = Instant::now();
+    loop {
+        let view = steering.view();
+        if view.unsteered.is_some() || !context.assets.shares_port || view.moved() {
+            return Ok(());
+        }
+        if began.elapsed() > context.options.timeout {
+            let why = view.of(Side::SelfHosted).map(|s| s.why.clone()).next();
+            let diagnosis = why.unwrap_or_else(|| "it does not listen any more".to_owned());
+            let what = "the self-hosted apiserver".to_owned();
+            return Err(StartError::NotReady { what, after: began.elapsed(), diagnosis });
+        }
+        context.report.waiting(Step::Pivot, "the self-hosted apiserver to take the traffic");
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Gives back the leases whose temporary holder has ended; returns those still to be given back.
+async fn release<'n>(
+    context: &Context<'_>,
+    names: Vec<&'n str>,
+    left: &[Pod],
+) -> Result<Vec<&'n str>, StartError> {
+    let mut later = Vec::new();
+    for name in names {
+        let ends_still = |pod: &Pod| pod.state == PodState::Ready && context.assets.is_component(pod, name);
+        if left.iter().any(ends_still) {
+            later.push(name);
+            continue;
+        }
+        let Some(started) = first_candidate(context, name).await? else {
+            // Nobody is there to take it.
+            continue;
+        };
+        // The API moves in these seconds; a lease that is not given back runs out by itself.
+        match leases::release(&context.client, name, started).await {
+            Ok(true) => context.report.note(Step::Pivot, format!("the lease of {name} is handed over")),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, name, "the lease is not handed over and has to run out"),
+        }
+    }
+    Ok(later)
+}
+
+/// When the first of the self-hosted candidates for a lease was started.
+async fn first_candidate(context: &Context<'_>, name: &str) -> Result<Option<Timestamp>, StartError> {
+    let containers = context.runtime.containers(Filter::all()).await?;
+    let running = containers.iter().filter(|c| c.state == ContainerState::Running && c.name == name);
+    Ok(running.filter_map(|c| c.created).min())
+}
+
+fn give_up_late(context: &Context<'_>, began: Instant, left: &[Pod]) -> Result<(), StartError> {
+    if began.elapsed() <= context.options.timeout {
+        return Ok(());
+    }
+    let names: Vec<_> = left.iter().map(|pod| format!("pod {}/{}", pod.namespace, pod.name)).collect();
+    Err(StartError::LeftOver { left: names.join(", "), after: began.elapsed() })
+}
+
+/// The sandboxes of the temporary control plane on this node, running or not.
+pub(crate) async fn temporary_pods(context: &Context<'_>) -> Result<Vec<Pod>, StartError> {
+    let pods = context.runtime.sandboxes(Filter::all()).await?;
+    Ok(pods.into_iter().filter(|pod| context.assets.is_temporary(pod)).collect())
+}
+
+/// Waits until nothing of the temporary control plane is left, then removes its secrets.
+pub(crate) async fn verify(context: &Context<'_>) -> Result<String, StartError> {
+    let began = Instant::now();
+    loop {
+        let left = temporary_pods(context).await?;
+        let ended: Vec<_> = left.iter().filter(|pod| pod.state == PodState::NotReady).collect();
+        for pod in &ended {
+            // The kubelet removes ended sandboxes of a pod that is gone within a minute; nothing
+            // speaks against doing it now.
+            context.runtime.remove_pod(&pod.id).await?;
+        }
+        if left.is_empty() {
+            break;
+        }
+        give_up_late(context, began, &left)?;
+        context.report.waiting(Step::Verify, format!("{} temporary pods to be removed", left.len()));
+        tokio::time::sleep(POLL).await;
+    }
+    host::fs::remove_dir_all(&context.options.secrets_dir)?;
+    only_self_hosted_listens(context, began).await?;
+    Ok("only the self-hosted control plane is left".to_owned())
+}
+
+async fn only_self_hosted_listens(context: &Context<'_>, began: Instant) -> Result<(), StartError> {
+    loop {
+        let missing = match context.standings().await {
+            Ok(standings) => standings
+                .into_iter()
+                .find_map(|s| s.missing.map(|missing| format!("{}: {missing}", s.required))),
+            Err(error) => Some(error.to_string()),
+        };
+        let Some(missing) = missing else { return Ok(()) };
+        if began.elapsed() > context.options.timeout {
+            let what = "the self-hosted control plane alone".to_owned();
+            return Err(StartError::NotReady { what, after: began.elapsed(), diagnosis: missing });
+        }
+        context.report.waiting(Step::Verify, missing);
+        tokio::time::sleep(POLL).await;
+    }
+}

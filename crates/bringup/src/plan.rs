@@ -1,0 +1,191 @@
+//! What a bring-up would do next, worked out from what is there: a value that `--dry-run` prints
+//! and `start` executes. Pure: looking is in `observe`.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::event::Step;
+use crate::stage::FileState;
+use crate::workloads::Standing;
+
+/// What is there now.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Observed {
+    /// The files to be staged and how they stand. Those of the temporary control plane only.
+    pub temporary_files: Vec<(PathBuf, FileState)>,
+    /// The files that stay: etcd's static pod and its certificates.
+    pub lasting_files: Vec<(PathBuf, FileState)>,
+    /// Pods of the temporary control plane whose sandboxes exist.
+    pub temporary_pods: Vec<String>,
+    /// Whether an API answers on this node that it is ready.
+    pub api_ready: bool,
+    /// How the required pods stand on this node; empty while no API answers.
+    pub standings: Vec<Standing>,
+    /// How many objects the asset directory has.
+    pub objects: usize,
+}
+
+impl Observed {
+    fn self_hosted(&self) -> bool {
+        self.api_ready && !self.standings.is_empty() && self.standings.iter().all(Standing::ready)
+    }
+
+    fn staged(&self) -> bool {
+        self.temporary_files.iter().any(|(_, state)| *state != FileState::Missing)
+    }
+}
+
+/// One step that is to be done, and what it will do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Planned {
+    /// The step.
+    pub step: Step,
+    /// What it will do, a line each.
+    pub actions: Vec<String>,
+}
+
+/// What is to be done, in this order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// The steps; empty when the control plane of this node is self-hosted and stands alone.
+    pub steps: Vec<Planned>,
+}
+
+impl Plan {
+    /// True when a step is to be done.
+    pub fn has(&self, step: Step) -> bool {
+        self.steps.iter().any(|s| s.step == step)
+    }
+}
+
+/// Plans the bring-up.
+///
+/// - A control plane that is self-hosted here and stands alone: nothing.
+/// - One that is self-hosted here while something temporary is still ending: only that is seen off.
+/// - Anything else, be it a fresh host, a bring-up that was killed, or a node that lost its power:
+///   all steps, each of which adopts what is there.
+pub fn plan(observed: &Observed) -> Plan {
+    if observed.self_hosted() && !observed.staged() {
+        let mut steps = Vec::new();
+        if !observed.temporary_pods.is_empty() {
+            steps.push(Planned { step: Step::Verify, actions: verify(observed) });
+        }
+        return Plan { steps };
+    }
+    let steps = Step::ALL.into_iter().map(|step| Planned { step, actions: actions(step, observed) });
+    Plan { steps: steps.collect() }
+}
+
+fn actions(step: Step, observed: &Observed) -> Vec<String> {
+    match step {
+        Step::Stage => {
+            let all = observed.lasting_files.iter().chain(&observed.temporary_files);
+            all.map(|(path, state)| match state {
+                FileState::Missing => format!("write {}", path.display()),
+                FileState::Same => format!("keep {}", path.display()),
+                FileState::Different => format!("replace {}", path.display()),
+            })
+            .collect()
+        }
+        Step::Api if observed.api_ready => vec!["an API answers already".to_owned()],
+        Step::Api => vec!["wait until the API of this node answers on loopback".to_owned()],
+        Step::Inject => vec![format!("apply {} objects", observed.objects)],
+        Step::Ready => observed.standings.iter().map(ready).collect(),
+        Step::Pivot => vec![
+            "send new connections to the self-hosted apiserver".to_owned(),
+            "remove the temporary control plane's static pods".to_owned(),
+            "hand over the leases of scheduler and controller-manager".to_owned(),
+        ],
+        Step::Verify => verify(observed),
+    }
+}
+
+fn ready(standing: &Standing) -> String {
+    match &standing.missing {
+        None => format!("{} is ready", standing.required),
+        Some(missing) => format!("wait for {}: {missing}", standing.required),
+    }
+}
+
+fn verify(observed: &Observed) -> Vec<String> {
+    let gone = observed.temporary_pods.iter().map(|pod| format!("wait until pod {pod} is gone"));
+    gone.chain(["check that only the self-hosted control plane is left".to_owned()]).collect()
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.steps.is_empty() {
+            return f.write_str("nothing to do: the control plane of this node is self-hosted");
+        }
+        for (number, planned) in self.steps.iter().enumerate() {
+            let line = if number == 0 { "" } else { "\n" };
+            write!(f, "{line}{}. {}: {}", number + 1, planned.step.name(), planned.step.title())?;
+            for action in &planned.actions {
+                write!(f, "\n     {action}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fresh() -> Observed {
+        Observed {
+            temporary_files: vec![("/m/bootstrap-kube-apiserver.yaml".into(), FileState::Missing)],
+            lasting_files: vec![("/m/etcd.yaml".into(), FileState::Missing)],
+            objects: 40,
+            ..Observed::default()
+        }
+    }
+
+    fn standing(missing: Option<&str>) -> Standing {
+        Standing { required: "kube-apiserver".into(), pod: None, missing: missing.map(str::to_owned) }
+    }
+
+    fn steps(observed: &Observed) -> Vec<Step> {
+        plan(observed).steps.into_iter().map(|s| s.step).collect()
+    }
+
+    #[test]
+    fn a_fresh_host_gets_every_step_in_order() {
+        let plan = plan(&fresh());
+        assert_eq!(plan.steps.iter().map(|s| s.step).collect::<Vec<_>>(), Step::ALL);
+        assert_eq!(plan.to_string().lines().nth(1), Some("     write /m/etcd.yaml"));
+    }
+
+    #[test]
+    fn what_was_killed_half_way_gets_every_step_again() {
+        let mut observed = fresh();
+        observed.temporary_files[0].1 = FileState::Same;
+        observed.api_ready = true;
+        observed.standings = vec![standing(None)];
+        // Everything is ready, but the temporary pods are still staged: the pivot is to come.
+        assert_eq!(steps(&observed), Step::ALL);
+        observed.standings = vec![standing(Some("no pod"))];
+        assert_eq!(steps(&observed), Step::ALL);
+    }
+
+    #[test]
+    fn after_the_pivot_only_the_end_of_the_old_is_watched_and_then_nothing() {
+        let mut observed = fresh();
+        observed.api_ready = true;
+        observed.standings = vec![standing(None)];
+        observed.temporary_pods = vec!["bootstrap-kube-apiserver".into()];
+        assert_eq!(steps(&observed), [Step::Verify]);
+        observed.temporary_pods.clear();
+        assert_eq!(steps(&observed), []);
+    }
+
+    #[test]
+    fn a_node_without_an_api_starts_over() {
+        let mut observed = fresh();
+        observed.standings = vec![];
+        observed.api_ready = false;
+        assert_eq!(steps(&observed), Step::ALL);
+    }
+}

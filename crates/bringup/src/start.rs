@@ -1,0 +1,260 @@
+//! The bring-up itself: observes, plans, and executes the plan's steps one after the other.
+
+use std::time::{Duration, Instant};
+
+use apply::ReadyzFailure;
+use cri::Cri;
+use kube::Client;
+use serde::Serialize;
+
+use crate::assets::Assets;
+use crate::error::StartError;
+use crate::event::{Reporter, Step};
+use crate::gap::{Gap, Sampler};
+use crate::options::Options;
+use crate::plan::{Observed, Plan, plan};
+use crate::steering::{Side, Steering, View};
+use crate::workloads::{self, PodIdentity, Standing};
+use crate::{diagnosis, pivot, stage};
+
+/// How often something is looked at that is waited for.
+pub(crate) const POLL: Duration = Duration::from_millis(100);
+/// How long one request to the API may take while it is waited for.
+const REQUEST_LIMIT: Duration = Duration::from_secs(5);
+/// A temporary component that ended this often will not come up by waiting.
+const CRASHES: u32 = 3;
+
+/// How a bring-up ended well.
+#[derive(Debug, Clone, Serialize)]
+pub struct Summary {
+    /// Whether anything was to be done.
+    pub changed: bool,
+    /// The API as a client of this node felt it, from its first answer to the end.
+    pub gap: Option<Gap>,
+    /// Why new connections could not be steered, where they could not.
+    pub unsteered: Option<String>,
+    /// The self-hosted pods of this node that fulfil the requirements.
+    pub pods: Vec<PodIdentity>,
+    /// How long it took, in milliseconds.
+    pub elapsed_ms: u64,
+}
+
+/// Everything that the steps share.
+pub(crate) struct Context<'a> {
+    pub(crate) options: &'a Options,
+    pub(crate) assets: Assets,
+    pub(crate) runtime: Cri,
+    pub(crate) client: Client,
+    pub(crate) report: &'a Reporter<'a>,
+}
+
+/// Says what [`start`] would do now.
+///
+/// # Errors
+/// When the asset directory cannot be read or the container runtime does not answer.
+pub async fn dry_run(options: &Options, report: &Reporter<'_>) -> Result<Plan, StartError> {
+    let context = Context::new(options, report).await?;
+    Ok(plan(&context.observe().await?))
+}
+
+/// Brings up the control plane of an asset directory on this host. Can be killed at any moment and
+/// run again.
+///
+/// # Errors
+/// [`StartError`]; the temporary control plane stays up then.
+pub async fn start(options: &Options, report: &Reporter<'_>) -> Result<Summary, StartError> {
+    let context = Context::new(options, report).await?;
+    let plan = plan(&context.observe().await?);
+    let mut summary = Summary { changed: false, gap: None, unsteered: None, pods: Vec::new(), elapsed_ms: 0 };
+    if plan.has(Step::Stage) {
+        context.bring_up(&mut summary).await?;
+    }
+    if plan.has(Step::Verify) {
+        context.step(Step::Verify, pivot::verify(&context)).await?;
+        summary.changed = true;
+    }
+    summary.pods = context.standings().await?.into_iter().filter_map(|s| s.pod).collect();
+    summary.elapsed_ms = u64::try_from(report.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Ok(summary)
+}
+
+impl<'a> Context<'a> {
+    async fn new(options: &'a Options, report: &'a Reporter<'a>) -> Result<Self, StartError> {
+        let assets = Assets::read(options)?;
+        let runtime = Cri::connect(&options.runtime_socket).await?;
+        let client = assets.client().await?;
+        Ok(Self { options, assets, runtime, client, report })
+    }
+
+    /// Runs a step between its first and its last event; the step's result is its summary.
+    async fn step(
+        &self,
+        step: Step,
+        work: impl Future<Output = Result<String, StartError>>,
+    ) -> Result<(), StartError> {
+        self.report.started(step);
+        let done = work.await?;
+        self.report.done(step, done);
+        Ok(())
+    }
+
+    async fn observe(&self) -> Result<Observed, StartError> {
+        let look = |files: &[stage::HostFile]| -> Vec<_> {
+            files.iter().map(|file| (file.path.clone(), stage::state(file))).collect()
+        };
+        let api_ready = apply::readyz(&self.client, REQUEST_LIMIT).await.is_ok();
+        // What cannot be asked of an API that just goes away is not known: every step is run then.
+        let standings = if api_ready { self.standings().await.unwrap_or_default() } else { Vec::new() };
+        Ok(Observed {
+            temporary_files: look(&self.assets.temporary_pods),
+            lasting_files: look(&self.assets.lasting),
+            temporary_pods: pivot::temporary_pods(self).await?.into_iter().map(|pod| pod.name).collect(),
+            api_ready,
+            standings,
+            objects: self.assets.objects.len(),
+        })
+    }
+
+    pub(crate) async fn standings(&self) -> Result<Vec<Standing>, StartError> {
+        let Options { node_name, required, .. } = self.options;
+        workloads::look(&self.client, &self.runtime, node_name, required).await
+    }
+
+    async fn bring_up(&self, summary: &mut Summary) -> Result<(), StartError> {
+        self.step(Step::Stage, async { self.stage() }).await?;
+        let probe = self.assets.probe()?;
+        let steering = Steering::start(self.assets.port, probe.clone(), self.runtime.clone());
+        let sampler = Sampler::start(probe);
+        let outcome = self.move_in(&steering).await;
+        summary.unsteered = steering.view().unsteered;
+        summary.gap = Some(sampler.finish().await);
+        summary.changed = true;
+        // On failure the program stays in place: the temporary apiserver keeps the traffic.
+        outcome?;
+        if let Err(error) = steering.finish().await {
+            tracing::warn!(%error, "the steering program stays attached");
+        }
+        Ok(())
+    }
+
+    async fn move_in(&self, steering: &Steering) -> Result<(), StartError> {
+        self.step(Step::Api, self.wait_for_api()).await?;
+        self.step(Step::Inject, self.inject()).await?;
+        self.step(Step::Ready, self.wait_until_ready(steering)).await?;
+        self.step(Step::Pivot, pivot::pivot(self, steering)).await
+    }
+
+    fn stage(&self) -> Result<String, StartError> {
+        let lasting = stage::place(&self.assets.lasting)?;
+        let secrets = stage::place(&self.assets.secrets)?;
+        let pods = stage::place(&self.assets.temporary_pods)?;
+        Ok(format!("{} files written, all others were in place", lasting + secrets + pods))
+    }
+
+    async fn wait_for_api(&self) -> Result<String, StartError> {
+        let began = Instant::now();
+        loop {
+            let waiting = match apply::readyz(&self.client, REQUEST_LIMIT).await {
+                Ok(()) => return Ok("the API is ready".to_owned()),
+                Err(ReadyzFailure::NoAnswer(error)) if error.untrusted() => {
+                    return Err(StartError::Untrusted { port: self.assets.port, why: error.to_string() });
+                }
+                Err(failure) => failure.to_string(),
+            };
+            self.report.waiting(Step::Api, &waiting);
+            let what = || format!("the API on port {}", self.assets.port);
+            if began.elapsed() > self.options.timeout {
+                let diagnosis = diagnosis::temporary(self, &waiting).await;
+                return Err(StartError::NotReady { what: what(), after: began.elapsed(), diagnosis });
+            }
+            if let Some(pod) = diagnosis::crashing(self, CRASHES).await {
+                let diagnosis = diagnosis::temporary(self, &waiting).await;
+                return Err(StartError::Crashing { what: pod, diagnosis });
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    async fn inject(&self) -> Result<String, StartError> {
+        let labels = self.assets.node_labels();
+        let (applied, labelled) = tokio::join!(self.apply(), self.label_node(&labels));
+        labelled?;
+        applied
+    }
+
+    async fn apply(&self) -> Result<String, StartError> {
+        let options = apply::Options { deadline: self.options.timeout, ..apply::Options::default() };
+        let plan = apply::plan(self.assets.objects.clone());
+        let mut on_event = |event: apply::ApplyEvent| {
+            let waiting = event.waiting_for.map(|w| format!(", waiting for {}: {}", w.object, w.why));
+            let waiting = waiting.unwrap_or_default();
+            self.report.waiting(Step::Inject, format!("{} of {}{waiting}", event.applied, event.total));
+        };
+        let report = apply::apply(&self.client, &plan, &options, &mut on_event).await;
+        if report.complete() {
+            return Ok(report.to_string());
+        }
+        Err(StartError::Rejected { report: Box::new(report) })
+    }
+
+    /// The label by which the control plane's pods choose their node. The kubelet may not set it.
+    async fn label_node(
+        &self,
+        labels: &std::collections::BTreeMap<String, Option<String>>,
+    ) -> Result<(), StartError> {
+        let began = Instant::now();
+        while !labels.is_empty() {
+            let node = &self.options.node_name;
+            let Err(error) = apply::label_node(&self.client, node, labels, REQUEST_LIMIT).await else {
+                break;
+            };
+            if began.elapsed() > self.options.timeout {
+                let diagnosis = diagnosis::node(self, &error.to_string()).await;
+                let what = format!("node {node}");
+                return Err(StartError::NotReady { what, after: began.elapsed(), diagnosis });
+            }
+            self.report.waiting(Step::Inject, format!("node {node} to register: {error}"));
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    async fn wait_until_ready(&self, steering: &Steering) -> Result<String, StartError> {
+        let began = Instant::now();
+        loop {
+            let view = steering.view();
+            let missing = match self.standings().await {
+                Ok(standings) => {
+                    let unready = standings
+                        .iter()
+                        .find_map(|s| s.missing.as_ref().map(|missing| format!("{}: {missing}", s.required)));
+                    unready.or_else(|| self.successor_missing(&view, &standings))
+                }
+                // A request may fail, the wait goes on: only its end counts.
+                Err(error) => Some(error.to_string()),
+            };
+            let Some(missing) = missing else {
+                return Ok(format!("{} required pods are ready", self.options.required.len()));
+            };
+            if began.elapsed() > self.options.timeout {
+                let diagnosis = diagnosis::self_hosted(self, &missing).await;
+                let what = "the self-hosted control plane".to_owned();
+                return Err(StartError::NotReady { what, after: began.elapsed(), diagnosis });
+            }
+            self.report.waiting(Step::Ready, missing);
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// What keeps the self-hosted apiserver from taking the traffic, asked of that very instance:
+    /// the kubelet's probe on the shared port may have been answered by the temporary one.
+    fn successor_missing(&self, view: &View, standings: &[Standing]) -> Option<String> {
+        let pods: Vec<_> = standings.iter().filter_map(|s| Some(s.pod.as_ref()?.uid.as_str())).collect();
+        if view.unsteered.is_some() || !self.assets.shares_port || view.successor_ready(&pods) {
+            return None;
+        }
+        let why = view.of(Side::SelfHosted).map(|s| s.why.clone()).next();
+        let why = why.unwrap_or_else(|| "it does not listen yet".to_owned());
+        Some(format!("the self-hosted apiserver itself: {why}"))
+    }
+}

@@ -1,0 +1,302 @@
+//! A sandbox node that a test made, driven by the program as users drive it, and gone when the
+//! test ends, whichever way it ends.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use host::command::{Command, Output};
+use serde_json::Value;
+
+use crate::identity::Identity;
+
+/// Where the bundle lies inside the node.
+pub const BUNDLE: &str = "/opt/kubestrap/bundle";
+
+/// What the tests run: set by `cargo xtask test`, which builds all of it.
+#[derive(Debug, Clone)]
+pub struct Inputs {
+    /// The program.
+    pub kubestrap: PathBuf,
+    /// Upstream's programs.
+    pub programs: PathBuf,
+    /// The bundle of both.
+    pub bundle: PathBuf,
+    /// Repeat what has to hold every time.
+    pub soak: bool,
+}
+
+impl Inputs {
+    /// Reads the environment.
+    ///
+    /// # Panics
+    /// When the tests were not started by `cargo xtask test`: they cannot run then, and say so.
+    pub fn get() -> Self {
+        let path = |name: &str| {
+            std::env::var_os(name).map(PathBuf::from).filter(|p| p.exists()).unwrap_or_else(|| {
+                panic!("{name} names nothing: tests on real clusters are run by `cargo xtask test`")
+            })
+        };
+        Self {
+            kubestrap: path("KUBESTRAP_TEST_PROGRAM"),
+            programs: path("KUBESTRAP_TEST_PROGRAMS"),
+            bundle: path("KUBESTRAP_TEST_BUNDLE"),
+            soak: std::env::var("KUBESTRAP_TEST_SOAK").is_ok_and(|v| !v.is_empty()),
+        }
+    }
+}
+
+/// A sandbox node in a state directory of its own.
+#[derive(Debug)]
+pub struct Node {
+    inputs: Inputs,
+    name: String,
+    dir: tempfile::TempDir,
+}
+
+/// A program that ended: its status and what it printed.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// Its stdout.
+    pub stdout: String,
+    /// Its stderr.
+    pub stderr: String,
+}
+
+impl Ended {
+    fn new((status, output): (ExitStatus, Output)) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Self { status, stdout: text(&output.stdout), stderr: text(&output.stderr) }
+    }
+
+    /// Its exit code; -1 when a signal ended it.
+    pub fn code(&self) -> i32 {
+        self.status.code().unwrap_or(-1)
+    }
+
+    /// Itself when it succeeded.
+    ///
+    /// # Errors
+    /// With all it printed when it failed.
+    pub fn success(self) -> Result<Self> {
+        ensure!(self.status.success(), "{}\n{}\n{}", self.status, self.stdout, self.stderr);
+        Ok(self)
+    }
+}
+
+impl Node {
+    /// Makes a bare node: nothing is installed in it yet.
+    ///
+    /// # Errors
+    /// When the sandbox cannot be made.
+    pub fn create(name: &str) -> Result<Self> {
+        let inputs = Inputs::get();
+        // On a real disk: containerd's overlays cannot lie on another overlay, nor on a small tmpfs.
+        let dir = tempfile::Builder::new().prefix("kubestrap-e2e-").tempdir_in("/var/tmp")?;
+        let node = Self { inputs, name: name.to_owned(), dir };
+        let mount = format!("{}:{BUNDLE}:ro", node.inputs.bundle.display());
+        node.sandbox(&["create", name, "--mount", &mount])?.success()?;
+        Ok(node)
+    }
+
+    /// Makes a node and brings a cluster up in it.
+    ///
+    /// # Errors
+    /// With all that `up` printed when it failed.
+    pub fn with_cluster(name: &str) -> Result<Self> {
+        let node = Self::create(name)?;
+        let began = Instant::now();
+        node.up(&[])?.success()?;
+        eprintln!("{name}: cluster up in {:.1} s", began.elapsed().as_secs_f32());
+        Ok(node)
+    }
+
+    /// What the test runs.
+    pub fn inputs(&self) -> &Inputs {
+        &self.inputs
+    }
+
+    /// Runs `kubestrap sandbox …` on the node's state directory.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn sandbox(&self, args: &[&str]) -> Result<Ended> {
+        let (first, rest) = args.split_first().context("no verb")?;
+        let command =
+            Command::new(&self.inputs.kubestrap).args(["sandbox", first]).arg("--dir").arg(self.dir.path());
+        Ok(Ended::new(command.args(rest).run_unchecked()?))
+    }
+
+    fn inside(&self, args: &[&str]) -> Command {
+        Command::new(&self.inputs.kubestrap)
+            .args(["sandbox", "exec", "--dir"])
+            .arg(self.dir.path())
+            .args([self.name.as_str(), "--"])
+            .args(args)
+    }
+
+    /// Runs a program in the node to its end.
+    ///
+    /// # Errors
+    /// When it cannot be started or takes longer than 10 minutes.
+    pub fn exec(&self, args: &[&str]) -> Result<Ended> {
+        Ok(Ended::new(self.inside(args).timeout(Duration::from_mins(10)).run_unchecked()?))
+    }
+
+    /// Starts a program in the node; what it prints goes to the returned child's stdout.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn(&self, args: &[&str]) -> Result<Child> {
+        Ok(self.inside(args).spawn(Stdio::piped(), Stdio::inherit())?)
+    }
+
+    /// Runs `kubestrap up` in the node with the bundle.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn up(&self, more: &[&str]) -> Result<Ended> {
+        let mut args = vec!["kubestrap", "up", "--bundle", BUNDLE];
+        args.extend(more);
+        self.exec(&args)
+    }
+
+    /// Cuts the node's power.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn power_off(&self) -> Result<()> {
+        self.sandbox(&["power-off", &self.name])?.success().map(drop)
+    }
+
+    /// Turns the node on again.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn power_on(&self) -> Result<()> {
+        self.sandbox(&["power-on", &self.name])?.success().map(drop)
+    }
+
+    /// The administrator's kubeconfig as it is offered to this host.
+    ///
+    /// # Errors
+    /// When there is none yet.
+    pub fn kubeconfig(&self) -> Result<String> {
+        Ok(self.sandbox(&["kubeconfig", &self.name])?.success()?.stdout)
+    }
+
+    /// Runs the real kubectl on this host.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn kubectl(&self, args: &[&str]) -> Result<Ended> {
+        self.kubectl_with("", args)
+    }
+
+    /// As [`Node::kubectl`], with something on its stdin.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn kubectl_with(&self, stdin: &str, args: &[&str]) -> Result<Ended> {
+        let config = self.dir.path().join("test.kubeconfig");
+        host::fs::write(&config, self.kubeconfig()?.as_bytes(), 0o600)?;
+        let command = Command::new(self.inputs.programs.join("kubectl"))
+            .arg("--kubeconfig")
+            .arg(config)
+            .args(args)
+            .stdin(stdin)
+            .timeout(Duration::from_mins(5));
+        Ok(Ended::new(command.run_unchecked()?))
+    }
+
+    /// The output of a kubectl call that must succeed.
+    ///
+    /// # Errors
+    /// With all it printed when it failed.
+    pub fn get(&self, args: &[&str]) -> Result<String> {
+        Ok(self.kubectl(args)?.success()?.stdout)
+    }
+
+    /// The output of a kubectl call with `-o json`.
+    ///
+    /// # Errors
+    /// As [`Node::get`].
+    pub fn json(&self, args: &[&str]) -> Result<Value> {
+        let mut args = args.to_vec();
+        args.extend(["-o", "json"]);
+        Ok(serde_json::from_str(&self.get(&args)?)?)
+    }
+
+    /// What `sandbox list` says of the node.
+    ///
+    /// # Errors
+    /// When it is not listed.
+    pub fn facts(&self) -> Result<Value> {
+        let list = self.sandbox(&["list", "-o", "json"])?.success()?.stdout;
+        let list: Value = serde_json::from_str(&list)?;
+        let nodes = list.as_array().or_else(|| list["sandboxes"].as_array());
+        nodes
+            .and_then(|nodes| nodes.iter().find(|n| n["name"] == self.name.as_str()))
+            .cloned()
+            .with_context(|| format!("sandbox {} is not listed: {list}", self.name))
+    }
+
+    /// The API as a client inside the sandboxes' network sees it: who to be, and where to stand.
+    ///
+    /// # Errors
+    /// When there is no kubeconfig or address yet.
+    pub fn client(&self) -> Result<(Identity, PathBuf)> {
+        let facts = self.facts()?;
+        let address = facts["address"].as_str().context("the node has no address")?;
+        let address = address.split('/').next().unwrap_or_default();
+        let address: SocketAddr = format!("{address}:6443").parse()?;
+        let pid = facts["pid"].as_i64().context("the node is off")?;
+        let identity = Identity::from_kubeconfig(&self.kubeconfig()?, address)?;
+        Ok((identity, PathBuf::from(format!("/proc/{pid}/ns/net"))))
+    }
+
+    /// A file of the node's disk, as this host sees it while the node is on.
+    ///
+    /// # Errors
+    /// When the node is off.
+    pub fn path(&self, inside: &str) -> Result<PathBuf> {
+        let pid = self.facts()?["pid"].as_i64().context("the node is off")?;
+        Ok(Path::new(&format!("/proc/{pid}/root")).join(inside.trim_start_matches('/')))
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if std::env::var_os("KUBESTRAP_TEST_KEEP").is_some() {
+            // For a person who wants to look at it; never set by the tasks.
+            let dir = std::mem::replace(&mut self.dir, tempfile::TempDir::new().expect("a directory"));
+            eprintln!("kept: sandbox {} in {}", self.name, dir.keep().display());
+            return;
+        }
+        match self.sandbox(&["delete", &self.name]) {
+            Ok(ended) if ended.status.success() => {}
+            other => eprintln!("cannot delete sandbox {}: {other:?}", self.name),
+        }
+    }
+}
+
+/// Waits until `check` succeeds; its last error otherwise.
+///
+/// # Errors
+/// What `check` said last when `limit` has passed.
+pub fn eventually<T>(what: &str, limit: Duration, mut check: impl FnMut() -> Result<T>) -> Result<T> {
+    let deadline = Instant::now() + limit;
+    loop {
+        match check() {
+            Ok(value) => return Ok(value),
+            Err(error) if Instant::now() >= deadline => {
+                bail!("{what}: not within {} s: {error:#}", limit.as_secs())
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(200)),
+        }
+    }
+}
