@@ -1,0 +1,261 @@
+//! The rendered tree: it holds together, is written safely, and a second render keeps its secrets.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::Path;
+
+use assets::{AssetDir, AssetTree, ChangeKind, Given, RenderInput, TreeError, render, static_pod_problems};
+use common::{config, input, rendered};
+use host::command::Command;
+use pki::{Authority, GivenAuthorities, Terms};
+use serde_json::Value;
+
+fn again(dir: &Path) -> RenderInput {
+    RenderInput { existing: AssetTree::read(dir).unwrap(), ..input() }
+}
+
+#[test]
+fn a_second_render_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config();
+    // A generated token is kept, too.
+    config.bootstrap_token = None;
+    render(&config, input()).unwrap().write(dir.path()).unwrap();
+    let later =
+        RenderInput { now: common::now() + jiff::SignedDuration::from_hours(20), ..again(dir.path()) };
+    assert_eq!(render(&config, later).unwrap().diff(dir.path()).unwrap(), []);
+}
+
+#[test]
+fn an_expired_token_and_aged_certificates_are_made_anew_and_authorities_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    rendered(&config()).write(dir.path()).unwrap();
+    let later =
+        RenderInput { now: common::now() + jiff::SignedDuration::from_hours(300 * 24), ..again(dir.path()) };
+    let changes = render(&config(), later).unwrap().diff(dir.path()).unwrap();
+    let paths: BTreeSet<&str> = changes.iter().map(|c| c.path.as_str()).collect();
+    for path in
+        ["tls/apiserver.crt", "auth/kubeconfig", "manifests/bootstrap-token.yaml", "tls/etcd/peer.key"]
+    {
+        assert!(paths.contains(path), "{path} should change: {paths:?}");
+    }
+    for path in ["tls/ca.crt", "tls/ca.key", "tls/sa.key", "tls/etcd/ca.key", "tls/encryption-config.yaml"] {
+        assert!(!paths.contains(path), "{path} should stay");
+    }
+}
+
+#[test]
+fn another_address_changes_only_what_names_it() {
+    let dir = tempfile::tempdir().unwrap();
+    rendered(&config()).write(dir.path()).unwrap();
+    let mut config = config();
+    config.api.extra_sans.push("api.example.com".parse().unwrap());
+    let changes = render(&config, again(dir.path())).unwrap().diff(dir.path()).unwrap();
+    let paths: Vec<&str> = changes.iter().map(|c| c.path.as_str()).collect();
+    let expected =
+        ["kubestrap.yaml", "manifests/kube-apiserver-secret.yaml", "tls/apiserver.crt", "tls/apiserver.key"];
+    assert_eq!(paths, expected);
+    assert!(changes.iter().all(|c| c.kind == ChangeKind::Change));
+    // Nothing secret is shown.
+    assert!(changes.iter().filter(|c| c.path != "tls/apiserver.crt").all(|c| c.diff.is_none()));
+}
+
+#[test]
+fn given_authorities_sign_everything() {
+    let terms = Terms {
+        algorithm: cluster::KeyAlgorithm::EcdsaP384,
+        validity: std::time::Duration::from_secs(86_400 * 30),
+        now: common::now(),
+    };
+    let authority = |name| Authority::generate(name, terms).unwrap();
+    let (ca, etcd) = (authority("given"), authority("given-etcd"));
+    let (ca_pem, etcd_pem) = (ca.cert_pem().to_owned(), etcd.cert_pem().to_owned());
+    let given = Given {
+        authorities: GivenAuthorities { cluster: Some(ca), front_proxy: None, etcd: Some(etcd) },
+        external_etcd: None,
+    };
+    let tree = render(&config(), RenderInput { given, ..input() }).unwrap();
+    assert_eq!(tree.text("tls/ca.crt"), Some(ca_pem.as_str()));
+    for (cert, signer) in [("tls/apiserver.crt", &ca_pem), ("tls/etcd/server.crt", &etcd_pem)] {
+        pki::check_chain(tree.text(cert).unwrap(), signer).unwrap();
+    }
+}
+
+#[test]
+fn an_authority_without_its_key_is_not_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    rendered(&config()).write(dir.path()).unwrap();
+    host::fs::remove_file(&dir.path().join("tls/ca.key")).unwrap();
+    let error = render(&config(), again(dir.path())).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "tls/ca.key is missing in the asset directory, and its certificate is there"
+    );
+}
+
+#[test]
+fn a_directory_of_somebody_else_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    host::fs::write(&dir.path().join("precious"), b"x", 0o644).unwrap();
+    let error = rendered(&config()).write(dir.path()).unwrap_err();
+    assert!(matches!(error, TreeError::NotOurs { .. }), "{error}");
+    assert_eq!(host::fs::list(dir.path()).unwrap(), [dir.path().join("precious")]);
+}
+
+#[test]
+fn a_render_that_was_killed_half_way_is_no_obstacle() {
+    let dir = tempfile::tempdir().unwrap();
+    host::fs::create_dir_all(&dir.path().join(".rendering/tls"), 0o700).unwrap();
+    host::fs::write(&dir.path().join(".rendering/tls/ca.key"), b"half", 0o600).unwrap();
+    rendered(&config()).write(dir.path()).unwrap();
+    assert!(!dir.path().join(".rendering").exists());
+}
+
+#[test]
+fn files_of_an_earlier_config_go_and_the_operator_s_own_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    rendered(&config()).write(dir.path()).unwrap();
+    let own = dir.path().join("manifests/my-storage.yaml");
+    host::fs::write(&own, b"apiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n", 0o644).unwrap();
+    let mut config = config();
+    config.network.provider = cluster::NetworkProvider::None;
+    let tree = render(&config, again(dir.path())).unwrap();
+    let changes = tree.diff(dir.path()).unwrap();
+    assert!(changes.iter().any(|c| c.path == "manifests/flannel.yaml" && c.kind == ChangeKind::Remove));
+    tree.write(dir.path()).unwrap();
+    assert!(own.exists());
+    assert!(!dir.path().join("manifests/flannel.yaml").exists());
+}
+
+#[test]
+fn private_keys_and_tokens_are_for_their_owner_only() {
+    for (path, file) in rendered(&config()).iter() {
+        let text = std::str::from_utf8(&file.content).unwrap();
+        let secret = ["PRIVATE KEY", "client-key-data", "token:", "kind: Secret", "secretbox:"];
+        let is_secret = secret.iter().any(|mark| text.contains(mark)) && !path.ends_with("audit-policy.yaml");
+        assert_eq!(file.is_private(), is_secret || path == "kubestrap.yaml", "{path}");
+    }
+}
+
+/// A file system with little room, unmounted at the end of the test however it ends.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_str().unwrap();
+        Command::new("mount").args(["-t", "tmpfs", "-o", "size=512k", "assets-test", path]).run().unwrap();
+        Self(dir)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        Command::new("umount").arg(self.0.path()).run().unwrap();
+    }
+}
+
+#[test]
+fn a_full_disk_costs_no_file() {
+    let disk = SmallDisk::new();
+    let dir = disk.0.path().join("assets");
+    rendered(&config()).write(&dir).unwrap();
+    let before = AssetTree::read(&dir).unwrap();
+    // Something else fills the disk.
+    let filler = disk.0.path().join("filler");
+    let mut size = 512 * 1024;
+    while host::fs::write(&filler, &vec![0; size], 0o644).is_err() {
+        size -= 4096;
+    }
+    let mut config = config();
+    config.cluster_name = "another".parse().unwrap();
+    let error = render(&config, again(&dir)).unwrap().write(&dir).unwrap_err();
+    assert!(matches!(&error, TreeError::Fs(e) if e.is_disk_full()), "{error:?}");
+    assert_eq!(AssetTree::read(&dir).unwrap(), before);
+    assert!(!dir.join(".rendering").exists());
+}
+
+fn written() -> (tempfile::TempDir, AssetDir) {
+    let dir = tempfile::tempdir().unwrap();
+    rendered(&config()).write(dir.path()).unwrap();
+    let assets = AssetDir::read(dir.path()).unwrap();
+    (dir, assets)
+}
+
+#[test]
+fn every_static_pod_is_one_that_a_kubelet_takes() {
+    let (_dir, assets) = written();
+    let pods: Vec<_> = assets.bootstrap_pods().iter().chain(assets.static_pods()).collect();
+    assert_eq!(pods.len(), 4);
+    for pod in pods {
+        assert_eq!(static_pod_problems(&pod.object.value), Vec::<String>::new(), "{}", pod.file_name);
+    }
+}
+
+/// The arguments of a pod's only container that begin with a path's folder.
+fn mentioned(spec: &Value, folder: &str) -> BTreeSet<String> {
+    let args = spec["containers"][0]["args"].as_array().unwrap();
+    let paths = args.iter().filter_map(|arg| arg.as_str()?.split_once('=')?.1.strip_prefix(folder));
+    paths.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_file_that_a_flag_names_is_there() {
+    let (_dir, assets) = written();
+    let staged: BTreeSet<String> = assets
+        .bootstrap_secrets()
+        .unwrap()
+        .iter()
+        .map(|f| f.path.strip_prefix(assets::BOOTSTRAP_SECRETS).unwrap().to_str().unwrap().to_owned())
+        .collect();
+    for pod in assets.bootstrap_pods() {
+        let wanted = mentioned(&pod.object.value["spec"], "/etc/kubernetes/secrets/");
+        assert!(!wanted.is_empty() && wanted.is_subset(&staged), "{}: {wanted:?}", pod.file_name);
+    }
+    let find = |kind: &str, name: &str| {
+        &assets.objects().iter().find(|o| o.kind() == kind && o.name() == name).unwrap().value
+    };
+    for (kind, name) in [
+        ("DaemonSet", "kube-apiserver"),
+        ("Deployment", "kube-controller-manager"),
+        ("Deployment", "kube-scheduler"),
+    ] {
+        let spec = &find(kind, name)["spec"]["template"]["spec"];
+        let keys: BTreeSet<String> =
+            find("Secret", name)["data"].as_object().unwrap().keys().cloned().collect();
+        let items = spec["volumes"][0]["secret"]["items"].as_array();
+        let mounted: BTreeSet<String> = match items {
+            None => keys,
+            Some(items) => {
+                assert!(items.iter().all(|i| keys.contains(i["key"].as_str().unwrap())));
+                items.iter().map(|i| i["path"].as_str().unwrap().to_owned()).collect()
+            }
+        };
+        let wanted = mentioned(spec, "/etc/kubernetes/secrets/");
+        assert!(!wanted.is_empty() && wanted.is_subset(&mounted), "{name}: {wanted:?} in {mounted:?}");
+        assert!(spec["containers"][0].get("ports").is_none(), "{name} would conflict with itself");
+        assert_eq!(spec["securityContext"]["runAsUser"], 65532);
+    }
+}
+
+#[test]
+fn no_key_is_staged_that_no_temporary_pod_needs() {
+    let (_dir, assets) = written();
+    let files = assets.bootstrap_secrets().unwrap();
+    for name in
+        ["etcd/server.key", "etcd/ca.key", "front-proxy-ca.key", "kubeconfig-super-admin", "kubeconfig"]
+    {
+        assert!(!files.iter().any(|f| f.path == Path::new(assets::BOOTSTRAP_SECRETS).join(name)), "{name}");
+    }
+    assert_eq!(assets.etcd_files().unwrap().len(), 7);
+}
+
+#[test]
+fn a_node_without_an_address_of_the_first_family_is_refused() {
+    let mut input = input();
+    input.node.addresses = vec![IpAddr::from([0u16; 8])];
+    let error = render(&config(), input).unwrap_err();
+    assert!(error.to_string().contains("no IPv4 address"), "{error}");
+}
