@@ -62,8 +62,8 @@ fn configure() -> Result<()> {
          link set br0 up\n\
          addr replace {v4}/24 dev br0\n\
          addr replace {v6}/64 dev br0 nodad\n\
-         -4 route replace unreachable default\n\
-         -6 route replace unreachable default\n"
+         route replace unreachable 0.0.0.0/0\n\
+         route replace unreachable ::/0\n"
     ))
 }
 
@@ -89,8 +89,8 @@ pub(crate) fn attach(fabric: &Path, record: &Record) -> Result<()> {
         "link set eth0 up\n\
          addr replace {address}/24 dev eth0\n\
          addr replace {address6}/64 dev eth0 nodad\n\
-         -4 route replace default via {gateway4}\n\
-         -6 route replace default via {gateway6}\n"
+         route replace default via {gateway4}\n\
+         route replace default via {gateway6}\n"
     ))
 }
 

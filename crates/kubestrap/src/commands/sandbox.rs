@@ -219,7 +219,7 @@ fn show(sandbox: &Sandbox) -> Result<Shown, Failure> {
 
 fn table(shown: &[Shown]) -> String {
     let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::NOTHING);
+    table.load_style(comfy_table::presets::NOTHING);
     table.set_header(["NAME", "STATE", "ADDRESS", "API", "PID", "UP"]);
     let or_dash = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     for one in shown {

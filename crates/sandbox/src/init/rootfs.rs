@@ -1,7 +1,7 @@
 //! The node's file system: built in a mount namespace that nobody shares yet, then made the root.
 
-use std::fs::{self, File};
-use std::os::unix::fs::symlink;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -80,9 +80,12 @@ fn devices(dev: &Path) -> Result<()> {
     fs::create_dir_all(dev).tried(|| "make /dev".into())?;
     fresh("tmpfs", dev, MsFlags::MS_NOSUID, "mode=755,size=64k")?;
     for (name, major, minor) in DEVICES {
-        let mode = Mode::from_bits_truncate(if name == "kmsg" { 0o600 } else { 0o666 });
-        mknod(&dev.join(name), SFlag::S_IFCHR, mode, makedev(major, minor))
-            .tried(|| format!("make the device {name}"))?;
+        let mode = if name == "kmsg" { 0o600 } else { 0o666 };
+        let path = dev.join(name);
+        let what = || format!("make the device {name}");
+        mknod(&path, SFlag::S_IFCHR, Mode::empty(), makedev(major, minor)).tried(what)?;
+        // Not by mknod: our umask would take bits away.
+        fs::set_permissions(&path, Permissions::from_mode(mode)).tried(what)?;
     }
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     fresh("devpts", &directory(dev, "pts")?, flags, "newinstance,ptmxmode=0666,mode=0620,gid=5")?;
