@@ -143,7 +143,8 @@ impl Toolchain {
 }
 
 fn host_go(go: &Path) -> Result<String> {
-    Ok(Command::new(go).arg("version").env("GOTOOLCHAIN", "local").run()?.text())
+    let pinned = Command::new(go).env("GOTOOLCHAIN", "local").env("GOEXPERIMENT", "");
+    Ok(pinned.arg("version").run()?.text())
 }
 
 /// `1.26.8` as numbers; `1.26rc1` counts as 1.26.
