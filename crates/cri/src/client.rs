@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use k8s_cri::v1;
 use k8s_cri::v1::image_service_client::ImageServiceClient;
 use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
-use k8s_cri::v1::{self};
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Response, Status};
 use tower::service_fn;
 
 use crate::error::CriError;
-use crate::model::{Container, ContainerStatus, Image, Pod, RuntimeStatus, Version};
+use crate::model::{CgroupDriver, Container, ContainerStatus, Image, Pod, RuntimeStatus, Version};
 
 /// Where containerd listens unless its configuration says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/containerd/containerd.sock";
@@ -109,6 +109,18 @@ impl Cri {
         Ok(answer.status.unwrap_or_default().into())
     }
 
+    /// How the runtime makes cgroups, which the kubelet takes over; none when the runtime cannot say,
+    /// as containerd before 2.0. The kubelet wants an answer from 1.37 on.
+    pub async fn runtime_config(&self) -> Result<Option<CgroupDriver>, CriError> {
+        let request = v1::RuntimeConfigRequest {};
+        match self.read("RuntimeConfig", self.runtime().runtime_config(request)).await {
+            Ok(answer) => Ok(answer.linux.map(Into::into)),
+            // It lacks this call, or all of CRI: one that every runtime has tells which.
+            Err(CriError::NoCri { .. }) => self.version().await.map(|_| None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The sandboxes, running or not.
     pub async fn sandboxes(&self, filter: Filter) -> Result<Vec<Pod>, CriError> {
         let filter = v1::PodSandboxFilter { label_selector: filter.selector(), ..Default::default() };
@@ -176,9 +188,9 @@ impl Cri {
     pub async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), CriError> {
         let timeout = i64::try_from(grace.as_secs()).unwrap_or(i64::MAX);
         let request = v1::StopContainerRequest { container_id: id.to_owned(), timeout };
-        let call = self.runtime();
-        let mut call = call;
-        gone_is_fine(self.call("StopContainer", CHANGE_LIMIT + grace, call.stop_container(request)).await)
+        let mut runtime = self.runtime();
+        let answer = runtime.stop_container(request);
+        gone_is_fine(self.call("StopContainer", CHANGE_LIMIT + grace, answer).await)
     }
 
     fn runtime(&self) -> RuntimeServiceClient<Channel> {

@@ -22,6 +22,6 @@ pub use diagnose::{ContainerDiagnosis, PodDiagnosis, PodSelector};
 pub use error::CriError;
 pub use log::{LogLine, Stream, log_tail};
 pub use model::{
-    Condition, Container, ContainerState, ContainerStatus, Image, Pod, PodState, RuntimeStatus, Version,
-    label,
+    CgroupDriver, Condition, Container, ContainerState, ContainerStatus, Image, Pod, PodState, RuntimeStatus,
+    Version, label,
 };

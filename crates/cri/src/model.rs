@@ -68,6 +68,16 @@ impl RuntimeStatus {
     }
 }
 
+/// Who makes the cgroups of containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CgroupDriver {
+    /// systemd does.
+    Systemd,
+    /// The runtime itself does.
+    Cgroupfs,
+}
+
 /// A sandbox's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -225,6 +235,15 @@ impl From<v1::RuntimeStatus> for RuntimeStatus {
             message: c.message,
         });
         Self { conditions: conditions.collect() }
+    }
+}
+
+impl From<v1::LinuxRuntimeConfiguration> for CgroupDriver {
+    fn from(config: v1::LinuxRuntimeConfiguration) -> Self {
+        match config.cgroup_driver() {
+            v1::CgroupDriver::Systemd => Self::Systemd,
+            v1::CgroupDriver::Cgroupfs => Self::Cgroupfs,
+        }
     }
 }
 

@@ -262,6 +262,9 @@ async fn refusals_are_told_apart() {
         matches!(&refused, CriError::Refused { message, .. } if message == "no such cgroup"),
         "{refused}"
     );
+    let fake = cri.clone().with_limit(Duration::from_millis(200));
+    let config = fake.runtime_config().await.unwrap_err();
+    assert!(matches!(config, CriError::Timeout { call: "Version", .. }), "{config}");
     let status = cri.runtime_ready().await.unwrap_err();
     assert!(matches!(status, CriError::NoCri { call: "Status", .. }), "{status}");
     let container = cri.container_status("c9").await.unwrap_err();
