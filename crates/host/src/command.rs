@@ -173,6 +173,10 @@ impl Command {
     /// its stderr is in the error), or takes too long.
     pub fn run(self) -> Result<Output, CommandError> {
         let (status, output) = self.run_unchecked()?;
+        self.checked(status, output)
+    }
+
+    fn checked(&self, status: ExitStatus, output: Output) -> Result<Output, CommandError> {
         if status.success() {
             return Ok(output);
         }
@@ -206,6 +210,35 @@ impl Command {
             let stdout = stdout.join().unwrap_or_else(|_| Ok(Vec::new())).map_err(pipe)?;
             let stderr = stderr.join().unwrap_or_else(|_| Ok(Vec::new())).map_err(pipe)?;
             Ok((status?, Output { stdout, stderr }))
+        })
+    }
+
+    /// Runs the child with its output captured while `feed` writes what it reads on stdin; stdin
+    /// ends when `feed` does. Of [`Command::stdin`] nothing is sent.
+    ///
+    /// # Errors
+    /// As [`Command::run`]. What `feed` returned comes with the output, and only a child that
+    /// succeeded has one: when it ends early, `feed` has seen a broken pipe and the child's own
+    /// words are the better ones.
+    pub fn run_fed<T>(self, feed: impl FnOnce(&mut dyn Write) -> T) -> Result<(Output, T), CommandError> {
+        tracing::debug!(command = self.line(), "run fed");
+        let mut command = self.build();
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        die_with_parent(&mut command);
+        let mut child = command.spawn().map_err(|e| self.spawn_error(e))?;
+        let (out, err) = (child.stdout.take(), child.stderr.take());
+        std::thread::scope(|scope| {
+            let stdout = scope.spawn(|| drain(out));
+            let stderr = scope.spawn(|| drain(err));
+            let fed = match child.stdin.take() {
+                Some(mut pipe) => feed(&mut pipe),
+                None => feed(&mut io::sink()),
+            };
+            let status = self.wait(&mut child)?;
+            let pipe = |source| CommandError::Pipe { command: self.line(), source };
+            let stdout = stdout.join().unwrap_or_else(|_| Ok(Vec::new())).map_err(pipe)?;
+            let stderr = stderr.join().unwrap_or_else(|_| Ok(Vec::new())).map_err(pipe)?;
+            self.checked(status, Output { stdout, stderr }).map(|output| (output, fed))
         })
     }
 
@@ -308,6 +341,18 @@ mod tests {
     fn a_failure_carries_the_command_the_status_and_the_end_of_stderr() {
         let error = Command::new("sh").args(["-c", "echo why >&2; exit 3"]).run().unwrap_err();
         assert_eq!(error.to_string(), "`sh -c echo why >&2; exit 3` failed: exit status: 3: why");
+    }
+
+    #[test]
+    fn a_child_can_be_fed_while_it_runs() {
+        let big = vec![b'x'; 1 << 20];
+        let (output, fed) =
+            Command::new("wc").arg("-c").run_fed(|stdin| stdin.write_all(&big).is_ok()).unwrap();
+        assert_eq!((output.text().as_str(), fed), ("1048576", true));
+        let error = Command::new("sh")
+            .args(["-c", "echo no >&2; exit 1"])
+            .run_fed(|stdin| stdin.write_all(&big).is_ok());
+        assert!(error.unwrap_err().to_string().ends_with("no"));
     }
 
     #[test]

@@ -1,1 +1,52 @@
-//! node
+//! A host becomes a Kubernetes node: containerd and a kubelet from a bundle, configured for what
+//! the host can do, run by its init system.
+//!
+//! ```text
+//!            facts::detect          preflight::host
+//!                  |                       |
+//! NodeConfig --> desired --+               v  all problems at once
+//! Bundle ----------^       +--> plan --> execute --> containerd and kubelet run
+//!                  observe +      |
+//!                                 +--> printed by --dry-run
+//! ```
+//!
+//! What is to be is a pure value ([`desired::Desired`]), what is there is read from files and
+//! processes ([`observe::Observed`]), and the difference is a list of actions ([`plan::Plan`]).
+//! Nothing is remembered anywhere else, so an install that was killed goes on where it stopped
+//! and one that is complete has an empty plan.
+//!
+//! Files are written below a [`Root`], which is `/` but for tests; units are handled through
+//! `systemctl` only, which systemd has on a host and kubestrap's own pid 1 has in a sandbox.
+
+mod content;
+mod root;
+
+pub mod config;
+pub mod containerd;
+pub mod desired;
+pub mod execute;
+pub mod facts;
+pub mod images;
+pub mod kernel;
+pub mod kubelet;
+pub mod observe;
+pub mod plan;
+pub mod preflight;
+pub mod reset;
+pub mod units;
+
+pub use config::{NodeConfig, NodeCredentials};
+pub use content::{Content, sha256_hex};
+pub use execute::{InstallError, install};
+pub use facts::Facts;
+pub use root::Root;
+
+/// Where containerd listens, also where kubelet and kubestrap look for it.
+pub const CRI_SOCKET: &str = "/run/containerd/containerd.sock";
+
+/// Where the kubelet answers `/healthz` (its own default).
+pub const KUBELET_HEALTHZ: std::net::SocketAddr =
+    std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 10248);
+
+/// Where the kubelet reads static pods.
+pub const STATIC_POD_DIR: &str = "/etc/kubernetes/manifests";

@@ -1,0 +1,71 @@
+//! What the caller decides about a node; what the host decides is in [`crate::facts`].
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use cluster::ClusterConfig;
+
+/// How the kubelet proves who it is.
+#[derive(Clone)]
+pub enum NodeCredentials {
+    /// A kubeconfig with the node's own client certificate. The certificate and its key are moved
+    /// to where the kubelet rotates them, as kubeadm does it.
+    Kubeconfig(String),
+    /// A kubeconfig with a bootstrap token: the kubelet asks for its certificate itself.
+    Bootstrap(String),
+}
+
+/// Everything about a node that does not follow from the host.
+#[derive(Clone)]
+pub struct NodeConfig {
+    /// The node's name in the cluster.
+    pub name: String,
+    /// The addresses that the kubelet announces: one, or one of each family.
+    pub addresses: Vec<IpAddr>,
+    /// The cluster CA's certificate, PEM: who may talk to the kubelet.
+    pub ca: String,
+    /// How the kubelet talks to the API.
+    pub credentials: NodeCredentials,
+    /// The addresses of the cluster's DNS Service.
+    pub cluster_dns: Vec<IpAddr>,
+    /// The cluster's DNS domain.
+    pub cluster_domain: String,
+    /// Feature gates, set on the kubelet as everywhere.
+    pub feature_gates: BTreeMap<String, bool>,
+    /// Further kubelet flags by name without dashes, each with its values.
+    pub kubelet_extra_args: BTreeMap<String, Vec<String>>,
+    /// True when pods have IPv6 addresses.
+    pub ipv6: bool,
+    /// Name of the pause image that sandboxes are made of.
+    pub pause_image: String,
+    /// Leave containerd to the host: it is there already and stays as it is.
+    pub existing_containerd: bool,
+}
+
+impl NodeConfig {
+    /// The configuration of a node of `cluster`. `pause_image` is the bundle's.
+    pub fn new(
+        cluster: &ClusterConfig,
+        name: impl Into<String>,
+        addresses: Vec<IpAddr>,
+        ca: impl Into<String>,
+        credentials: NodeCredentials,
+        pause_image: impl Into<String>,
+    ) -> Self {
+        let network = &cluster.network;
+        let extra_args = &cluster.components.kubelet.extra_args;
+        Self {
+            name: name.into(),
+            addresses,
+            ca: ca.into(),
+            credentials,
+            cluster_dns: cluster.dns_ips(),
+            cluster_domain: network.dns_domain.to_string(),
+            feature_gates: cluster.feature_gates.clone(),
+            kubelet_extra_args: extra_args.iter().map(|(k, v)| (k.clone(), v.values().to_vec())).collect(),
+            ipv6: network.pod_cidrs.iter().any(|cidr| cidr.is_ipv6()),
+            pause_image: pause_image.into(),
+            existing_containerd: false,
+        }
+    }
+}

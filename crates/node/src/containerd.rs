@@ -1,0 +1,34 @@
+//! containerd's configuration and unit.
+
+use crate::facts::{CgroupDriver, Facts};
+use crate::units::{self, Unit};
+
+/// Where containerd reads its configuration.
+pub const CONFIG_PATH: &str = "/etc/containerd/config.toml";
+
+/// First words of each file that kubestrap wrote: files without them are somebody else's.
+pub const OURS: &str = "# Written by kubestrap";
+
+/// The programs of a bundle that containerd consists of.
+pub const PROGRAMS: [&str; 4] = ["containerd", "containerd-shim-runc-v2", "ctr", "runc"];
+
+/// The configuration for this host, as text.
+///
+/// Format version 3, which containerd 2.0 and later read.
+pub fn config(facts: &Facts, pause_image: &str) -> String {
+    // As containerd's own unit sets it, but where that is not permitted.
+    let oom_score = if facts.cap_sys_resource { "-999" } else { "0" };
+    include_str!("../files/containerd.toml")
+        .replace("@OOM_SCORE@", oom_score)
+        .replace("@PAUSE_IMAGE@", pause_image)
+        .replace("@RESTRICT_OOM@", if facts.cap_sys_resource { "false" } else { "true" })
+        .replace(
+            "@SYSTEMD_CGROUP@",
+            if facts.cgroup_driver() == CgroupDriver::Systemd { "true" } else { "false" },
+        )
+}
+
+/// The unit; `inputs` is the digest of all that a running containerd depends on.
+pub fn unit(facts: &Facts, inputs: &str) -> Unit {
+    Unit::new("containerd.service", inputs, include_str!("../files/containerd.service"), units::limits(facts))
+}

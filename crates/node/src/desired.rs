@@ -1,0 +1,174 @@
+//! What a node is to be, as one value: every directory, file, program, setting and unit. Pure.
+
+use crate::config::NodeConfig;
+use crate::content::{Content, sha256_hex};
+use crate::facts::Facts;
+use crate::kernel::Sysctl;
+use crate::kubelet::CredentialsError;
+use crate::units::Unit;
+use crate::{STATIC_POD_DIR, containerd, kernel, kubelet};
+
+/// A program of the bundle: its name and the SHA-256 of its file, in hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramFile {
+    /// Its name in the bundle.
+    pub name: String,
+    /// The digest of the file.
+    pub digest: String,
+}
+
+/// A program in its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// Its name in the bundle.
+    pub name: String,
+    /// Where it belongs on the node.
+    pub path: String,
+    /// The digest of the file.
+    pub digest: String,
+}
+
+/// A directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dir {
+    /// Its path.
+    pub path: String,
+    /// Its mode.
+    pub mode: u32,
+}
+
+/// A file with its whole content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// Its path.
+    pub path: String,
+    /// Its mode.
+    pub mode: u32,
+    /// What it holds.
+    pub content: Content,
+}
+
+/// The node as it shall be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Desired {
+    /// Directories, parents first.
+    pub dirs: Vec<Dir>,
+    /// Programs.
+    pub programs: Vec<Program>,
+    /// Files.
+    pub files: Vec<File>,
+    /// The client certificate and key that the kubelet starts with, unless it has a good one.
+    pub client_pem: Option<Content>,
+    /// The node's name: the client certificate must be for it.
+    pub node: String,
+    /// The CA that must have signed the client certificate.
+    pub ca: String,
+    /// Kernel modules.
+    pub modules: Vec<String>,
+    /// Kernel settings.
+    pub sysctls: Vec<Sysctl>,
+    /// Units, in the order in which they are started.
+    pub units: Vec<Unit>,
+}
+
+/// Programs of a bundle that a node needs. CNI plugins have another directory than the rest.
+const CNI_PLUGINS: [&str; 5] = ["bridge", "host-local", "loopback", "portmap", "flannel"];
+
+/// Where CNI plugins belong.
+pub const CNI_BIN_DIR: &str = "/opt/cni/bin";
+
+/// Where all other programs belong.
+pub const BIN_DIR: &str = "/usr/local/bin";
+
+/// What this host shall be with that configuration and those programs.
+///
+/// # Errors
+/// [`CredentialsError`] when the node's kubeconfig is malformed.
+pub fn desired(
+    facts: &Facts,
+    config: &NodeConfig,
+    bundle: &[ProgramFile],
+) -> Result<Desired, CredentialsError> {
+    let programs = place(bundle, config);
+    let credentials = kubelet::credentials(&config.credentials)?;
+    let kubelet_config = kubelet::config(facts, config);
+    let modules = kernel::modules(facts);
+    let sysctls = kernel::sysctls(facts, config);
+
+    let mut files = vec![
+        file(kubelet::CA_PATH, 0o644, Content::public(config.ca.clone())),
+        file(credentials.path, 0o600, Content::secret(credentials.kubeconfig.clone())),
+        file(kubelet::CONFIG_PATH, 0o644, Content::public(kubelet_config.clone())),
+        file(kernel::SYSCTL_FILE, 0o644, Content::public(kernel::sysctl_file(&sysctls))),
+    ];
+    if !modules.is_empty() {
+        files.push(file(kernel::MODULES_FILE, 0o644, Content::public(kernel::modules_file(&modules))));
+    }
+
+    let mut units = Vec::new();
+    if !config.existing_containerd {
+        let text = containerd::config(facts, &config.pause_image);
+        units.push(containerd::unit(facts, &inputs(&programs, &containerd::PROGRAMS, &[&text])));
+        files.push(file(containerd::CONFIG_PATH, 0o644, Content::public(text)));
+    }
+    // The link to the client certificate is the kubelet's own business once it runs; the
+    // kubeconfig's text alone would not change when the certificate in it does.
+    let client = credentials.client_pem.as_deref().unwrap_or_default();
+    let texts = [kubelet_config.as_str(), &config.ca, &credentials.kubeconfig, client];
+    units.push(kubelet::unit(facts, config, &inputs(&programs, &["kubelet"], &texts)));
+    files.extend(units.iter().map(|unit| file(&unit.path(), 0o644, Content::public(unit.text.clone()))));
+
+    Ok(Desired {
+        dirs: dirs(config),
+        programs,
+        files,
+        client_pem: credentials.client_pem.map(Content::secret),
+        node: config.name.clone(),
+        ca: config.ca.clone(),
+        modules,
+        sysctls,
+        units,
+    })
+}
+
+fn file(path: &str, mode: u32, content: Content) -> File {
+    File { path: path.to_owned(), mode, content }
+}
+
+fn dirs(config: &NodeConfig) -> Vec<Dir> {
+    let mut dirs = vec![
+        (BIN_DIR, 0o755),
+        (CNI_BIN_DIR, 0o755),
+        ("/etc/cni/net.d", 0o755),
+        ("/etc/kubernetes", 0o755),
+        ("/etc/kubernetes/pki", 0o755),
+        (STATIC_POD_DIR, 0o755),
+        ("/var/lib/kubelet", 0o750),
+        (kubelet::PKI_DIR, 0o750),
+        ("/etc/sysctl.d", 0o755),
+        ("/etc/modules-load.d", 0o755),
+        (crate::units::UNIT_DIR, 0o755),
+    ];
+    if !config.existing_containerd {
+        dirs.push(("/etc/containerd", 0o755));
+    }
+    dirs.into_iter().map(|(path, mode)| Dir { path: path.to_owned(), mode }).collect()
+}
+
+fn place(bundle: &[ProgramFile], config: &NodeConfig) -> Vec<Program> {
+    let wanted =
+        |p: &&ProgramFile| !(config.existing_containerd && containerd::PROGRAMS.contains(&p.name.as_str()));
+    let placed = bundle.iter().filter(wanted).map(|p| {
+        let dir = if CNI_PLUGINS.contains(&p.name.as_str()) { CNI_BIN_DIR } else { BIN_DIR };
+        Program { name: p.name.clone(), path: format!("{dir}/{}", p.name), digest: p.digest.clone() }
+    });
+    placed.collect()
+}
+
+/// One digest of the named programs and of texts.
+fn inputs(programs: &[Program], names: &[&str], texts: &[&str]) -> String {
+    let programs = programs.iter().filter(|p| names.contains(&p.name.as_str()));
+    let programs = programs.map(|p| format!("{} {}", p.name, p.digest));
+    let texts = texts.iter().map(|text| sha256_hex(text.as_bytes()));
+    sha256_hex(programs.chain(texts).collect::<Vec<_>>().join("\n").as_bytes())
+}

@@ -1,0 +1,240 @@
+//! Does what a plan says, in its order.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use bundle::{Bundle, BundleError};
+use cri::Cri;
+use host::command::{Command, CommandError};
+use host::fs::FsError;
+
+use crate::config::NodeConfig;
+use crate::desired::{self, ProgramFile};
+use crate::facts::Facts;
+use crate::kubelet::CredentialsError;
+use crate::plan::{Action, Plan};
+use crate::{CRI_SOCKET, KUBELET_HEALTHZ, Root, kernel, observe, plan, preflight, units};
+
+/// How long containerd and the kubelet may take to answer after their start.
+const START_LIMIT: Duration = Duration::from_mins(1);
+
+/// How often we look whether they do.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Why a host could not be made a node.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// The node's kubeconfig cannot be used.
+    #[error("cannot use the node's credentials")]
+    Credentials(#[source] CredentialsError),
+    /// A program could not be taken out of the bundle.
+    #[error("cannot install {program}")]
+    Program {
+        /// The program.
+        program: String,
+        /// Why.
+        source: Box<BundleError>,
+    },
+    /// A file could not be written.
+    #[error("cannot write the node's files")]
+    File(#[source] FsError),
+    /// A symbolic link could not be made.
+    #[error("cannot link {}", path.display())]
+    Link {
+        /// The link.
+        path: PathBuf,
+        /// What the kernel answered.
+        source: std::io::Error,
+    },
+    /// A kernel setting could not be set.
+    #[error("cannot set {key} = {value}")]
+    Sysctl {
+        /// The setting.
+        key: String,
+        /// The value.
+        value: String,
+        /// What the kernel answered.
+        source: std::io::Error,
+    },
+    /// The init system did not do as told.
+    #[error("cannot handle unit {unit}")]
+    Unit {
+        /// The unit, or `(all)`.
+        unit: String,
+        /// What `systemctl` said.
+        source: CommandError,
+    },
+    /// containerd or the kubelet was started and does not answer.
+    #[error("{unit} was started and does not answer after {} s: {reason}", limit.as_secs())]
+    NotAnswering {
+        /// The unit.
+        unit: &'static str,
+        /// How long we waited.
+        limit: Duration,
+        /// The last answer, or the lack of it.
+        reason: String,
+    },
+}
+
+/// What an install did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Installed {
+    /// The steps that were done.
+    pub plan: Plan,
+    /// Things that went wrong and do no harm by themselves.
+    pub warnings: Vec<String>,
+}
+
+/// What an install would do: reads the host and the bundle, changes nothing.
+///
+/// # Errors
+/// [`InstallError::Credentials`].
+pub fn plan_install(
+    root: &Root,
+    facts: &Facts,
+    bundle: &Bundle,
+    config: &NodeConfig,
+) -> Result<Plan, InstallError> {
+    let programs: Vec<ProgramFile> = bundle.programs().iter().map(program_file).collect();
+    let desired = desired::desired(facts, config, &programs).map_err(InstallError::Credentials)?;
+    Ok(plan::plan(&desired, &observe::observe(root, &desired)))
+}
+
+fn program_file(program: &bundle::Program) -> ProgramFile {
+    let digest = program.digest.to_string();
+    ProgramFile { name: program.name.clone(), digest: digest.trim_start_matches("sha256:").to_owned() }
+}
+
+/// Makes this host a node: containerd answers and the kubelet is healthy at the end. Run again,
+/// it does what is missing, or nothing.
+///
+/// `progress` gets each action just before it is done.
+///
+/// # Errors
+/// [`InstallError`]; what was done until then stays and is found by the next run.
+pub async fn install(
+    root: &Root,
+    facts: &Facts,
+    bundle: &Bundle,
+    config: &NodeConfig,
+    progress: impl FnMut(&Action),
+) -> Result<Installed, InstallError> {
+    let plan = plan_install(root, facts, bundle, config)?;
+    let extract = |name: &str, path: &Path| bundle.extract_program(name, path).map(drop);
+    let warnings = execute(root, &plan, extract, progress).await?;
+    Ok(Installed { plan, warnings })
+}
+
+/// Does what a plan says. `extract` puts a program of the bundle at a path. Returns warnings.
+///
+/// # Errors
+/// As [`install`].
+pub async fn execute(
+    root: &Root,
+    plan: &Plan,
+    extract: impl Fn(&str, &Path) -> Result<(), BundleError>,
+    mut progress: impl FnMut(&Action),
+) -> Result<Vec<String>, InstallError> {
+    let mut warnings = Vec::new();
+    for action in &plan.actions {
+        tracing::debug!(%action, "install");
+        progress(action);
+        match action {
+            Action::InstallProgram { name, path, .. } => {
+                let failed =
+                    |source| InstallError::Program { program: name.clone(), source: Box::new(source) };
+                extract(name, &root.path(path)).map_err(failed)?;
+            }
+            Action::LoadModule { name } => warnings.extend(load_module(name)),
+            Action::AwaitRuntime => await_runtime(&root.path(CRI_SOCKET)).await?,
+            Action::AwaitKubelet => await_kubelet().await?,
+            other => change(root, other)?,
+        }
+    }
+    Ok(warnings)
+}
+
+fn change(root: &Root, action: &Action) -> Result<(), InstallError> {
+    match action {
+        Action::CreateDir { path, mode } => {
+            host::fs::create_dir_all(&root.path(path), *mode).map_err(InstallError::File)
+        }
+        Action::WriteFile { path, mode, content, .. } => {
+            host::fs::write(&root.path(path), content.as_bytes(), *mode).map_err(InstallError::File)
+        }
+        Action::Link { path, target } => link(&root.path(path), Path::new(target)),
+        Action::SetSysctl { sysctl } => kernel::set(root, sysctl).map_err(|source| InstallError::Sysctl {
+            key: sysctl.key.clone(),
+            value: sysctl.value.clone(),
+            source,
+        }),
+        Action::ReloadUnits => units::daemon_reload().map_err(unit_error("(all)")),
+        Action::EnableUnit { unit } => units::enable(unit).map_err(unit_error(unit)),
+        Action::RestartUnit { unit, .. } => units::restart(unit).map_err(unit_error(unit)),
+        // Done by `execute`.
+        Action::InstallProgram { .. }
+        | Action::LoadModule { .. }
+        | Action::AwaitRuntime
+        | Action::AwaitKubelet => Ok(()),
+    }
+}
+
+fn unit_error(unit: &str) -> impl Fn(CommandError) -> InstallError + '_ {
+    move |source| InstallError::Unit { unit: unit.to_owned(), source }
+}
+
+/// Replaces a link atomically: made under another name, then renamed.
+fn link(path: &Path, target: &Path) -> Result<(), InstallError> {
+    let failed = |source| InstallError::Link { path: path.to_owned(), source };
+    let temp = path.with_extension("new");
+    host::fs::remove_file(&temp).map_err(InstallError::File)?;
+    std::os::unix::fs::symlink(target, &temp).map_err(failed)?;
+    host::fs::rename(&temp, path).map_err(InstallError::File)
+}
+
+fn load_module(name: &str) -> Option<String> {
+    let result = Command::new("modprobe").arg(name).timeout(START_LIMIT).run();
+    result.err().map(|error| {
+        let missing = matches!(error, CommandError::Spawn { .. });
+        let why =
+            if missing { "modprobe is not installed (package kmod)".to_owned() } else { error.to_string() };
+        format!("kernel module {name} was not loaded: {why}")
+    })
+}
+
+async fn await_runtime(socket: &Path) -> Result<(), InstallError> {
+    let ask = async || Cri::connect(socket).await?.version().await;
+    let mut last = "no socket".to_owned();
+    let deadline = Instant::now() + START_LIMIT;
+    while Instant::now() < deadline {
+        match ask().await {
+            Ok(_) => return Ok(()),
+            Err(error) => last = chain(&error),
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    Err(InstallError::NotAnswering { unit: "containerd.service", limit: START_LIMIT, reason: last })
+}
+
+async fn await_kubelet() -> Result<(), InstallError> {
+    let deadline = Instant::now() + START_LIMIT;
+    loop {
+        let Err(reason) = preflight::kubelet_healthz(KUBELET_HEALTHZ).await else { return Ok(()) };
+        if Instant::now() >= deadline {
+            return Err(InstallError::NotAnswering { unit: "kubelet.service", limit: START_LIMIT, reason });
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// An error with its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}

@@ -1,0 +1,121 @@
+//! Which addresses are the node's own.
+
+use std::net::IpAddr;
+
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::InterfaceFlags;
+
+/// Interfaces that containers made: their addresses are never the node's.
+const NOT_THE_NODE_S: [&str; 7] = ["cni", "flannel", "docker", "veth", "kube-", "cali", "cilium"];
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Address {
+    interface: String,
+    ip: IpAddr,
+}
+
+/// The addresses of the interface with the default route, or of the first that is up and no
+/// container's when there is no such route (a network without a way out); IPv4 first, at most
+/// one of each family.
+pub(super) fn node_addresses() -> Vec<IpAddr> {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let default = default_interface(&read("/proc/net/route"), &read("/proc/net/ipv6_route"));
+    choose(&addresses(), default.as_deref())
+}
+
+fn addresses() -> Vec<Address> {
+    let Ok(interfaces) = getifaddrs() else { return Vec::new() };
+    let up = |flags: InterfaceFlags| {
+        flags.contains(InterfaceFlags::IFF_UP) && !flags.contains(InterfaceFlags::IFF_LOOPBACK)
+    };
+    interfaces
+        .filter(|i| up(i.flags))
+        .filter_map(|i| {
+            let address = i.address?;
+            let v4 = address.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
+            let ip = v4.or_else(|| address.as_sockaddr_in6().map(|a| IpAddr::V6(a.ip())))?;
+            Some(Address { interface: i.interface_name, ip })
+        })
+        .collect()
+}
+
+fn choose(addresses: &[Address], default: Option<&str>) -> Vec<IpAddr> {
+    let usable = |a: &&Address| match a.ip {
+        IpAddr::V4(ip) => !ip.is_link_local(),
+        IpAddr::V6(ip) => !ip.is_unicast_link_local(),
+    };
+    let nodes_own = |a: &&Address| !NOT_THE_NODE_S.iter().any(|prefix| a.interface.starts_with(prefix));
+    let interface =
+        default.or_else(|| addresses.iter().filter(usable).find(nodes_own).map(|a| a.interface.as_str()));
+    let Some(interface) = interface else { return Vec::new() };
+    let own: Vec<IpAddr> =
+        addresses.iter().filter(usable).filter(|a| a.interface == interface).map(|a| a.ip).collect();
+    let v4 = own.iter().find(|ip| ip.is_ipv4());
+    let v6 = own.iter().find(|ip| ip.is_ipv6());
+    v4.into_iter().chain(v6).copied().collect()
+}
+
+/// The interface of the default route with the lowest metric, IPv4 before IPv6.
+fn default_interface(route: &str, ipv6_route: &str) -> Option<String> {
+    let v4 = route.lines().skip(1).filter_map(|line| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let is_default = fields.get(1) == Some(&"00000000") && fields.get(7) == Some(&"00000000");
+        is_default.then(|| Some((fields.get(6)?.parse::<u32>().ok()?, (*fields.first()?).to_owned())))?
+    });
+    let v6 = ipv6_route.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let zeros =
+            fields.first().is_some_and(|f| f.bytes().all(|b| b == b'0')) && fields.get(1) == Some(&"00");
+        let interface = *fields.get(9)?;
+        // The kernel's own unreachable route is on lo.
+        (zeros && interface != "lo")
+            .then(|| Some((u32::from_str_radix(fields.get(5)?, 16).ok()?, interface.to_owned())))?
+    });
+    v4.min().or_else(|| v6.min()).map(|(_, interface)| interface)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(interface: &str, ip: &str) -> Address {
+        Address { interface: interface.to_owned(), ip: ip.parse().unwrap() }
+    }
+
+    #[test]
+    fn the_default_route_s_interface_wins() {
+        let route = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\n\
+            eth1\t00000000\t0101A8C0\t0003\t0\t0\t200\t00000000\n\
+            eth0\t00000000\t0100000A\t0003\t0\t0\t100\t00000000\n\
+            eth0\t0000000A\t00000000\t0001\t0\t0\t0\t000000FF\n";
+        assert_eq!(default_interface(route, "").as_deref(), Some("eth0"));
+        let found = choose(
+            &[
+                address("eth1", "192.0.2.1"),
+                address("eth0", "fe80::1"),
+                address("eth0", "2001:db8::1"),
+                address("eth0", "10.0.0.1"),
+            ],
+            Some("eth0"),
+        );
+        assert_eq!(found, ["10.0.0.1".parse::<IpAddr>().unwrap(), "2001:db8::1".parse().unwrap()]);
+    }
+
+    #[test]
+    fn without_a_default_route_the_first_interface_that_is_no_container_s_counts() {
+        let all =
+            [address("cni0", "10.244.0.1"), address("flannel.1", "10.244.0.0"), address("eth0", "10.88.0.2")];
+        assert_eq!(choose(&all, None), ["10.88.0.2".parse::<IpAddr>().unwrap()]);
+        assert_eq!(choose(&[], None), Vec::<IpAddr>::new());
+    }
+
+    #[test]
+    fn an_ipv6_default_route_is_found() {
+        let zeros = "0".repeat(32);
+        let v6 = format!(
+            "{zeros} 00 {zeros} 00 {zeros} ffffffff 00000001 00000000 00200200       lo\n\
+             {zeros} 00 {zeros} 00 fe800000000000000000000000000001 00000400 00000001 00000000 00000003     eth0\n"
+        );
+        assert_eq!(default_interface("", &v6).as_deref(), Some("eth0"));
+    }
+}

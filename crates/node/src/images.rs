@@ -1,0 +1,158 @@
+//! Brings a bundle's images into containerd: only those that are missing, by digest, and pinned,
+//! so that the kubelet's image garbage collection leaves them alone.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use bundle::{Bundle, BundleError};
+use host::command::{Command, CommandError};
+use serde::Serialize;
+
+use crate::CRI_SOCKET;
+
+/// containerd's namespace of the images that pods use.
+const NAMESPACE: &str = "k8s.io";
+
+/// The label by which containerd's CRI calls an image pinned.
+const PINNED: &str = "io.cri-containerd.pinned=pinned";
+
+/// How long one short call of `ctr` may take.
+const LIMIT: Duration = Duration::from_mins(1);
+
+/// How long an import of all images may take: minutes on a slow disk.
+const IMPORT_LIMIT: Duration = Duration::from_mins(10);
+
+/// Why images could not be brought in.
+#[derive(Debug, thiserror::Error)]
+pub enum ImagesError {
+    /// `ctr` failed.
+    #[error("containerd did not do as told")]
+    Ctr(#[source] CommandError),
+    /// The bundle could not be read.
+    #[error("cannot read the images from the bundle")]
+    Bundle(#[source] Box<BundleError>),
+}
+
+/// What an import would do or did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImagePlan {
+    /// Images that containerd lacks, or has with another digest.
+    pub import: Vec<String>,
+    /// Images that it has and that are not pinned.
+    pub pin: Vec<String>,
+    /// Images that are there and pinned.
+    pub present: Vec<String>,
+}
+
+/// What an import did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Imported {
+    /// The images that were imported or pinned.
+    pub plan: ImagePlan,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// An image as containerd has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Present {
+    digest: String,
+    pinned: bool,
+}
+
+/// What is missing of all the bundle's images.
+///
+/// # Errors
+/// [`ImagesError::Ctr`] when containerd cannot be asked.
+pub fn plan_images(bundle: &Bundle) -> Result<ImagePlan, ImagesError> {
+    let present = present()?;
+    let wanted = bundle.images().iter().map(|i| (i.name.clone(), i.digest.to_string()));
+    Ok(compare(wanted, &present))
+}
+
+/// Imports and pins what is missing of the bundle's images. containerd must run.
+///
+/// # Errors
+/// [`ImagesError`]; images that were imported until then stay.
+pub fn import_images(bundle: &Bundle) -> Result<Imported, ImagesError> {
+    let started = Instant::now();
+    let plan = plan_images(bundle)?;
+    if !plan.import.is_empty() {
+        import(bundle, &plan.import)?;
+    }
+    for name in &plan.pin {
+        ctr(&["images", "label", name, PINNED]).run().map_err(ImagesError::Ctr)?;
+    }
+    Ok(Imported { plan, took: started.elapsed() })
+}
+
+fn ctr(args: &[&str]) -> Command {
+    let common = ["--address", CRI_SOCKET, "--namespace", NAMESPACE];
+    Command::new("/usr/local/bin/ctr").args(common).args(args).timeout(LIMIT)
+}
+
+fn present() -> Result<BTreeMap<String, Present>, ImagesError> {
+    Ok(parse_list(&ctr(&["images", "list"]).run().map_err(ImagesError::Ctr)?.text()))
+}
+
+/// Reads the table of `ctr images list`: REF TYPE DIGEST SIZE PLATFORMS LABELS.
+fn parse_list(table: &str) -> BTreeMap<String, Present> {
+    let row = |line: &str| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let pinned = fields.last().is_some_and(|labels| labels.split(',').any(|label| label == PINNED));
+        Some(((*fields.first()?).to_owned(), Present { digest: (*fields.get(2)?).to_owned(), pinned }))
+    };
+    table.lines().skip(1).filter_map(row).collect()
+}
+
+fn compare(wanted: impl Iterator<Item = (String, String)>, present: &BTreeMap<String, Present>) -> ImagePlan {
+    let mut plan = ImagePlan::default();
+    for (name, digest) in wanted {
+        match present.get(&name) {
+            Some(image) if image.digest == digest && image.pinned => plan.present.push(name),
+            Some(image) if image.digest == digest => plan.pin.push(name),
+            _ => plan.import.push(name),
+        }
+    }
+    plan
+}
+
+/// One `ctr images import` for all, fed from the bundle while it reads: nothing is written twice
+/// and shared layers are sent once.
+fn import(bundle: &Bundle, names: &[String]) -> Result<(), ImagesError> {
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let command = ctr(&["images", "import", "--snapshotter", "overlayfs", "--label", PINNED, "-"]);
+    let feed = |stdin: &mut dyn Write| bundle.export_tar(stdin, &names);
+    let (_, exported) = command.timeout(IMPORT_LIMIT).run_fed(feed).map_err(ImagesError::Ctr)?;
+    exported.map_err(|error| ImagesError::Bundle(Box::new(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = "\
+REF TYPE DIGEST SIZE PLATFORMS LABELS
+registry.k8s.io/pause:3.10.2 application/vnd.oci.image.manifest.v1+json sha256:aa 312.5 KiB linux/amd64 io.cri-containerd.image=managed,io.cri-containerd.pinned=pinned
+registry.k8s.io/etcd:3.7.0-0 application/vnd.oci.image.manifest.v1+json sha256:bb 21.0 MiB linux/amd64 io.cri-containerd.image=managed
+";
+
+    #[test]
+    fn only_images_that_are_missing_or_differ_are_imported() {
+        let wanted = [
+            ("registry.k8s.io/pause:3.10.2", "sha256:aa"),
+            ("registry.k8s.io/etcd:3.7.0-0", "sha256:bb"),
+            ("registry.k8s.io/kube-proxy:v1.37.2", "sha256:cc"),
+        ];
+        let wanted = wanted.into_iter().map(|(name, digest)| (name.to_owned(), digest.to_owned()));
+        let plan = compare(wanted, &parse_list(TABLE));
+        assert_eq!(plan.present, ["registry.k8s.io/pause:3.10.2"]);
+        assert_eq!(plan.pin, ["registry.k8s.io/etcd:3.7.0-0"]);
+        assert_eq!(plan.import, ["registry.k8s.io/kube-proxy:v1.37.2"]);
+
+        let other = [("registry.k8s.io/pause:3.10.2".to_owned(), "sha256:ff".to_owned())];
+        assert_eq!(compare(other.into_iter(), &parse_list(TABLE)).import.len(), 1);
+    }
+}

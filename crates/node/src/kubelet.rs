@@ -1,0 +1,246 @@
+//! The kubelet's configuration, credentials and unit.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use crate::config::{NodeConfig, NodeCredentials};
+use crate::facts::{CgroupDriver, CgroupVersion, Facts};
+use crate::units::{self, Unit};
+use crate::{CRI_SOCKET, STATIC_POD_DIR};
+
+/// Where the kubelet reads its configuration.
+pub const CONFIG_PATH: &str = "/var/lib/kubelet/config.yaml";
+
+/// The kubelet's kubeconfig. With [`NodeCredentials::Bootstrap`] the kubelet writes it itself.
+pub const KUBECONFIG_PATH: &str = "/etc/kubernetes/kubelet.conf";
+
+/// The kubeconfig with the bootstrap token.
+pub const BOOTSTRAP_PATH: &str = "/etc/kubernetes/bootstrap-kubelet.conf";
+
+/// The cluster CA's certificate.
+pub const CA_PATH: &str = "/etc/kubernetes/pki/ca.crt";
+
+/// Where the kubelet keeps its certificates.
+pub const PKI_DIR: &str = "/var/lib/kubelet/pki";
+
+/// The link to the client certificate in use; the kubelet moves it at each rotation.
+pub const CLIENT_CERTIFICATE_PATH: &str = "/var/lib/kubelet/pki/kubelet-client-current.pem";
+
+/// Why the node's credentials cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CredentialsError {
+    /// The kubeconfig is no YAML, or misses what every kubeconfig has.
+    #[error("the kubelet's kubeconfig is malformed: {0}")]
+    Malformed(String),
+}
+
+/// The kubeconfig to write, and the client certificate taken out of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// The path of the kubeconfig.
+    pub path: &'static str,
+    /// The kubeconfig.
+    pub kubeconfig: String,
+    /// Certificate and key in one PEM text, when the kubeconfig had them inside.
+    pub client_pem: Option<String>,
+}
+
+/// Splits credentials into the files that the kubelet expects.
+///
+/// # Errors
+/// [`CredentialsError`] when the kubeconfig cannot be understood.
+pub fn credentials(given: &NodeCredentials) -> Result<Credentials, CredentialsError> {
+    match given {
+        NodeCredentials::Bootstrap(text) => {
+            Ok(Credentials { path: BOOTSTRAP_PATH, kubeconfig: text.clone(), client_pem: None })
+        }
+        NodeCredentials::Kubeconfig(text) => {
+            let (kubeconfig, client_pem) = extract_certificate(text)?;
+            Ok(Credentials { path: KUBECONFIG_PATH, kubeconfig, client_pem })
+        }
+    }
+}
+
+/// Takes the client certificate and key out of a kubeconfig and names the file instead. A
+/// certificate that stays inside is rotated at once, since the kubelet takes it for a bootstrap
+/// certificate.
+fn extract_certificate(text: &str) -> Result<(String, Option<String>), CredentialsError> {
+    let malformed = |why: &dyn std::fmt::Display| CredentialsError::Malformed(why.to_string());
+    let mut kubeconfig: Value = serde_saphyr::from_str(text).map_err(|e| malformed(&e))?;
+    let user = kubeconfig
+        .pointer_mut("/users/0/user")
+        .and_then(Value::as_object_mut)
+        .ok_or_else(|| malformed(&"no user in it"))?;
+    let (Some(certificate), Some(key)) =
+        (pem(user, "client-certificate-data")?, pem(user, "client-key-data")?)
+    else {
+        return Ok((text.to_owned(), None));
+    };
+    user.retain(|name, _| !name.ends_with("-data"));
+    user.insert("client-certificate".to_owned(), CLIENT_CERTIFICATE_PATH.into());
+    user.insert("client-key".to_owned(), CLIENT_CERTIFICATE_PATH.into());
+    let text = serde_saphyr::to_string(&kubeconfig).map_err(|e| malformed(&e))?;
+    Ok((text, Some(format!("{}\n{}\n", certificate.trim_end(), key.trim_end()))))
+}
+
+fn pem(user: &Map<String, Value>, field: &'static str) -> Result<Option<String>, CredentialsError> {
+    let Some(data) = user.get(field).and_then(Value::as_str) else { return Ok(None) };
+    let bytes =
+        BASE64.decode(data.trim()).map_err(|e| CredentialsError::Malformed(format!("{field}: {e}")))?;
+    String::from_utf8(bytes).map(Some).map_err(|e| CredentialsError::Malformed(format!("{field}: {e}")))
+}
+
+/// A file name for a client certificate that we bring, different for each content: `digest` is
+/// that of the file.
+pub fn client_pem_path(digest: &str) -> String {
+    format!("{PKI_DIR}/kubelet-client-{}.pem", digest.get(..16).unwrap_or(digest))
+}
+
+/// True when a client certificate (with its key) will do: it is valid at `now`, for this node,
+/// and this CA signed it.
+pub(crate) fn certificate_is_good(pem: &str, ca: &str, node: &str, now: Timestamp) -> bool {
+    let name = format!("system:node:{node}");
+    let ours = pki::inspect(pem).is_ok_and(|info| info.common_name.as_deref() == Some(name.as_str()));
+    ours && pki::check_dates(pem, now).is_ok()
+        && pki::check_chain(pem, ca).is_ok()
+        && pki::check_key(pem, pem).is_ok()
+}
+
+/// The `KubeletConfiguration` for this host, as YAML.
+///
+/// Keys that are left out have the kubelet's own default.
+pub fn config(facts: &Facts, node: &NodeConfig) -> String {
+    let mut config = json!({
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "authentication": {
+            "anonymous": { "enabled": false },
+            "webhook": { "enabled": true },
+            "x509": { "clientCAFile": CA_PATH },
+        },
+        "authorization": { "mode": "Webhook" },
+        "cgroupDriver": facts.cgroup_driver().as_str(),
+        "clusterDNS": node.cluster_dns,
+        "clusterDomain": node.cluster_domain,
+        "containerRuntimeEndpoint": format!("unix://{CRI_SOCKET}"),
+        // inotify tells of a new static pod at once; this is for when it has run out of watches.
+        "fileCheckFrequency": "5s",
+        "healthzBindAddress": "127.0.0.1",
+        "healthzPort": crate::KUBELET_HEALTHZ.port(),
+        "protectKernelDefaults": false,
+        // An empty name means none; a missing key would mean /etc/resolv.conf, which must exist then.
+        "resolvConf": facts.resolv_conf.as_deref().unwrap_or(""),
+        "rotateCertificates": true,
+        "seccompDefault": true,
+        "serializeImagePulls": false,
+        "maxParallelImagePulls": 4,
+        "serverTLSBootstrap": false,
+        "shutdownGracePeriod": "0s",
+        "shutdownGracePeriodCriticalPods": "0s",
+        "staticPodPath": STATIC_POD_DIR,
+    });
+    if let Some(map) = config.as_object_mut() {
+        host_keys(map, facts);
+        feature_keys(map, node);
+        // Sorted, so that a reader finds a key and a comparison of two texts means something.
+        map.sort_keys();
+    }
+    // Plain maps, strings, numbers and booleans always can be written.
+    let yaml = serde_saphyr::to_string(&config).unwrap_or_default();
+    format!("# Written by kubestrap; a change here is lost at its next run.\n{yaml}")
+}
+
+fn host_keys(map: &mut Map<String, Value>, facts: &Facts) {
+    if facts.cgroup_version == CgroupVersion::V1 {
+        // From 1.35 on the kubelet stops on cgroup v1 otherwise.
+        map.insert("failCgroupV1".to_owned(), false.into());
+    }
+    if facts.swap {
+        map.insert("failSwapOn".to_owned(), false.into());
+    }
+    let Some(sandbox) = &facts.sandbox else { return };
+    if let (Some(root), CgroupDriver::Cgroupfs) = (&sandbox.cgroup_root, facts.cgroup_driver()) {
+        map.insert("cgroupRoot".to_owned(), root.as_str().into());
+    }
+    // The disk is the developer's, not the node's: how full it is says nothing about the node.
+    map.insert(
+        "evictionHard".to_owned(),
+        json!({ "memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%" }),
+    );
+    map.insert("imageGCHighThresholdPercent".to_owned(), 100.into());
+}
+
+fn feature_keys(map: &mut Map<String, Value>, node: &NodeConfig) {
+    if !node.feature_gates.is_empty() {
+        map.insert("featureGates".to_owned(), json!(node.feature_gates));
+    }
+    // A gate since 1.35, on by default. Five minutes, the default, are too long for a control
+    // plane whose parts wait for each other.
+    if node.feature_gates.get("KubeletCrashLoopBackOffMax") != Some(&false) {
+        map.insert("crashLoopBackOff".to_owned(), json!({ "maxContainerRestartPeriod": "60s" }));
+    }
+}
+
+/// The kubelet's command line, without the program.
+pub fn args(node: &NodeConfig) -> Vec<String> {
+    let mut args = vec![
+        format!("--config={CONFIG_PATH}"),
+        format!("--kubeconfig={KUBECONFIG_PATH}"),
+        format!("--hostname-override={}", node.name),
+    ];
+    if matches!(node.credentials, NodeCredentials::Bootstrap(_)) {
+        args.push(format!("--bootstrap-kubeconfig={BOOTSTRAP_PATH}"));
+    }
+    if !node.addresses.is_empty() {
+        let addresses: Vec<String> = node.addresses.iter().map(ToString::to_string).collect();
+        args.push(format!("--node-ip={}", addresses.join(",")));
+    }
+    // Last, because the last of several flags of one name counts.
+    for (name, values) in &node.kubelet_extra_args {
+        args.extend(values.iter().map(|value| format!("--{name}={value}")));
+    }
+    args
+}
+
+/// The unit; `inputs` is the digest of all that a running kubelet depends on.
+pub fn unit(facts: &Facts, node: &NodeConfig, inputs: &str) -> Unit {
+    let args: Vec<String> = args(node).iter().map(|arg| units::quote(arg)).collect();
+    let wants = if node.existing_containerd { "" } else { "containerd.service" };
+    let template = include_str!("../files/kubelet.service")
+        .replace("@ARGS@", &args.join(" "))
+        .replace(" @WANTS@", if wants.is_empty() { "" } else { " containerd.service" });
+    Unit::new("kubelet.service", inputs, &template, units::limits(facts))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INLINE: &str = "apiVersion: v1\nkind: Config\nusers:\n- name: node\n  user:\n    client-certificate-data: Q0VSVA==\n    client-key-data: S0VZ\n";
+
+    #[test]
+    fn a_certificate_inside_the_kubeconfig_moves_to_where_it_is_rotated() {
+        let split = credentials(&NodeCredentials::Kubeconfig(INLINE.to_owned())).unwrap();
+        assert_eq!(split.client_pem.as_deref(), Some("CERT\nKEY\n"));
+        assert!(split.kubeconfig.contains(CLIENT_CERTIFICATE_PATH), "{}", split.kubeconfig);
+        assert!(!split.kubeconfig.contains("-data"), "{}", split.kubeconfig);
+    }
+
+    #[test]
+    fn other_kubeconfigs_are_written_as_they_are() {
+        let token = "users:\n- name: node\n  user:\n    token: abc\n";
+        let split = credentials(&NodeCredentials::Kubeconfig(token.to_owned())).unwrap();
+        assert_eq!((split.path, split.kubeconfig.as_str(), split.client_pem), (KUBECONFIG_PATH, token, None));
+        let split = credentials(&NodeCredentials::Bootstrap(INLINE.to_owned())).unwrap();
+        assert_eq!((split.path, split.kubeconfig.as_str()), (BOOTSTRAP_PATH, INLINE));
+    }
+
+    #[test]
+    fn a_malformed_kubeconfig_is_refused() {
+        for text in ["a: [", "users: []\n", "users:\n- user:\n    client-certificate-data: '!'\n"] {
+            assert!(credentials(&NodeCredentials::Kubeconfig(text.to_owned())).is_err(), "{text}");
+        }
+    }
+}

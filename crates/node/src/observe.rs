@@ -1,0 +1,127 @@
+//! What there is already of a [`Desired`] node: read from files, the kernel and processes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+
+use crate::Root;
+use crate::content::hex;
+use crate::desired::Desired;
+use crate::{kernel, kubelet, units};
+
+/// A file or directory that exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its permission bits.
+    pub mode: u32,
+    /// The SHA-256 of its content; empty for a directory.
+    pub digest: String,
+}
+
+/// A unit as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnitState {
+    /// The digest of inputs that the running process carries; `None` when it does not run, or
+    /// was started by somebody else.
+    pub running_inputs: Option<String>,
+    /// True when the init system calls it active.
+    pub active: bool,
+    /// True when it is started at boot.
+    pub enabled: bool,
+}
+
+/// The node as it is, as far as a [`Desired`] asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Files, programs and directories that exist, by path.
+    pub files: BTreeMap<String, Found>,
+    /// True when the kubelet has a client certificate of the right CA that is still valid.
+    pub client_certificate: bool,
+    /// Modules that are loaded or built in.
+    pub modules: BTreeSet<String>,
+    /// Values of kernel settings; settings that the kernel does not know are missing.
+    pub sysctls: BTreeMap<String, String>,
+    /// Units by name.
+    pub units: BTreeMap<String, UnitState>,
+}
+
+/// Looks at everything that `desired` names. What cannot be read counts as missing: writing it
+/// will say why.
+pub fn observe(root: &Root, desired: &Desired) -> Observed {
+    let dirs = desired.dirs.iter().map(|d| d.path.as_str());
+    let files = desired.files.iter().map(|f| f.path.as_str());
+    let programs = desired.programs.iter().map(|p| p.path.as_str());
+    let found = dirs.chain(files).chain(programs);
+    let mut observed = Observed {
+        files: found.filter_map(|path| Some((path.to_owned(), look(&root.path(path))?))).collect(),
+        client_certificate: client_certificate(root, desired),
+        ..Observed::default()
+    };
+    for sysctl in &desired.sysctls {
+        if let Some(value) = kernel::current(root, &sysctl.key) {
+            observed.sysctls.insert(sysctl.key.clone(), value);
+        }
+    }
+    if root.is_host() {
+        observed.modules = desired.modules.iter().filter(|m| kernel::has_module(m)).cloned().collect();
+        observed.units =
+            desired.units.iter().map(|u| (u.name.to_owned(), unit_state(root, u.name))).collect();
+    }
+    observed
+}
+
+fn look(path: &Path) -> Option<Found> {
+    let metadata = fs::metadata(path).ok()?;
+    let digest = if metadata.is_dir() { String::new() } else { digest_of(path)? };
+    Some(Found { mode: metadata.permissions().mode() & 0o7777, digest })
+}
+
+fn digest_of(path: &Path) -> Option<String> {
+    let mut file = fs::File::open(path).ok()?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer).ok()? {
+            0 => return Some(hex(&hasher.finalize())),
+            n => hasher.update(&buffer[..n]),
+        }
+    }
+}
+
+fn client_certificate(root: &Root, desired: &Desired) -> bool {
+    // The link is absolute, so it is followed by hand: below a root that is not `/` it leads elsewhere.
+    let link = root.path(kubelet::CLIENT_CERTIFICATE_PATH);
+    let Ok(target) = fs::read_link(&link) else { return false };
+    let target =
+        if target.is_absolute() { root.path(target) } else { root.path(kubelet::PKI_DIR).join(target) };
+    let good = |pem: String| kubelet::certificate_is_good(&pem, &desired.ca, &desired.node, Timestamp::now());
+    fs::read_to_string(target).is_ok_and(good)
+}
+
+fn unit_state(root: &Root, unit: &str) -> UnitState {
+    let program = unit.trim_end_matches(".service");
+    let running_inputs = host::proc::pids().into_iter().find_map(|pid| inputs_of(pid, program));
+    UnitState { running_inputs, active: units::is_active(unit), enabled: units::is_enabled(root, unit) }
+}
+
+/// The inputs that a process of this program carries, when it is one of our own pid namespace: a
+/// host sees the processes of its sandboxes too.
+fn inputs_of(pid: i32, program: &str) -> Option<String> {
+    if host::proc::name(pid)? != program {
+        return None;
+    }
+    let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    if namespace(&pid.to_string())? != namespace("self")? {
+        return None;
+    }
+    let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    environ.split(|byte| *byte == 0).find_map(|entry| {
+        let (key, value) = std::str::from_utf8(entry).ok()?.split_once('=')?;
+        (key == units::INPUTS_VARIABLE).then(|| value.to_owned())
+    })
+}

@@ -1,0 +1,391 @@
+//! Checks before a host is made a node.
+
+use super::{Check, ports};
+use crate::facts::{CgroupVersion, Facts};
+use crate::{CRI_SOCKET, Root, STATIC_POD_DIR, containerd, kubelet, units};
+
+/// kubeadm's minimum for a control-plane node.
+const MIN_CPUS: usize = 2;
+
+/// kubeadm's minimum for a control-plane node, in MiB.
+const MIN_MEMORY_MIB: u64 = 1700;
+
+/// The moment before which no clock can be right: 2026-01-01, in seconds since the epoch.
+const EARLIEST: u64 = 1_767_225_600;
+
+/// What the checks of a host need to know beside the host itself.
+#[derive(Clone, Debug)]
+pub struct HostInput<'a> {
+    /// The node's name in the cluster.
+    pub node_name: &'a str,
+    /// Whether a control plane shall run here.
+    pub control_plane: bool,
+    /// The port of the API.
+    pub api_port: u16,
+    /// Whether etcd shall run here.
+    pub local_etcd: bool,
+    /// The directory of etcd's data.
+    pub etcd_data_dir: &'a str,
+    /// The cluster's CA, PEM, when there is one already: files of the same cluster are ours.
+    pub ca: Option<&'a str>,
+    /// Bytes that images and programs will take.
+    pub needed_bytes: u64,
+    /// The Kubernetes version of the control plane, `v1.37.2`.
+    pub cluster_version: &'a str,
+    /// The version of the kubelet that will be installed.
+    pub kubelet_version: &'a str,
+    /// Leave containerd to the host.
+    pub existing_containerd: bool,
+}
+
+/// Makes all checks of a host that shall become a node. Changes nothing.
+pub async fn host(root: &Root, facts: &Facts, input: &HostInput<'_>) -> Vec<Check> {
+    let mut checks = of_facts(facts, input);
+    let wanted = wanted_ports(input);
+    let numbers: Vec<u16> = wanted.iter().map(|(port, _)| *port).collect();
+    checks.extend(ports::check(&wanted, &ports::listeners(&numbers)));
+    checks.extend(foreign_files(root, input));
+    checks.push(if input.existing_containerd { existing_runtime(root).await } else { own_runtime(root) });
+    checks
+}
+
+fn wanted_ports(input: &HostInput<'_>) -> Vec<(u16, &'static str)> {
+    let mut ports = vec![(10250, "the kubelet"), (10248, "the kubelet")];
+    if input.control_plane {
+        ports.extend([
+            (input.api_port, "kube-apiserver"),
+            (10257, "kube-controller-manager"),
+            (10259, "kube-scheduler"),
+        ]);
+    }
+    if input.local_etcd {
+        ports.extend([(2379, "etcd"), (2380, "etcd")]);
+    }
+    ports
+}
+
+/// The checks that follow from facts alone.
+fn of_facts(facts: &Facts, input: &HostInput<'_>) -> Vec<Check> {
+    vec![
+        privileged(facts),
+        init_system(facts),
+        cpus(facts, input),
+        memory(facts, input),
+        swap(facts),
+        cgroups(facts),
+        overlayfs(facts),
+        hostname(input.node_name),
+        addresses(facts),
+        resolver(facts),
+        disk(facts, input),
+        clock(std::time::SystemTime::now()),
+        kubelet_version(input),
+    ]
+}
+
+fn privileged(facts: &Facts) -> Check {
+    const NAME: &str = "IsPrivilegedUser";
+    if facts.root { Check::passed(NAME) } else { Check::failed(NAME, "you are not root", "run it with sudo") }
+}
+
+fn init_system(facts: &Facts) -> Check {
+    const NAME: &str = "InitSystem";
+    if facts.systemctl {
+        return Check::passed(NAME);
+    }
+    Check::failed(
+        NAME,
+        "there is no systemctl, by which containerd and the kubelet are run",
+        "use a host with systemd, or try kubestrap on this machine in a sandbox: kubestrap sandbox create",
+    )
+}
+
+fn cpus(facts: &Facts, input: &HostInput<'_>) -> Check {
+    const NAME: &str = "NumCPU";
+    if facts.cpus >= MIN_CPUS || !input.control_plane {
+        return Check::passed(NAME);
+    }
+    let cause = format!("{} CPU is there and a control plane wants {MIN_CPUS}", facts.cpus);
+    Check::warning(NAME, cause, "expect a slow control plane, or use a larger host")
+}
+
+fn memory(facts: &Facts, input: &HostInput<'_>) -> Check {
+    const NAME: &str = "Mem";
+    if facts.memory_mib >= MIN_MEMORY_MIB || !input.control_plane {
+        return Check::passed(NAME);
+    }
+    let cause =
+        format!("{} MiB of memory are there and a control plane needs {MIN_MEMORY_MIB}", facts.memory_mib);
+    Check::failed(NAME, cause, "use a larger host")
+}
+
+fn swap(facts: &Facts) -> Check {
+    const NAME: &str = "Swap";
+    if !facts.swap {
+        return Check::passed(NAME);
+    }
+    Check::warning(
+        NAME,
+        "swap is on: pods may be slowed down by it, and their memory limits mean less",
+        "turn it off with: swapoff -a (and in /etc/fstab)",
+    )
+}
+
+fn cgroups(facts: &Facts) -> Check {
+    const NAME: &str = "SystemVerification";
+    let needed: &[&str] = match facts.cgroup_version {
+        CgroupVersion::V1 => &["cpu", "cpuacct", "cpuset", "devices", "freezer", "memory", "pids"],
+        CgroupVersion::V2 => &["cpu", "cpuset", "devices", "freezer", "memory", "pids"],
+    };
+    let missing: Vec<&str> =
+        needed.iter().copied().filter(|name| !facts.cgroup_controllers.iter().any(|c| c == name)).collect();
+    if !missing.is_empty() {
+        let cause = format!("the cgroup controllers {} are missing", missing.join(", "));
+        return Check::failed(
+            NAME,
+            cause,
+            "enable them on the kernel's command line, such as: cgroup_enable=memory",
+        );
+    }
+    if facts.cgroup_version == CgroupVersion::V1 && facts.sandbox.is_none() {
+        let cause = "this host uses cgroup v1, which Kubernetes supports no longer for new features";
+        return Check::warning(NAME, cause, "boot with: systemd.unified_cgroup_hierarchy=1");
+    }
+    Check::passed(NAME)
+}
+
+fn overlayfs(facts: &Facts) -> Check {
+    const NAME: &str = "Overlayfs";
+    if facts.overlayfs {
+        return Check::passed(NAME);
+    }
+    Check::warning(
+        NAME,
+        "the kernel has no overlayfs yet, which containers need",
+        "nothing, when it is a module: it will be loaded; else use another kernel",
+    )
+}
+
+/// The name must be one that Kubernetes takes for an object: an RFC 1123 subdomain.
+fn hostname(name: &str) -> Check {
+    const NAME: &str = "Hostname";
+    let good = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let label = |l: &str| {
+        l.bytes().all(|c| good(c) || c == b'-')
+            && l.bytes().next().is_some_and(good)
+            && l.bytes().last().is_some_and(good)
+    };
+    if !name.is_empty() && name.len() <= 253 && name.split('.').all(label) {
+        return Check::passed(NAME);
+    }
+    let cause = format!("{name:?} cannot be a node's name: only a-z, 0-9, - and . are allowed");
+    Check::failed(
+        NAME,
+        cause,
+        "rename the host with hostnamectl set-hostname, or give another name with --node-name",
+    )
+}
+
+fn addresses(facts: &Facts) -> Check {
+    const NAME: &str = "NodeAddress";
+    if !facts.addresses.is_empty() {
+        return Check::passed(NAME);
+    }
+    let cause = "no interface that is up has an address other than loopback";
+    Check::failed(NAME, cause, "bring the network up, or give the node's address with --node-ip")
+}
+
+fn resolver(facts: &Facts) -> Check {
+    const NAME: &str = "Resolver";
+    if !facts.resolv_conf_empty {
+        return Check::passed(NAME);
+    }
+    Check::warning(
+        NAME,
+        "/etc/resolv.conf names no server: pods will resolve names of the cluster only",
+        "add a nameserver line if pods shall reach names outside",
+    )
+}
+
+fn disk(facts: &Facts, input: &HostInput<'_>) -> Check {
+    const NAME: &str = "DiskSpace";
+    const GIB: u64 = 1 << 30;
+    // Images lie there compressed and unpacked; a cluster's own data and logs need a while for 1 GiB.
+    let needed = input.needed_bytes * 2 + GIB;
+    if facts.free_bytes >= needed {
+        return Check::passed(NAME);
+    }
+    let mib = |bytes: u64| bytes >> 20;
+    let cause =
+        format!("{} MiB are free below /var/lib and {} MiB are needed", mib(facts.free_bytes), mib(needed));
+    Check::failed(NAME, cause, "free some space there")
+}
+
+fn clock(now: std::time::SystemTime) -> Check {
+    const NAME: &str = "Clock";
+    let seconds = now.duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    if seconds >= EARLIEST {
+        return Check::passed(NAME);
+    }
+    let cause = "the clock is wrong: it shows a time before this program was written";
+    Check::failed(NAME, cause, "set it, such as with: timedatectl set-ntp true")
+}
+
+/// The version skew that Kubernetes allows: a kubelet is never newer than the apiserver and at
+/// most three minors older.
+fn kubelet_version(input: &HostInput<'_>) -> Check {
+    const NAME: &str = "KubeletVersion";
+    let (Some(kubelet), Some(cluster)) = (minor(input.kubelet_version), minor(input.cluster_version)) else {
+        let cause = format!("cannot compare {:?} with {:?}", input.kubelet_version, input.cluster_version);
+        return Check::unknown(NAME, cause, "look whether the bundle is whole with: kubestrap bundle verify");
+    };
+    if kubelet <= cluster && cluster - kubelet <= 3 {
+        return Check::passed(NAME);
+    }
+    let cause = format!(
+        "a kubelet {} cannot work with a control plane {}",
+        input.kubelet_version, input.cluster_version
+    );
+    Check::failed(NAME, cause, "use a bundle of the cluster's own minor version")
+}
+
+fn minor(version: &str) -> Option<u32> {
+    version.strip_prefix("v1.")?.split('.').next()?.parse().ok()
+}
+
+/// Files of another cluster or another installer, which must not be overwritten.
+fn foreign_files(root: &Root, input: &HostInput<'_>) -> Vec<Check> {
+    let mut checks = Vec::new();
+    let mut ours = vec![kubelet::CONFIG_PATH.to_owned(), format!("{}/kubelet.service", units::UNIT_DIR)];
+    if !input.existing_containerd {
+        ours.extend([containerd::CONFIG_PATH.to_owned(), format!("{}/containerd.service", units::UNIT_DIR)]);
+    }
+    checks.extend(ours.iter().map(|path| written_by_us(root, path)));
+    checks.push(same_cluster(root, input.ca));
+    if input.control_plane {
+        checks.extend(
+            ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"]
+                .map(|n| no_static_pod(root, n)),
+        );
+    }
+    if input.local_etcd {
+        checks.push(etcd_data(root, input));
+    }
+    checks
+}
+
+/// kubeadm's way to name a check of a path.
+fn path_name(kind: &str, path: &str) -> String {
+    format!("{kind}-{}", path.replace('/', "-"))
+}
+
+fn written_by_us(root: &Root, path: &str) -> Check {
+    let name = path_name("FileAvailable", path);
+    match std::fs::read_to_string(root.path(path)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Check::passed(name),
+        Err(error) => Check::unknown(name, format!("{path}: {error}"), "make it readable or remove it"),
+        Ok(text) if text.starts_with(containerd::OURS) => Check::passed(name),
+        Ok(_) => {
+            let remedy = if path.contains("containerd") {
+                format!("keep your containerd with --use-existing-containerd, or move {path} away")
+            } else {
+                format!("move {path} away if nothing else on this host needs it")
+            };
+            Check::failed(name, format!("{path} is there and kubestrap did not write it"), remedy)
+        }
+    }
+}
+
+fn same_cluster(root: &Root, ca: Option<&str>) -> Check {
+    let name = path_name("FileAvailable", kubelet::CA_PATH);
+    let Ok(found) = std::fs::read_to_string(root.path(kubelet::CA_PATH)) else { return Check::passed(name) };
+    if ca.is_none_or(|ca| ca.trim() == found.trim()) {
+        return Check::passed(name);
+    }
+    let cause = format!("{} is another cluster's: this host is a node already", kubelet::CA_PATH);
+    Check::failed(name, cause, "remove that cluster from this host first: kubestrap reset, or kubeadm reset")
+}
+
+fn no_static_pod(root: &Root, component: &str) -> Check {
+    let path = format!("{STATIC_POD_DIR}/{component}.yaml");
+    let name = path_name("FileAvailable", &path);
+    if !root.path(&path).exists() {
+        return Check::passed(name);
+    }
+    // Our own etcd's static pod has this name too; another cluster is found by its CA.
+    let ours = component == "etcd"
+        && std::fs::read_to_string(root.path(&path)).is_ok_and(|text| text.contains("kubestrap"));
+    if ours {
+        return Check::passed(name);
+    }
+    let cause = format!("{path} is there: a control plane of static pods runs on this host");
+    Check::failed(name, cause, "remove that control plane first, such as with: kubeadm reset")
+}
+
+fn etcd_data(root: &Root, input: &HostInput<'_>) -> Check {
+    let name = path_name("DirAvailable", input.etcd_data_dir);
+    let entries = match host::fs::list(&root.path(input.etcd_data_dir)) {
+        Ok(entries) => entries,
+        Err(error) => return Check::unknown(name, error.to_string(), "make it readable"),
+    };
+    // Data beside the CA of the same cluster is that cluster's: an install that is run again.
+    let ours = || {
+        let found = std::fs::read_to_string(root.path(kubelet::CA_PATH)).ok()?;
+        (input.ca?.trim() == found.trim()).then_some(())
+    };
+    if entries.is_empty() || ours().is_some() {
+        return Check::passed(name);
+    }
+    let cause = format!("{} holds data of an etcd that is not this cluster's", input.etcd_data_dir);
+    Check::failed(name, cause, "move that directory away")
+}
+
+/// A containerd of our own needs the socket for itself.
+fn own_runtime(root: &Root) -> Check {
+    const NAME: &str = "CRI";
+    let unit_is_ours = std::fs::read_to_string(root.path(format!("{}/containerd.service", units::UNIT_DIR)))
+        .is_ok_and(|text| text.starts_with(containerd::OURS));
+    let answers = std::os::unix::net::UnixStream::connect(root.path(CRI_SOCKET)).is_ok();
+    if unit_is_ours || !answers {
+        return Check::passed(NAME);
+    }
+    Check::failed(
+        NAME,
+        format!("another containerd listens on {CRI_SOCKET}"),
+        "keep it with --use-existing-containerd, or remove it, such as with: apt-get remove containerd",
+    )
+}
+
+async fn existing_runtime(root: &Root) -> Check {
+    const NAME: &str = "CRI";
+    let socket = root.path(CRI_SOCKET);
+    let remedy = "start containerd, or leave --use-existing-containerd away and have it installed";
+    let version = match cri::Cri::connect(&socket).await {
+        Ok(runtime) => runtime.version().await,
+        Err(error) => Err(error),
+    };
+    let version = match version {
+        Ok(version) => version,
+        Err(error) => return Check::failed(NAME, crate::execute::chain(&error), remedy),
+    };
+    runtime_version(&version.runtime, &version.version)
+}
+
+/// The CRI call RuntimeConfig, which kubelet 1.37 wants, came with containerd 2.0.
+fn runtime_version(runtime: &str, version: &str) -> Check {
+    const NAME: &str = "CRI";
+    let major = version.trim_start_matches('v').split('.').next().and_then(|n| n.parse::<u32>().ok());
+    match (runtime, major) {
+        ("containerd", Some(major)) if major >= 2 => Check::passed(NAME),
+        ("containerd", Some(_)) => Check::failed(
+            NAME,
+            format!("containerd {version} lacks the CRI call RuntimeConfig, which the kubelet needs"),
+            "install containerd 2.0 or later, or remove it and leave --use-existing-containerd away",
+        ),
+        _ => Check::unknown(NAME, format!("{runtime} {version} was never tried"), "use containerd 2"),
+    }
+}
+
+#[cfg(test)]
+#[path = "host_tests.rs"]
+mod tests;

@@ -1,0 +1,144 @@
+use super::*;
+use crate::facts::Sandbox;
+
+fn facts() -> Facts {
+    Facts {
+        hostname: "a".to_owned(),
+        addresses: vec!["192.0.2.1".parse().unwrap()],
+        cgroup_version: CgroupVersion::V2,
+        cgroup_controllers: ["cpu", "cpuset", "devices", "freezer", "memory", "pids"]
+            .map(str::to_owned)
+            .to_vec(),
+        systemd: true,
+        systemctl: true,
+        sandbox: None,
+        cap_sys_resource: true,
+        root: true,
+        overlayfs: true,
+        cpus: 2,
+        memory_mib: 4096,
+        swap: false,
+        resolv_conf: Some("/etc/resolv.conf".to_owned()),
+        resolv_conf_empty: false,
+        free_bytes: 100 << 30,
+    }
+}
+
+fn input() -> HostInput<'static> {
+    HostInput {
+        node_name: "a.example.org",
+        control_plane: true,
+        api_port: 6443,
+        local_etcd: true,
+        etcd_data_dir: "/var/lib/etcd",
+        ca: None,
+        needed_bytes: 1 << 30,
+        cluster_version: "v1.37.2",
+        kubelet_version: "v1.37.2",
+        existing_containerd: false,
+    }
+}
+
+fn problems(checks: &[Check]) -> Vec<String> {
+    checks.iter().filter(|c| c.problem().is_some()).map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_good_host_passes_every_check() {
+    assert_eq!(problems(&of_facts(&facts(), &input())), Vec::<String>::new());
+}
+
+#[test]
+fn everything_wrong_is_named_at_once() {
+    let bad = Facts {
+        addresses: Vec::new(),
+        cgroup_controllers: vec!["cpu".to_owned()],
+        systemctl: false,
+        root: false,
+        overlayfs: false,
+        cpus: 1,
+        memory_mib: 1000,
+        swap: true,
+        resolv_conf_empty: true,
+        free_bytes: 1 << 20,
+        ..facts()
+    };
+    let input = HostInput { node_name: "Not_A_Name", kubelet_version: "v1.38.0", ..input() };
+    insta::assert_snapshot!(problems(&of_facts(&bad, &input)).join("\n"));
+}
+
+#[test]
+fn a_worker_may_be_small_and_a_sandbox_on_cgroup_v1() {
+    let v1 = ["cpu", "cpuacct", "cpuset", "devices", "freezer", "memory", "pids"].map(str::to_owned).to_vec();
+    let sandbox = Some(Sandbox { cgroup_root: Some("/demo".to_owned()) });
+    let facts = Facts {
+        cpus: 1,
+        memory_mib: 512,
+        cgroup_version: CgroupVersion::V1,
+        cgroup_controllers: v1,
+        sandbox,
+        ..facts()
+    };
+    let input = HostInput { control_plane: false, ..input() };
+    assert_eq!(problems(&of_facts(&facts, &input)), Vec::<String>::new());
+}
+
+#[test]
+fn a_wrong_clock_is_found() {
+    assert!(clock(std::time::UNIX_EPOCH).is_failure());
+    assert!(!clock(std::time::SystemTime::now()).is_failure());
+}
+
+#[test]
+fn a_kubelet_may_be_three_minors_older_and_never_newer() {
+    let check = |kubelet| kubelet_version(&HostInput { kubelet_version: kubelet, ..input() });
+    assert!(!check("v1.34.9").is_failure());
+    assert!(check("v1.33.0").is_failure());
+    assert!(check("v1.38.0").is_failure());
+    assert!(matches!(check("newest").outcome, super::super::Outcome::Unknown(_)));
+}
+
+#[test]
+fn files_of_others_are_never_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = Root::below(dir.path());
+    assert_eq!(problems(&foreign_files(&root, &input())), Vec::<String>::new());
+    let write = |path: &str, text: &str| {
+        let path = root.path(path);
+        host::fs::create_dir_all(path.parent().unwrap(), 0o755).unwrap();
+        host::fs::write(&path, text.as_bytes(), 0o644).unwrap();
+    };
+    write("/etc/containerd/config.toml", "version = 2\n");
+    write("/etc/systemd/system/kubelet.service", "[Unit]\n");
+    write("/etc/kubernetes/pki/ca.crt", "theirs\n");
+    write("/etc/kubernetes/manifests/kube-apiserver.yaml", "kind: Pod\n");
+    write("/var/lib/etcd/member/snap/db", "data");
+    let input = HostInput { ca: Some("ours\n"), ..input() };
+    insta::assert_snapshot!(problems(&foreign_files(&root, &input)).join("\n"));
+}
+
+#[test]
+fn files_of_the_same_cluster_are_ours() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = Root::below(dir.path());
+    let write = |path: &str, text: &str| {
+        let path = root.path(path);
+        host::fs::create_dir_all(path.parent().unwrap(), 0o755).unwrap();
+        host::fs::write(&path, text.as_bytes(), 0o644).unwrap();
+    };
+    write("/etc/containerd/config.toml", &crate::containerd::config(&facts(), "pause"));
+    write("/etc/systemd/system/containerd.service", &crate::containerd::unit(&facts(), "x").text);
+    write("/etc/kubernetes/pki/ca.crt", "ours\n");
+    write("/var/lib/etcd/member/snap/db", "data");
+    let input = HostInput { ca: Some("ours"), ..input() };
+    assert_eq!(problems(&foreign_files(&root, &input)), Vec::<String>::new());
+}
+
+#[test]
+fn an_old_containerd_is_refused() {
+    assert!(!runtime_version("containerd", "v2.4.2").is_failure());
+    let check = runtime_version("containerd", "1.6.20~ds1");
+    assert!(check.is_failure());
+    assert!(check.to_string().contains("RuntimeConfig"), "{check}");
+    assert!(matches!(runtime_version("cri-o", "1.30.0").outcome, super::super::Outcome::Unknown(_)));
+}
