@@ -25,11 +25,11 @@ pub(crate) fn run(args: UpArgs) -> Result<()> {
     if args.fresh && exists(&built)? {
         kubestrap(&built, &["sandbox", "delete", NAME])?;
     }
-    if !exists(&built)? {
+    if exists(&built)? {
+        kubestrap(&built, &["sandbox", "power-on", NAME])?;
+    } else {
         let mount = format!("{}:{BUNDLE}:ro", built.bundle.display());
         kubestrap(&built, &["sandbox", "create", NAME, "--mount", &mount])?;
-    } else {
-        kubestrap(&built, &["sandbox", "power-on", NAME])?;
     }
     kubestrap(&built, &["sandbox", "exec", NAME, "--", "kubestrap", "up", "--bundle", BUNDLE])?;
     explain(&built)

@@ -54,6 +54,8 @@ pub(crate) struct Assets {
     pub(crate) secrets: Vec<HostFile>,
     /// What stays: etcd's certificates and manifest.
     pub(crate) lasting: Vec<HostFile>,
+    /// Directories for the data of static pods that stay, each with its owner.
+    pub(crate) data_dirs: Vec<(PathBuf, host::fs::Owner)>,
     /// All static pods.
     pub(crate) pods: Vec<KnownPod>,
     /// What goes into the cluster.
@@ -87,11 +89,12 @@ impl Assets {
         let shares_port = shares(server_pod) && successors.clone().all(shares) && successors.count() > 0;
         let owner = dir.bootstrap_pods().iter().find_map(|p| user(&p.object.value));
         Ok(Self {
-            port: flag(server_pod, "--secure-port").and_then(|p| p.parse().ok()).unwrap_or(DEFAULT_PORT),
+            port: port(server_pod),
             shares_port,
             temporary_pods: manifests(dir.bootstrap_pods(), &options.manifest_dir),
             secrets: secrets(&dir, &options.secrets_dir, owner)?,
             lasting: lasting(&dir, &options.manifest_dir)?,
+            data_dirs: dir.static_pods().iter().flat_map(|pod| data_dirs(&pod.object.value)).collect(),
             pods: known(&dir),
             objects: dir.objects().iter().map(object).collect(),
             labels: labels(&dir),
@@ -167,6 +170,24 @@ impl Assets {
     fn is(&self, known: &KnownPod, pod: &cri::Pod) -> bool {
         pod.namespace == known.namespace && pod.name == format!("{}-{}", known.name, self.node_name)
     }
+}
+
+/// Images that must be on the node before its control plane can come up: those of all static pods.
+pub fn images(dir: &AssetDir) -> Vec<String> {
+    let mut images: Vec<_> = known(dir).into_iter().flat_map(|pod| pod.images).collect();
+    images.sort();
+    images.dedup();
+    images
+}
+
+/// The port that the directory's apiservers listen on.
+pub fn api_port(dir: &AssetDir) -> u16 {
+    let server = dir.bootstrap_pods().iter().find_map(|pod| apiserver(&pod.object.value));
+    server.map_or(DEFAULT_PORT, port)
+}
+
+fn port(apiserver: &Value) -> u16 {
+    flag(apiserver, "--secure-port").and_then(|port| port.parse().ok()).unwrap_or(DEFAULT_PORT)
 }
 
 /// The host that the kubeconfig's server has: the server's certificate is valid for it.
@@ -278,6 +299,14 @@ fn user(object: &Value) -> host::fs::Owner {
     let id = |key: &str| security[key].as_u64().and_then(|id| u32::try_from(id).ok());
     let uid = id("runAsUser")?;
     Some((uid, id("runAsGroup").unwrap_or(uid)))
+}
+
+/// Directories that a pod wants made. The kubelet would make them for root; a pod that is not root
+/// needs them to be its own.
+fn data_dirs(pod: &Value) -> Vec<(PathBuf, host::fs::Owner)> {
+    let volumes = pod_spec(pod)["volumes"].as_array().into_iter().flatten();
+    let made = volumes.map(|v| &v["hostPath"]).filter(|path| path["type"] == "DirectoryOrCreate");
+    made.filter_map(|path| Some((PathBuf::from(path["path"].as_str()?), user(pod)))).collect()
 }
 
 fn labels(dir: &AssetDir) -> BTreeSet<String> {

@@ -26,12 +26,14 @@ mod start;
 mod steering;
 mod workloads;
 
+pub use assets::{api_port, images};
 pub use error::StartError;
+pub use kube::Client;
 pub use event::{Event, Progress, Reporter, Step};
 pub use gap::Gap;
 pub use options::{DEFAULT_REQUIRED_PODS, Options, required};
 pub use plan::{Observed, Plan, Planned, plan};
 pub use required::{InvalidRequiredPod, PodPrefix, RequiredPod};
 pub use stage::FileState;
-pub use start::{Summary, dry_run, start};
-pub use workloads::{PodIdentity, Standing};
+pub use start::{Summary, client, dry_run, start};
+pub use workloads::{PodIdentity, Standing, unready_pods};

@@ -84,6 +84,17 @@ fn make_dirs(dir: &Path, owner: host::fs::Owner) -> Result<(), StartError> {
     Ok(())
 }
 
+/// Makes directories that belong to their owner alone; what is in them stays.
+///
+/// # Errors
+/// When one cannot be made.
+pub(crate) fn make_data_dirs(dirs: &[(PathBuf, host::fs::Owner)]) -> Result<(), StartError> {
+    for (dir, owner) in dirs {
+        make_dirs(dir, *owner)?;
+    }
+    Ok(())
+}
+
 /// Removes files; those that are gone already are fine. Returns whether any was there.
 ///
 /// # Errors

@@ -39,6 +39,14 @@ pub struct Summary {
     pub elapsed_ms: u64,
 }
 
+/// A client of this node's own API with the asset directory's credentials.
+///
+/// # Errors
+/// When the asset directory cannot be read.
+pub async fn client(options: &Options) -> Result<Client, StartError> {
+    Assets::read(options)?.client().await
+}
+
 /// Everything that the steps share.
 pub(crate) struct Context<'a> {
     pub(crate) options: &'a Options,
@@ -145,6 +153,7 @@ impl<'a> Context<'a> {
     }
 
     fn stage(&self) -> Result<String, StartError> {
+        stage::make_data_dirs(&self.assets.data_dirs)?;
         let lasting = stage::place(&self.assets.lasting)?;
         let secrets = stage::place(&self.assets.secrets)?;
         let pods = stage::place(&self.assets.temporary_pods)?;

@@ -75,6 +75,27 @@ pub(crate) async fn look(
     Ok(standings)
 }
 
+/// The pods of a namespace that are not ready, each with what it lacks.
+///
+/// # Errors
+/// When the API does not answer.
+pub async fn unready_pods(client: &Client, namespace: &str) -> Result<Vec<String>, StartError> {
+    let pods = Api::<Pod>::namespaced(client.clone(), namespace).list(&ListParams::default()).await?;
+    let ready = |pod: &Pod| {
+        let conditions = pod.status.iter().flat_map(|s| s.conditions.iter().flatten());
+        conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True")
+    };
+    let unready = pods.items.iter().filter(|pod| !ready(pod));
+    Ok(unready.map(|pod| format!("{}: {}", pod.name_any(), unready_reason(pod))).collect())
+}
+
+fn unready_reason(pod: &Pod) -> String {
+    let Some(status) = &pod.status else { return "unknown".to_owned() };
+    let waiting = status.container_statuses.iter().flatten().find_map(|c| c.state.as_ref()?.waiting.as_ref());
+    let reason = waiting.and_then(|w| w.reason.clone()).or_else(|| status.phase.clone());
+    reason.unwrap_or_else(|| "not ready".to_owned())
+}
+
 async fn standing(
     required: &RequiredPod,
     pods: &[Pod],

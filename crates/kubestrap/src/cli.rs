@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands;
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::ui::{Format, Ui};
 
 /// Brings up a self-hosted Kubernetes cluster and keeps it alive.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 /// generated from them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// Something failed that has no number of its own.
     Other = 1,
     /// The command line is wrong.
@@ -34,7 +34,7 @@ pub enum Exit {
 
 impl Exit {
     /// All codes with one line each, for the reference.
-    pub const ALL: [(Self, &'static str); 11] = [
+    pub(crate) const ALL: [(Self, &'static str); 11] = [
         (Self::Other, "something failed that has no code of its own"),
         (Self::Usage, "the command line is wrong"),
         (Self::Config, "the config file or the asset directory is wrong; the message names file, line and key"),
@@ -57,23 +57,23 @@ impl From<Exit> for ExitCode {
 
 /// An unhappy end: the code, the cause, and what the user can do next.
 #[derive(Debug)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// The exit status.
-    pub exit: Exit,
+    pub(crate) exit: Exit,
     /// What went wrong, with its causes.
-    pub error: anyhow::Error,
+    pub(crate) error: anyhow::Error,
     /// What to do next, as one or more sentences.
-    pub hint: Option<String>,
+    pub(crate) hint: Option<String>,
 }
 
 impl Failure {
     /// A failure with a code.
-    pub fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
+    pub(crate) fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
         Self { exit, error: error.into(), hint: None }
     }
 
     /// Adds what to do next.
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }

@@ -10,7 +10,7 @@ use crate::exit::Failure;
 
 /// How data is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// For people.
     #[default]
     Text,
@@ -20,7 +20,7 @@ pub enum Format {
 
 /// The program's voice.
 #[derive(Debug)]
-pub struct Ui {
+pub(crate) struct Ui {
     format: Format,
     quiet: bool,
     started: Instant,
@@ -29,41 +29,41 @@ pub struct Ui {
 
 impl Ui {
     /// A voice in the given format; `quiet` keeps progress to itself.
-    pub fn new(format: Format, quiet: bool) -> Self {
+    pub(crate) fn new(format: Format, quiet: bool) -> Self {
         Self { format, quiet, started: Instant::now(), terminal: std::io::stderr().is_terminal() }
     }
 
     /// True when the user asked for JSON.
-    pub fn is_json(&self) -> bool {
+    pub(crate) fn is_json(&self) -> bool {
         self.format == Format::Json
     }
 
     /// True when stderr is a terminal that can redraw a line.
-    pub fn is_terminal(&self) -> bool {
+    pub(crate) fn is_terminal(&self) -> bool {
         self.terminal && !self.is_json()
     }
 
     /// Prints data for people.
-    pub fn data(&self, text: impl AsRef<str>) {
+    pub(crate) fn data(&self, text: impl AsRef<str>) {
         let text = text.as_ref().trim_end_matches('\n');
         // A closed pipe (`| head`) is the reader's choice, no error of ours.
         let _ = writeln!(std::io::stdout().lock(), "{text}");
     }
 
     /// Prints one JSON document.
-    pub fn json(&self, value: &impl Serialize) {
+    pub(crate) fn json(&self, value: &impl Serialize) {
         let mut out = std::io::stdout().lock();
         let _ = serde_json::to_writer_pretty(&mut out, value);
         let _ = writeln!(out);
     }
 
     /// Prints data in the format the user asked for.
-    pub fn output(&self, value: &impl Serialize, text: impl FnOnce() -> String) {
+    pub(crate) fn output(&self, value: &impl Serialize, text: impl FnOnce() -> String) {
         if self.is_json() { self.json(value) } else { self.data(text()) }
     }
 
     /// One JSON object a line on stdout, for events.
-    pub fn event(&self, value: &impl Serialize) {
+    pub(crate) fn event(&self, value: &impl Serialize) {
         let mut out = std::io::stdout().lock();
         let _ = serde_json::to_writer(&mut out, value);
         let _ = writeln!(out);
@@ -71,27 +71,20 @@ impl Ui {
     }
 
     /// Says what is being done, with the time since the start.
-    pub fn step(&self, text: impl AsRef<str>) {
+    pub(crate) fn step(&self, text: impl AsRef<str>) {
         if !self.quiet {
             let seconds = self.started.elapsed().as_secs_f32();
             self.line(&format!("[{seconds:6.1}s] {}", text.as_ref()));
         }
     }
 
-    /// Says something that the user should know.
-    pub fn note(&self, text: impl AsRef<str>) {
-        if !self.quiet {
-            self.line(text.as_ref());
-        }
-    }
-
     /// Says something that the user should look at.
-    pub fn warn(&self, text: impl AsRef<str>) {
+    pub(crate) fn warn(&self, text: impl AsRef<str>) {
         self.line(&format!("warning: {}", text.as_ref()));
     }
 
     /// Redraws the last line of a terminal (what is waited for right now); nothing elsewhere.
-    pub fn transient(&self, text: impl AsRef<str>) {
+    pub(crate) fn transient(&self, text: impl AsRef<str>) {
         if self.is_terminal() && !self.quiet {
             let seconds = self.started.elapsed().as_secs_f32();
             let text: String = text.as_ref().chars().take(100).collect();
@@ -100,7 +93,7 @@ impl Ui {
     }
 
     /// Says why it failed and what to do next.
-    pub fn failure(&self, failure: &Failure) {
+    pub(crate) fn failure(&self, failure: &Failure) {
         self.line(&format!("error: {:#}", failure.error));
         if let Some(hint) = &failure.hint {
             self.line(&format!("hint: {hint}"));

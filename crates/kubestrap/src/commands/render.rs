@@ -1,5 +1,263 @@
-//! stub, to be replaced by its owner
-use crate::{exit::Failure, ui::Ui};
+//! `render`: from a config file to an asset directory, or what would change in one.
+
+use std::net::{IpAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow};
+use assets::{AssetTree, Change, ChangeKind, Given, RenderInput, TreeError};
+use clap::ValueEnum;
+use cluster::{ClusterConfig, EtcdConfig, Host};
+use pki::NodeIdentity;
+use serde::Serialize;
+
+use crate::exit::{Exit, Failure};
+use crate::ui::Ui;
+
+/// Where assets lie when nothing else is said.
+pub(crate) const DEFAULT_ASSET_DIR: &str = "/var/lib/kubestrap/assets";
+/// Files that name the resolvers that pods inherit; the second where systemd-resolved stands in the first.
+const RESOLVER_FILES: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
+
+/// What is rendered.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ConfigArgs {
+    /// The config file (`kubestrap init-config` prints one); every default without it
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Set one key, over the config file: network.provider=none
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub(crate) set: Vec<(String, String)>,
+    /// Host or address, and port, under which clients reach the API (the key api.endpoint)
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub(crate) api_endpoint: Option<String>,
+}
+
+/// Arguments of `kubestrap render`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct RenderArgs {}
-pub(crate) fn run(_args: RenderArgs, _ui: &Ui) -> Result<(), Failure> { Err(Failure::new(crate::exit::Exit::Other, anyhow::anyhow!("not built yet"))) }
+pub(crate) struct RenderArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Where the assets are written
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_ASSET_DIR)]
+    asset_dir: PathBuf,
+    /// An address of the first control-plane node; once for each family. Without it: the endpoint, when
+    /// that is an address, or the address that this host has towards others
+    #[arg(long, value_name = "ADDRESS")]
+    node_address: Vec<IpAddr>,
+    /// The name of the first control-plane node [default: this host's name]
+    #[arg(long, value_name = "NAME")]
+    node_name: Option<String>,
+    /// Whether cluster DNS asks the nodes' resolvers for other domains; auto looks at this host's
+    #[arg(long, value_enum, default_value_t)]
+    upstream_dns: UpstreamDns,
+    /// Show what would change, and write nothing
+    #[arg(long)]
+    diff: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum UpstreamDns {
+    #[default]
+    Auto,
+    On,
+    Off,
+}
+
+/// What `-o json` prints.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Outcome<'a> {
+    asset_dir: &'a Path,
+    files: usize,
+    /// Whether the changes were written, or would be.
+    written: bool,
+    changes: &'a [Change],
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE, such as network.provider=none")?;
+    Ok((key.trim().to_owned(), value.to_owned()))
+}
+
+pub(crate) fn run(args: RenderArgs, ui: &Ui) -> Result<(), Failure> {
+    let config = load_config(&args.config)?;
+    let node = NodeIdentity {
+        name: args.node_name.clone().map_or_else(host_name, Ok)?,
+        addresses: addresses(&args, &config)?,
+    };
+    let upstream_dns = match args.upstream_dns {
+        UpstreamDns::Auto => has_resolver(),
+        UpstreamDns::On => true,
+        UpstreamDns::Off => false,
+    };
+    let tree = render(&config, node, upstream_dns, &args.asset_dir)?;
+    let changes = tree.diff(&args.asset_dir).map_err(tree_failure)?;
+    if !args.diff {
+        tree.write(&args.asset_dir).map_err(tree_failure)?;
+    }
+    let dir = &args.asset_dir;
+    let outcome = Outcome { asset_dir: dir, files: tree.len(), written: !args.diff, changes: &changes };
+    ui.output(&outcome, || if args.diff { differences(&changes) } else { summary(dir, &tree, &changes) });
+    Ok(())
+}
+
+/// Reads the config file and puts the command line's overrides over it; paths in it count from the
+/// file's own directory.
+pub(crate) fn load_config(args: &ConfigArgs) -> Result<ClusterConfig, Failure> {
+    let (name, text) = match &args.config {
+        None => ("the command line".to_owned(), String::new()),
+        Some(path) => {
+            let text = host::fs::read_to_string(path).map_err(|error| {
+                let exit = if error.is_not_found() { Exit::NotFound } else { Exit::Io };
+                Failure::new(exit, error).hint("`kubestrap init-config > kubestrap.yaml` makes a config file")
+            })?;
+            (path.display().to_string(), text)
+        }
+    };
+    let mut overrides = args.set.clone();
+    if let Some(endpoint) = &args.api_endpoint {
+        // Quoted, because `[fd00::1]:6443` would be a list in YAML.
+        overrides.push(("api.endpoint".to_owned(), serde_json::Value::from(endpoint.as_str()).to_string()));
+    }
+    let mut config = ClusterConfig::parse_with_overrides(&name, &text, &overrides).map_err(|errors| {
+        Failure::new(Exit::Config, errors)
+            .hint("`kubestrap init-config` prints a config file with every key and its meaning")
+    })?;
+    if let Some(dir) = args.config.as_deref().and_then(Path::parent) {
+        config.resolve_paths(dir);
+    }
+    Ok(config)
+}
+
+/// Renders for a directory: the secrets that it holds from an earlier render are kept.
+pub(crate) fn render(
+    config: &ClusterConfig,
+    node: NodeIdentity,
+    upstream_dns: bool,
+    dir: &Path,
+) -> Result<AssetTree, Failure> {
+    let given = Given::read(config).map_err(|error| Failure::new(Exit::Config, error))?;
+    let existing = AssetTree::read(dir).map_err(tree_failure)?;
+    let now = jiff::Timestamp::now();
+    let input = RenderInput { node, given, existing, upstream_dns, now };
+    assets::render(config, input).map_err(|error| {
+        let hint = match &error {
+            assets::RenderError::NoAddressOfFamily { .. } | assets::RenderError::NoAddress { .. } => {
+                "name the node's address: --node-address ADDRESS"
+            }
+            assets::RenderError::NoKey { .. } => {
+                "put the key back, or name certificate and key in the config under `certificates`"
+            }
+            _ => return Failure::new(Exit::Config, error),
+        };
+        Failure::new(Exit::Config, error).hint(hint)
+    })
+}
+
+pub(crate) fn tree_failure(error: TreeError) -> Failure {
+    match &error {
+        TreeError::NotOurs { .. } => {
+            Failure::new(Exit::Conflict, error).hint("choose an empty directory: --asset-dir DIR")
+        }
+        TreeError::Fs(cause) if cause.is_disk_full() => Failure::new(Exit::Io, error)
+            .hint("make room and run the command again; the files that were there are as they were"),
+        TreeError::Fs(_) => Failure::new(Exit::Io, error),
+    }
+}
+
+fn addresses(args: &RenderArgs, config: &ClusterConfig) -> Result<Vec<IpAddr>, Failure> {
+    if !args.node_address.is_empty() {
+        return Ok(args.node_address.clone());
+    }
+    match config.api.endpoint.as_ref().map(cluster::Endpoint::host) {
+        Some(Host::Ip(address)) => Ok(vec![*address]),
+        // With an external etcd nothing but the node's own certificate names its address.
+        Some(Host::Name(_)) if matches!(config.etcd, EtcdConfig::Local(_)) => {
+            let error = anyhow!("which address has the first control-plane node? etcd listens there");
+            Err(Failure::new(Exit::Usage, error).hint("name it: --node-address ADDRESS"))
+        }
+        Some(Host::Name(_)) | None => own_address(config.prefers_ipv6()).map(|a| vec![a]),
+    }
+}
+
+/// The address from which this host would reach others of that family. No packet is sent.
+fn own_address(ipv6: bool) -> Result<IpAddr, Failure> {
+    // Addresses for documentation (RFC 5737, RFC 3849): only the routing table is asked.
+    let (any, elsewhere) = if ipv6 { ("[::]:0", "[2001:db8::1]:9") } else { ("0.0.0.0:0", "192.0.2.1:9") };
+    let ask = || {
+        let socket = UdpSocket::bind(any)?;
+        socket.connect(elsewhere)?;
+        socket.local_addr()
+    };
+    ask().map(|address| address.ip()).map_err(|error| {
+        let error =
+            anyhow::Error::new(error).context("this host has no default route that tells its address");
+        Failure::new(Exit::Usage, error).hint("name the node's address: --node-address ADDRESS")
+    })
+}
+
+fn host_name() -> Result<String, Failure> {
+    let name = host::fs::read_to_string(Path::new("/proc/sys/kernel/hostname"))
+        .context("what is this host's name?")?;
+    Ok(name.trim().to_lowercase())
+}
+
+/// Whether this host names a resolver that pods could ask: one on loopback is out of their reach.
+pub(crate) fn has_resolver() -> bool {
+    RESOLVER_FILES
+        .iter()
+        .any(|path| host::fs::read_to_string(Path::new(path)).is_ok_and(|text| names_resolver(&text)))
+}
+
+fn names_resolver(text: &str) -> bool {
+    let addresses = text.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        (words.next() == Some("nameserver")).then(|| words.next()).flatten()
+    });
+    // A link-local resolver carries its interface behind `%`.
+    addresses.filter_map(|a| a.split('%').next()?.parse::<IpAddr>().ok()).any(|a| !a.is_loopback())
+}
+
+fn differences(changes: &[Change]) -> String {
+    if changes.is_empty() {
+        return "nothing would change".to_owned();
+    }
+    let mut text = String::new();
+    for change in changes {
+        let what = match change.kind {
+            ChangeKind::Add => "new",
+            ChangeKind::Change => "changed",
+            ChangeKind::Remove => "removed",
+        };
+        let secret = if change.diff.is_none() { " (holds secrets: not shown)" } else { "" };
+        text.push_str(&format!("{}: {what}{secret}\n{}", change.path, change.diff.as_deref().unwrap_or("")));
+    }
+    text
+}
+
+fn summary(dir: &Path, tree: &AssetTree, changes: &[Change]) -> String {
+    let changed = match changes.len() {
+        0 => "nothing changed".to_owned(),
+        1 => "1 file written".to_owned(),
+        n => format!("{n} files written"),
+    };
+    format!(
+        "{}: {} files, {changed}\nnext: kubestrap start --asset-dir {}",
+        dir.display(),
+        tree.len(),
+        dir.display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resolver_on_loopback_is_none_for_pods() {
+        assert!(names_resolver("# x\nsearch a\nnameserver 192.0.2.53\n"));
+        assert!(names_resolver("nameserver fe80::1%eth0\n"));
+        assert!(!names_resolver("nameserver 127.0.0.53\noptions edns0\n"));
+        assert!(!names_resolver(""));
+    }
+}

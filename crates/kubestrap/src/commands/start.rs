@@ -1,5 +1,190 @@
-//! stub, to be replaced by its owner
-use crate::{exit::Failure, ui::Ui};
+//! `start`: brings up the control plane of an asset directory on this host's running kubelet.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use assets::AssetDir;
+use bringup::{Event, Options, Progress, Reporter, StartError, Summary};
+use cluster::SubjectName;
+use node::preflight::{Certificate, StartInput};
+use node::{Facts, Root};
+use serde_json::json;
+
+use super::checks::CheckArgs;
+use crate::exit::{Exit, Failure};
+use crate::ui::Ui;
+
+/// etcd's client port.
+const ETCD_PORT: u16 = 2379;
+
+/// Arguments of `start`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct StartArgs {}
-pub(crate) fn run(_args: StartArgs, _ui: &Ui) -> Result<(), Failure> { Err(Failure::new(crate::exit::Exit::Other, anyhow::anyhow!("not built yet"))) }
+pub(crate) struct StartArgs {
+    /// The asset directory, as `render` or bootkube wrote it
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/kubestrap/assets")]
+    asset_dir: PathBuf,
+    #[command(flatten)]
+    how: HowArgs,
+    /// Where the kubelet looks for static pods
+    #[arg(long, value_name = "DIR", default_value = node::STATIC_POD_DIR)]
+    pod_manifest_path: PathBuf,
+    /// Start although images are not on this node: the kubelet pulls them
+    #[arg(long)]
+    allow_pull: bool,
+}
+
+/// What `start` and `up` have in common.
+#[derive(Debug, clap::Args)]
+pub(crate) struct HowArgs {
+    /// This node's name [default: its host name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node_name: Option<String>,
+    /// Pods that must be ready here before the pivot: <namespace>/<name prefix>, or
+    /// <description>:<namespace>/<prefix>|<namespace>/<prefix>
+    #[arg(long, value_name = "POD", value_delimiter = ',', default_values = bringup::DEFAULT_REQUIRED_PODS)]
+    required_pods: Vec<String>,
+    /// How long each wait may take, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    timeout: u64,
+    /// Print what would be done, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) checks: CheckArgs,
+}
+
+impl HowArgs {
+    /// The options of a bring-up.
+    pub(crate) fn options(&self, asset_dir: PathBuf, node_name: String) -> Result<Options, Failure> {
+        let mut options = Options::new(asset_dir, node_name);
+        options.timeout = Duration::from_secs(self.timeout);
+        options.required =
+            bringup::required(&self.required_pods).map_err(|error| Failure::new(Exit::Usage, error))?;
+        Ok(options)
+    }
+}
+
+pub(crate) fn run(args: StartArgs, ui: &Ui) -> Result<(), Failure> {
+    let facts = node::facts::detect(&Root::host());
+    let name = args.how.node_name.clone().unwrap_or_else(|| facts.hostname.clone());
+    let mut options = args.how.options(args.asset_dir.clone(), name)?;
+    options.manifest_dir.clone_from(&args.pod_manifest_path);
+    super::run_async(async {
+        if args.how.dry_run {
+            return dry_run(&options, ui).await;
+        }
+        preflight(&args, &facts, ui).await?;
+        let summary = bring_up(&options, ui).await?;
+        say_done(&summary, ui);
+        Ok(())
+    })
+}
+
+/// Prints the plan.
+pub(crate) async fn dry_run(options: &Options, ui: &Ui) -> Result<(), Failure> {
+    let reporter = Reporter::new(&|_| {});
+    let plan = bringup::dry_run(options, &reporter).await.map_err(failure)?;
+    ui.output(&plan, || plan.to_string());
+    Ok(())
+}
+
+/// Brings the control plane up and tells how far it is.
+pub(crate) async fn bring_up(options: &Options, ui: &Ui) -> Result<Summary, Failure> {
+    let sink = |event: Event| show(&event, ui);
+    let reporter = Reporter::new(&sink);
+    bringup::start(options, &reporter).await.map_err(failure)
+}
+
+/// One line a step for people, each event for programs.
+fn show(event: &Event, ui: &Ui) {
+    if ui.is_json() {
+        ui.event(event);
+        return;
+    }
+    match &event.progress {
+        Progress::Started => ui.step(event.step.title()),
+        Progress::Waiting(what) => ui.transient(format!("waiting for {what}")),
+        Progress::Note(text) => ui.step(format!("  {text}")),
+        Progress::Done(text) => ui.step(format!("  {}", text.lines().next().unwrap_or_default())),
+    }
+}
+
+/// Sums up.
+pub(crate) fn say_done(summary: &Summary, ui: &Ui) {
+    if let Some(why) = &summary.unsteered {
+        ui.warn(format!("connections could not be steered ({why}): some may have reached an API that was not ready"));
+    }
+    if ui.is_json() {
+        ui.event(&json!({"done": summary}));
+        return;
+    }
+    if !summary.changed {
+        ui.data("nothing to do: the control plane of this node is self-hosted");
+        return;
+    }
+    let gap = summary.gap.unwrap_or_default();
+    ui.data(format!(
+        "The control plane is self-hosted after {:.1} s. API since its first answer: {} of {} requests failed, longest gap {} ms.",
+        std::time::Duration::from_millis(summary.elapsed_ms).as_secs_f32(),
+        gap.failed,
+        gap.asked,
+        gap.longest_ms
+    ));
+}
+
+async fn preflight(args: &StartArgs, facts: &Facts, ui: &Ui) -> Result<(), Failure> {
+    let dir = AssetDir::read(&args.asset_dir)
+        .map_err(|error| Failure::new(Exit::Config, error).hint("render it with `kubestrap render`"))?;
+    let images = bringup::images(&dir);
+    let mut ports = vec![(bringup::api_port(&dir), "kube-apiserver")];
+    if !dir.static_pods().is_empty() {
+        ports.push((ETCD_PORT, "etcd"));
+    }
+    let input = StartInput {
+        kubelet: node::KUBELET_HEALTHZ,
+        socket: Path::new(node::CRI_SOCKET),
+        ports,
+        certificates: certificates(&dir, facts)?,
+        images: if args.allow_pull { Vec::new() } else { images },
+        static_pod_dir: &args.pod_manifest_path,
+        now: jiff::Timestamp::now(),
+    };
+    args.how.checks.judge(&node::preflight::start(&input).await, ui)
+}
+
+/// A client of this node's own API, with the administrator's credentials.
+pub(crate) async fn local_client(asset_dir: &Path) -> Result<bringup::Client, Failure> {
+    bringup::client(&Options::new(asset_dir.to_owned(), String::new())).await.map_err(failure)
+}
+
+/// The apiserver's certificate has to be valid for this host.
+fn certificates(dir: &AssetDir, facts: &Facts) -> Result<Vec<Certificate>, Failure> {
+    let Some(certificate) = dir.tls("apiserver.crt")? else { return Ok(Vec::new()) };
+    let names = facts.addresses.iter().copied().map(SubjectName::Ip).collect();
+    let authority = dir.tls("ca.crt")?;
+    let key = dir.tls("apiserver.key")?;
+    Ok(vec![Certificate { name: "apiserver.crt".to_owned(), certificate, key, authority, names }])
+}
+
+/// Gives each failure its code and its next command.
+pub(crate) fn failure(error: StartError) -> Failure {
+    let (exit, hint) = match &error {
+        StartError::Assets { .. } => (Exit::Config, "mend the asset directory, or render it again"),
+        StartError::Fs(_) => (Exit::Io, "files that were there before are intact; run the same command again"),
+        StartError::Runtime(_) => {
+            (Exit::Preflight, "look at it with: systemctl status containerd; then run the same command again")
+        }
+        StartError::Untrusted { .. } => (
+            Exit::Conflict,
+            "another cluster's control plane runs here: stop it first, or use its own asset directory",
+        ),
+        StartError::Rejected { .. } => {
+            (Exit::Rejected, "mend these manifests and run the same command again; the temporary control plane stays up")
+        }
+        StartError::NotReady { .. } | StartError::Crashing { .. } | StartError::LeftOver { .. } => {
+            (Exit::NotReady, "mend the cause and run the same command again; what is up stays up")
+        }
+        StartError::Api(_) | StartError::Client(_) => (Exit::Other, "run the same command again"),
+    };
+    Failure::new(exit, error).hint(hint)
+}
