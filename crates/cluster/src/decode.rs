@@ -23,13 +23,24 @@ pub(crate) struct DecodeError {
     pub(crate) place: Option<Place>,
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
-    /// The message names the key itself.
-    pub(crate) names_key: bool,
+    /// What the message names, and so needs no path in front.
+    pub(crate) subject: Subject,
+}
+
+/// What a message is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Subject {
+    /// A value: the message begins with its path.
+    Value,
+    /// A key that should not be there: the message names it.
+    UnknownKey,
+    /// A key that should be there: the path is that of the map that lacks it.
+    MissingKey,
 }
 
 impl DecodeError {
     fn new(message: String) -> Self {
-        Self { steps: Vec::new(), place: None, message, hint: None, names_key: false }
+        Self { steps: Vec::new(), place: None, message, hint: None, subject: Subject::Value }
     }
 
     fn at(mut self, place: &Place) -> Self {
@@ -49,7 +60,7 @@ impl DecodeError {
 
     fn unknown_key(key: &str, known: &'static [&'static str]) -> Self {
         let error = Self::new(format!("unknown key {key:?}"));
-        let error = Self { names_key: true, ..error };
+        let error = Self { subject: Subject::UnknownKey, ..error };
         match did_you_mean(key, known.iter().copied()) {
             Some(meant) => error.hint(format!("did you mean {meant:?}?")),
             None => error.hint(format!("known here are {}", known.join(", "))),
@@ -88,7 +99,7 @@ impl de::Error for DecodeError {
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self::new(format!("the key {field:?} is missing"))
+        Self { subject: Subject::MissingKey, ..Self::new(format!("the key {field:?} is missing")) }
     }
 
     fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
@@ -240,7 +251,7 @@ impl<'de> de::Deserializer<'de> for Decoder<'_> {
         match &self.0.value {
             Value::Map(entries) => self.visit_entries(entries, visitor),
             // A key with all its children commented out: the defaults.
-            Value::Null => self.visit_entries(&[], visitor),
+            Value::Null | Value::Removed => self.visit_entries(&[], visitor),
             _ => Err(self.wrong("a map of keys and values")),
         }
     }
@@ -307,7 +318,7 @@ impl<'de> de::MapAccess<'de> for Entries<'_> {
     type Error = DecodeError;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, DecodeError> {
-        self.current = self.entries.next();
+        self.current = self.entries.by_ref().find(|entry| !matches!(entry.node.value, Value::Removed));
         let Some(entry) = self.current else { return Ok(None) };
         let key: StrDeserializer<'_, DecodeError> = entry.key.as_str().into_deserializer();
         let key = seed.deserialize(key);

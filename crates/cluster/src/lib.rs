@@ -16,6 +16,7 @@ mod derived;
 mod error;
 mod images;
 mod parse;
+mod reference;
 mod tree;
 mod types;
 mod validate;
@@ -29,6 +30,7 @@ pub use config::{
 };
 pub use error::{ConfigError, ConfigErrors};
 pub use images::{Component, Images};
+pub use reference::{DEFAULT_FILE, KeyReference, json_schema, keys, markdown};
 pub use tree::Place;
 pub use types::{
     BootstrapToken, Cidr, ClusterName, DomainName, Endpoint, EtcdUrl, FlagValues, Host, ImageReference,

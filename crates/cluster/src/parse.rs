@@ -3,7 +3,7 @@
 use serde::Deserialize as _;
 
 use crate::ClusterConfig;
-use crate::decode::{DecodeError, Decoder};
+use crate::decode::{DecodeError, Decoder, Subject};
 use crate::error::{ConfigError, ConfigErrors};
 use crate::tree::{KeyPath, Node, Place, Step};
 use crate::validate::{Problem, validate};
@@ -98,7 +98,13 @@ impl Problems<'_> {
 
     fn add_decode_error(&mut self, error: DecodeError, path: &KeyPath) {
         let key = path.to_string();
-        let message = if error.names_key || key.is_empty() {
+        // A misspelt key is missing as well: saying both would be saying it twice.
+        let misspelt =
+            |problem: &ConfigError| problem.key.strip_prefix(&key).is_some_and(|rest| !rest.is_empty());
+        if error.subject == Subject::MissingKey && self.found.iter().any(misspelt) {
+            return;
+        }
+        let message = if error.subject == Subject::UnknownKey || key.is_empty() {
             error.message
         } else {
             format!("{key}: {}", error.message)

@@ -88,7 +88,8 @@ pub(crate) enum Value {
     Text(String),
     List(Vec<Node>),
     Map(Vec<Entry>),
-    /// An item of a list that was wrong and is passed over; the others keep their numbers.
+    /// It was wrong and is passed over: an item of a list, so that the others keep their numbers, or
+    /// a map with nothing left in it.
     Removed,
 }
 
@@ -156,6 +157,10 @@ impl Node {
                     let item = items.get(*index)?;
                     (item, Some(item.place.clone()))
                 }
+                // A list without brackets, on the command line.
+                (Step::Index(_), Value::Text(_)) if matches!(node.place, Place::Override { .. }) => {
+                    (node, Some(node.place.clone()))
+                }
                 _ => return None,
             };
         }
@@ -168,7 +173,11 @@ impl Node {
             ([Step::Key(key)], Value::Map(entries)) => {
                 let before = entries.len();
                 entries.retain(|entry| entry.key != *key);
-                entries.len() < before
+                let removed = entries.len() < before;
+                if entries.is_empty() {
+                    self.value = Value::Removed;
+                }
+                removed
             }
             ([Step::Index(index)], Value::List(items)) => items.get_mut(*index).is_some_and(|item| {
                 item.value = Value::Removed;

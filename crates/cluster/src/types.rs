@@ -20,15 +20,20 @@ pub use version::KubernetesVersion;
 
 /// Why a text is not a value of the type that the key wants: what was expected, what is there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{expected}, not {found:?}")]
+#[error("{expected}{}", found.as_ref().map(|found| format!(", not {found:?}")).unwrap_or_default())]
 pub struct ParseError {
     expected: &'static str,
-    found: String,
+    found: Option<String>,
 }
 
 impl ParseError {
     fn new(expected: &'static str, found: &str) -> Self {
-        Self { expected, found: found.to_owned() }
+        Self { expected, found: Some(found.to_owned()) }
+    }
+
+    /// Does not repeat the text: it may be a secret with one wrong character.
+    fn secret(expected: &'static str) -> Self {
+        Self { expected, found: None }
     }
 }
 

@@ -93,7 +93,7 @@ fn network(network: &NetworkConfig, problems: &mut Vec<Problem>) {
     let of_pods: Vec<bool> = network.pod_cidrs.iter().map(|cidr| cidr.is_ipv6()).collect();
     let of_services: Vec<bool> = network.service_cidrs.iter().map(|cidr| cidr.is_ipv6()).collect();
     if of_pods != of_services && !of_pods.is_empty() && !of_services.is_empty() {
-        let message = "must have the same address families, in the same order, as network.podCIDRs";
+        let message = "pod and Service ranges must be of the same families, in the same order";
         problems.push(Problem::new(&["network.serviceCIDRs", "network.podCIDRs"], message));
     }
     overlaps(network, problems);

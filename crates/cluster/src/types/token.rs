@@ -51,8 +51,7 @@ impl FromStr for BootstrapToken {
             Some((id, secret)) if good(id, ID_LENGTH) && good(secret, SECRET_LENGTH) => {
                 Ok(Self { id: id.to_owned(), secret: secret.to_owned() })
             }
-            // The text may be a secret with one wrong character: not repeated in a message.
-            _ => Err(ParseError::new("expected a token such as abcdef.0123456789abcdef", "…")),
+            _ => Err(ParseError::secret("expected a token such as abcdef.0123456789abcdef")),
         }
     }
 }
