@@ -166,7 +166,8 @@ pub struct Probe {
 
 impl Probe {
     /// Asks the instance that the source port belongs to ([`crate::Steerer::probe_port`]). Instances
-    /// can be asked at the same time, but each only once at a time. Dropping the future ends it cleanly.
+    /// can be asked at the same time; a second question to the same one waits for the first to end.
+    /// Dropping the future ends it cleanly.
     ///
     /// # Errors
     /// [`ProbeError`] when there is no answer; an answer that is not 200 is no error.
@@ -204,22 +205,31 @@ impl Probe {
     }
 }
 
-/// Connects from loopback and the reserved port. The socket is reset when it closes: neither end
-/// keeps a TIME_WAIT that would be in the next probe's way.
+/// Connects from loopback and the reserved port. While the port's last connection still exists
+/// (another probe of this instance, or a child process that was forked just then and has not come
+/// to its exec) it waits.
 async fn connect(address: SocketAddr, port: u16) -> Result<TcpStream, ProbeError> {
+    const PAUSE: Duration = Duration::from_millis(5);
+    loop {
+        let socket = bound(address, port).map_err(|source| ProbeError::Source { port, source })?;
+        match socket.connect(address).await {
+            Err(e) if e.kind() == io::ErrorKind::AddrNotAvailable => tokio::time::sleep(PAUSE).await,
+            result => return result.map_err(|source| ProbeError::Connect { address, source }),
+        }
+    }
+}
+
+/// A socket with the reserved port. It is reset when it closes: neither end keeps a TIME_WAIT that
+/// would be in the next probe's way.
+fn bound(address: SocketAddr, port: u16) -> io::Result<TcpSocket> {
     let (socket, ip): (_, IpAddr) = match address {
-        SocketAddr::V4(_) => (TcpSocket::new_v4(), Ipv4Addr::LOCALHOST.into()),
-        SocketAddr::V6(_) => (TcpSocket::new_v6(), Ipv6Addr::LOCALHOST.into()),
+        SocketAddr::V4(_) => (TcpSocket::new_v4()?, Ipv4Addr::LOCALHOST.into()),
+        SocketAddr::V6(_) => (TcpSocket::new_v6()?, Ipv6Addr::LOCALHOST.into()),
     };
-    let bind = |socket: io::Result<TcpSocket>| {
-        let socket = socket?;
-        socket.set_reuseaddr(true)?;
-        socket.set_zero_linger()?;
-        socket.bind(SocketAddr::new(ip, port))?;
-        Ok(socket)
-    };
-    let socket = bind(socket).map_err(|source| ProbeError::Source { port, source })?;
-    socket.connect(address).await.map_err(|source| ProbeError::Connect { address, source })
+    socket.set_reuseaddr(true)?;
+    socket.set_zero_linger()?;
+    socket.bind(SocketAddr::new(ip, port))?;
+    Ok(socket)
 }
 
 fn parse(answer: &[u8]) -> Option<Readiness> {

@@ -42,9 +42,7 @@ pub enum SteerError {
         port: u16,
     },
     /// Somebody listens, but `/proc` does not show who.
-    #[error(
-        "the processes that listen on port {port} are not visible here (another pid namespace, or not root)"
-    )]
+    #[error("/proc does not show who listens on port {port} (CAP_SYS_PTRACE, and in a pod hostPID)")]
     OwnerHidden {
         /// The port.
         port: u16,

@@ -67,8 +67,10 @@ fn each_instance_answers_for_itself_again_and_again_and_at_the_same_time() {
         block_on(async {
             for probe in [&v4, &v6] {
                 for _ in 0..30 {
-                    let (a, b) = tokio::join!(probe.ready(first), probe.ready(second));
+                    let (a, b, again) =
+                        tokio::join!(probe.ready(first), probe.ready(second), probe.ready(first));
                     let (a, b) = (a.unwrap(), b.unwrap());
+                    assert_eq!(again.unwrap(), a);
                     assert_eq!(a, Readiness { status: 200, body: "ok".to_owned() });
                     assert!(!b.is_ready());
                     assert_eq!(b.failing().collect::<Vec<_>>(), ["etcd"]);

@@ -4,13 +4,12 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use host::command::Command;
 use nix::sched::{CloneFlags, unshare};
-use rustix::net::{AddressFamily, Protocol, SocketType, ipproto, sockopt};
+use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, ipproto, sockopt};
 use steer::{Listener, Policy, listeners};
 
 pub(crate) const PORT: u16 = 6443;
@@ -192,12 +191,18 @@ pub(crate) fn ask(to: &str) -> io::Result<String> {
 
 /// Who answers a connection from this address to that one. Leaves no TIME_WAIT behind.
 pub(crate) fn ask_from(from: &str, to: &str) -> io::Result<String> {
-    name_from(connect_from(from, to)?)
+    loop {
+        match connect_from(from, to) {
+            // Another test has just forked and holds our last socket until its exec.
+            Err(e) if e.kind() == io::ErrorKind::AddrNotAvailable => std::thread::yield_now(),
+            stream => return name_from(stream?),
+        }
+    }
 }
 
 fn connect_from(from: &str, to: &str) -> io::Result<TcpStream> {
     let (from, to) = (from.parse::<SocketAddr>().unwrap(), to.parse::<SocketAddr>().unwrap());
-    let socket: OwnedFd = rustix::net::socket(family(from), SocketType::STREAM, None)?;
+    let socket = rustix::net::socket_with(family(from), SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
     sockopt::set_socket_linger(&socket, Some(Duration::ZERO))?;
     rustix::net::bind(&socket, &from)?;
