@@ -98,10 +98,9 @@ fn keep_authority(
         return Ok(given);
     }
     match (old.text(&format!("{path}.crt")), old.text(&format!("{path}.key"))) {
-        (None, None) => Ok(None),
         // A new authority beside the old one's certificates would break every client of the cluster.
         (Some(_), None) if path != "tls/etcd/ca" => Err(RenderError::NoKey { path: format!("{path}.key") }),
-        // The authority of an external etcd, of which nobody gave us the key.
+        // Nothing yet; or the authority of an external etcd, of which nobody gave us the key.
         (_, None) | (None, _) => Ok(None),
         (Some(cert), Some(key)) => Authority::from_pem(cert, key)
             .map(Some)

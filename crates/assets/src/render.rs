@@ -141,7 +141,7 @@ fn check(config: &ClusterConfig, given: &Given, input: &mut RenderInput) -> Resu
 
 /// The config as it was understood, defaults and overrides in.
 fn resolved(config: &ClusterConfig) -> Result<String, RenderError> {
-    let text = serde_saphyr::to_string(config)
+    let text = cluster::yaml::to_string(config)
         .map_err(|error| RenderError::Config { message: error.to_string() })?;
     Ok(format!(
         "# The config that this directory was rendered from, defaults and overrides in.\n\
@@ -227,11 +227,17 @@ fn api_config(config: &ClusterConfig) -> Vec<(&'static str, String)> {
 
 /// The same as entries of a ConfigMap.
 fn config_files(config: &ClusterConfig) -> String {
-    let entry = |(name, text): &(&str, String)| {
-        let lines: String = text.lines().map(|line| format!("  {line}\n")).collect();
-        format!("{name}: |\n{lines}")
-    };
-    api_config(config).iter().map(entry).collect()
+    let mut entries = String::new();
+    for (name, text) in api_config(config) {
+        entries.push_str(name);
+        entries.push_str(": |\n");
+        for line in text.lines() {
+            entries.push_str("  ");
+            entries.push_str(line);
+            entries.push('\n');
+        }
+    }
+    entries
 }
 
 fn forward(upstream_dns: bool) -> &'static str {

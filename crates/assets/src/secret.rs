@@ -103,16 +103,18 @@ impl Secret {
 
     /// The `items` of a volume that mounts the Secret.
     pub(crate) fn items(&self) -> String {
-        self.entries.iter().map(|e| format!("- key: {}\n  path: {}\n", e.key, e.path)).collect()
+        let lines = self.entries.iter().map(|e| format!("- key: {}\n  path: {}", e.key, e.path));
+        lines.collect::<Vec<_>>().join("\n")
     }
 
     pub(crate) fn to_yaml(&self) -> String {
         let base64 = |content: &[u8]| base64::engine::general_purpose::STANDARD.encode(content);
-        let data: String =
-            self.entries.iter().map(|e| format!("  {}: {}\n", e.key, base64(&e.content))).collect();
+        let data = self.entries.iter().map(|e| format!("  {}: {}", e.key, base64(&e.content)));
+        let data = data.collect::<Vec<_>>().join("\n");
+        let Self { name, comment, kind, .. } = self;
         format!(
-            "# {}\napiVersion: v1\nkind: Secret\nmetadata:\n  name: {}\n  namespace: kube-system\ntype: {}\ndata:\n{data}",
-            self.comment, self.name, self.kind
+            "# {comment}\napiVersion: v1\nkind: Secret\nmetadata:\n  name: {name}\n  namespace: kube-system\n\
+             type: {kind}\ndata:\n{data}\n"
         )
     }
 }

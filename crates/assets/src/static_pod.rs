@@ -45,9 +45,13 @@ pub fn static_pod_problems(pod: &Value) -> Vec<String> {
         problems.push("it has no containers".to_owned());
     }
     for list in CONTAINERS {
-        items(&spec[list]).iter().for_each(|container| check_container(container, &mut problems));
+        for container in items(&spec[list]) {
+            check_container(container, &mut problems);
+        }
     }
-    items(&spec["volumes"]).iter().for_each(|volume| check_volume(volume, &mut problems));
+    for volume in items(&spec["volumes"]) {
+        check_volume(volume, &mut problems);
+    }
     problems
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use host::fs::FsError;
+use host::fs::{FsError, NewFile};
 use serde::Serialize;
 use similar::TextDiff;
 
@@ -17,6 +17,8 @@ use similar::TextDiff;
 pub const CONFIG_FILE: &str = "kubestrap.yaml";
 /// Where a render writes before it puts files in their places.
 const STAGING: &str = ".rendering";
+/// What names of private keys end with.
+const KEY_SUFFIX: &str = ".key";
 /// Mode of files that hold private keys or tokens.
 pub(crate) const PRIVATE: u32 = 0o600;
 /// Mode of all other files.
@@ -36,7 +38,7 @@ pub struct AssetFile {
 impl AssetFile {
     /// Whether only its owner may read it: it holds a key or a token.
     pub fn is_private(&self) -> bool {
-        self.mode & 0o077 == 0
+        self.mode.trailing_zeros() >= 6
     }
 }
 
@@ -131,8 +133,8 @@ impl AssetTree {
         Ok(())
     }
 
-    /// Writes the tree. Files that it does not have stay, but for those that an earlier render with
-    /// another config made.
+    /// Writes the tree, as far as it differs. Files that it does not have stay, but for those that an
+    /// earlier render with another config made.
     ///
     /// # Errors
     /// [`TreeError`]; what was there before is intact then: nothing is replaced before everything
@@ -142,31 +144,44 @@ impl AssetTree {
         host::fs::create_dir_all(dir, DIRECTORY)?;
         let staging = dir.join(STAGING);
         host::fs::remove_dir_all(&staging)?;
-        let result = self.stage(&staging).and_then(|()| self.put_in_place(dir, &staging, &old));
+        let result = self.stage(&staging, &old).and_then(|staged| self.put_in_place(dir, &staged, &old));
         let cleaned = host::fs::remove_dir_all(&staging);
         result?;
         Ok(cleaned?)
     }
 
-    fn stage(&self, staging: &Path) -> Result<(), FsError> {
-        for (path, file) in &self.files {
-            let path = staging.join(path);
+    /// Writes what differs; returns where each file lies, and its path in the tree.
+    fn stage(&self, staging: &Path, old: &Self) -> Result<Vec<(PathBuf, String)>, FsError> {
+        let differing = self.files.iter().filter(|(path, file)| old.files.get(*path) != Some(file));
+        let staged: Vec<(PathBuf, &String, &AssetFile)> =
+            differing.map(|(path, file)| (staging.join(path), path, file)).collect();
+        for (path, ..) in &staged {
             host::fs::create_dir_all(path.parent().unwrap_or(staging), DIRECTORY)?;
-            host::fs::write(&path, &file.content, file.mode)?;
         }
-        Ok(())
+        let files: Vec<NewFile<'_>> = staged
+            .iter()
+            .map(|(path, _, file)| NewFile { path, content: &file.content, mode: file.mode })
+            .collect();
+        host::fs::write_new(&files)?;
+        Ok(staged.into_iter().map(|(from, path, _)| (from, path.clone())).collect())
     }
 
-    fn put_in_place(&self, dir: &Path, staging: &Path, old: &Self) -> Result<(), FsError> {
-        // First of all the file that makes the directory ours: after a kill the same command goes on.
-        let config = self.files.keys().filter(|path| *path == CONFIG_FILE);
-        for path in config.chain(self.files.keys().filter(|path| *path != CONFIG_FILE)) {
-            let target = dir.join(path);
-            host::fs::create_dir_all(target.parent().unwrap_or(dir), DIRECTORY)?;
-            host::fs::rename(&staging.join(path), &target)?;
+    fn put_in_place(&self, dir: &Path, staged: &[(PathBuf, String)], old: &Self) -> Result<(), FsError> {
+        let target = |path: &str| dir.join(path);
+        for (_, path) in staged {
+            host::fs::create_dir_all(target(path).parent().unwrap_or(dir), DIRECTORY)?;
         }
+        // First of all the file that makes the directory ours: after a kill the same command goes on.
+        // Then keys before their certificates: an authority's certificate without a key is an error.
+        let mut staged: Vec<&(PathBuf, String)> = staged.iter().collect();
+        staged.sort_by_key(|(_, path)| (path != CONFIG_FILE, !path.ends_with(KEY_SUFFIX)));
+        let pairs: Vec<_> = staged.iter().map(|(from, path)| (from.clone(), target(path))).collect();
+        let (config, rest) =
+            pairs.split_at(pairs.iter().filter(|(_, to)| *to == target(CONFIG_FILE)).count());
+        host::fs::rename_all(config)?;
+        host::fs::rename_all(rest)?;
         for path in old.files.keys().filter(|path| self.is_stale(path)) {
-            host::fs::remove_file(&dir.join(path))?;
+            host::fs::remove_file(&target(path))?;
         }
         Ok(())
     }

@@ -52,7 +52,10 @@ fn parse_at(text: &str, offset: usize) -> Result<Value, YamlError> {
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let (line, column) = error.location().map_or((1, 0), |l| (l.line(), l.column()));
         let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-        YamlError { line: offset + number(line), column: number(column), message: error.to_string() }
+        // The library's message ends with the place in the part; ours begins with that in the file.
+        let message = error.to_string();
+        let message = message.strip_suffix(&format!(" at line {line}, column {column}")).unwrap_or(&message);
+        YamlError { line: offset + number(line), column: number(column), message: message.to_owned() }
     })
 }
 

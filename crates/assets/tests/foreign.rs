@@ -1,5 +1,6 @@
 //! Asset directories that somebody else rendered: read as far as bootkube read them, and every
 //! problem told with file and line.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
 

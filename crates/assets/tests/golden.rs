@@ -1,5 +1,6 @@
 //! What is rendered, file by file, against golden files. A change there is to be read like code:
 //! `UPDATE_GOLDEN=1 cargo test --release -p assets --test golden` writes them anew.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
@@ -17,15 +18,18 @@ fn check(name: &str, text: &str) {
         return;
     }
     let golden = host::fs::read_to_string(&path).unwrap();
-    let diff =
-        similar::TextDiff::from_lines(golden.as_str(), text).unified_diff().header("golden", "now").to_string();
+    let diff = similar::TextDiff::from_lines(golden.as_str(), text)
+        .unified_diff()
+        .header("golden", "now")
+        .to_string();
     assert!(diff.is_empty(), "{name} differs:\n{diff}");
 }
 
 /// Only what differs from the default.
 fn check_difference(name: &str, text: &str) {
     let default = text_of(&rendered(&config()));
-    let diff = similar::TextDiff::from_lines(default.as_str(), text).unified_diff().context_radius(2).to_string();
+    let diff =
+        similar::TextDiff::from_lines(default.as_str(), text).unified_diff().context_radius(2).to_string();
     check(name, &diff);
 }
 

@@ -1,6 +1,7 @@
 //! What the tests share: a fixed cluster, and text with the random parts masked.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use assets::{AssetTree, Given, RenderInput, render};
@@ -41,7 +42,7 @@ pub(crate) fn text_of(tree: &AssetTree) -> String {
     let mut text = String::new();
     for (path, file) in tree.iter() {
         let content = mask(std::str::from_utf8(&file.content).unwrap());
-        text.push_str(&format!("=== {path} {:o}\n{content}", file.mode));
+        write!(text, "=== {path} {:o}\n{content}", file.mode).unwrap();
     }
     text
 }
