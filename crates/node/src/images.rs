@@ -90,7 +90,7 @@ pub fn import_images(bundle: &Bundle) -> Result<Imported, ImagesError> {
 
 fn ctr(args: &[&str]) -> Command {
     let common = ["--address", CRI_SOCKET, "--namespace", NAMESPACE];
-    Command::new("/usr/local/bin/ctr").args(common).args(args).timeout(LIMIT)
+    Command::new("ctr").args(common).args(args).timeout(LIMIT)
 }
 
 fn present() -> Result<BTreeMap<String, Present>, ImagesError> {
@@ -120,10 +120,11 @@ fn compare(wanted: impl Iterator<Item = (String, String)>, present: &BTreeMap<St
 }
 
 /// One `ctr images import` for all, fed from the bundle while it reads: nothing is written twice
-/// and shared layers are sent once.
+/// and shared layers are sent once. (`--local` because containerd's transfer service takes a second
+/// longer for the same bytes.)
 fn import(bundle: &Bundle, names: &[String]) -> Result<(), ImagesError> {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let command = ctr(&["images", "import", "--snapshotter", "overlayfs", "--label", PINNED, "-"]);
+    let command = ctr(&["images", "import", "--local", "--snapshotter", "overlayfs", "--label", PINNED, "-"]);
     let feed = |stdin: &mut dyn Write| bundle.export_tar(stdin, &names);
     let (_, exported) = command.timeout(IMPORT_LIMIT).run_fed(feed).map_err(ImagesError::Ctr)?;
     exported.map_err(|error| ImagesError::Bundle(Box::new(error)))

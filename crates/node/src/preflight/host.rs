@@ -1,5 +1,7 @@
 //! Checks before a host is made a node.
 
+use cri::{Cri, CriError, Version};
+
 use super::{Check, ports};
 use crate::facts::{CgroupVersion, Facts};
 use crate::{CRI_SOCKET, Root, STATIC_POD_DIR, containerd, kubelet, units};
@@ -262,6 +264,9 @@ fn foreign_files(root: &Root, input: &HostInput<'_>) -> Vec<Check> {
     }
     checks.extend(ours.iter().map(|path| written_by_us(root, path)));
     checks.push(same_cluster(root, input.ca));
+    if is_ours(root, input.ca) {
+        return checks;
+    }
     if input.control_plane {
         checks.extend(
             ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"]
@@ -296,10 +301,16 @@ fn written_by_us(root: &Root, path: &str) -> Check {
     }
 }
 
+/// Whether this host is a node of the cluster that shall be brought up: by its CA. All that lies
+/// here is ours then, left by a run before.
+fn is_ours(root: &Root, ca: Option<&str>) -> bool {
+    let found = std::fs::read_to_string(root.path(kubelet::CA_PATH));
+    ca.is_some_and(|ca| found.is_ok_and(|found| found.trim() == ca.trim()))
+}
+
 fn same_cluster(root: &Root, ca: Option<&str>) -> Check {
     let name = path_name("FileAvailable", kubelet::CA_PATH);
-    let Ok(found) = std::fs::read_to_string(root.path(kubelet::CA_PATH)) else { return Check::passed(name) };
-    if ca.is_none_or(|ca| ca.trim() == found.trim()) {
+    if is_ours(root, ca) || !root.path(kubelet::CA_PATH).exists() {
         return Check::passed(name);
     }
     let cause = format!("{} is another cluster's: this host is a node already", kubelet::CA_PATH);
@@ -312,32 +323,20 @@ fn no_static_pod(root: &Root, component: &str) -> Check {
     if !root.path(&path).exists() {
         return Check::passed(name);
     }
-    // Our own etcd's static pod has this name too; another cluster is found by its CA.
-    let ours = component == "etcd"
-        && std::fs::read_to_string(root.path(&path)).is_ok_and(|text| text.contains("kubestrap"));
-    if ours {
-        return Check::passed(name);
-    }
     let cause = format!("{path} is there: a control plane of static pods runs on this host");
     Check::failed(name, cause, "remove that control plane first, such as with: kubeadm reset")
 }
 
 fn etcd_data(root: &Root, input: &HostInput<'_>) -> Check {
     let name = path_name("DirAvailable", input.etcd_data_dir);
-    let entries = match host::fs::list(&root.path(input.etcd_data_dir)) {
-        Ok(entries) => entries,
-        Err(error) => return Check::unknown(name, error.to_string(), "make it readable"),
-    };
-    // Data beside the CA of the same cluster is that cluster's: an install that is run again.
-    let ours = || {
-        let found = std::fs::read_to_string(root.path(kubelet::CA_PATH)).ok()?;
-        (input.ca?.trim() == found.trim()).then_some(())
-    };
-    if entries.is_empty() || ours().is_some() {
-        return Check::passed(name);
+    match host::fs::list(&root.path(input.etcd_data_dir)) {
+        Ok(entries) if entries.is_empty() => Check::passed(name),
+        Ok(_) => {
+            let cause = format!("{} holds data of an etcd that is not this cluster's", input.etcd_data_dir);
+            Check::failed(name, cause, "move that directory away")
+        }
+        Err(error) => Check::unknown(name, error.to_string(), "make it readable"),
     }
-    let cause = format!("{} holds data of an etcd that is not this cluster's", input.etcd_data_dir);
-    Check::failed(name, cause, "move that directory away")
 }
 
 /// A containerd of our own needs the socket for itself.
@@ -359,31 +358,34 @@ fn own_runtime(root: &Root) -> Check {
 async fn existing_runtime(root: &Root) -> Check {
     const NAME: &str = "CRI";
     let socket = root.path(CRI_SOCKET);
-    let remedy = "start containerd, or leave --use-existing-containerd away and have it installed";
-    let version = match cri::Cri::connect(&socket).await {
-        Ok(runtime) => runtime.version().await,
-        Err(error) => Err(error),
+    let ask = async {
+        let runtime = Cri::connect(&socket).await?;
+        Ok::<_, CriError>((runtime.version().await?, runtime.runtime_config().await?))
     };
-    let version = match version {
-        Ok(version) => version,
-        Err(error) => return Check::failed(NAME, crate::execute::chain(&error), remedy),
-    };
-    runtime_version(&version.runtime, &version.version)
+    match ask.await {
+        Ok((version, config)) => runtime_version(&version, config.is_some()),
+        Err(error) => {
+            let remedy = "start containerd, or leave --use-existing-containerd away and have one installed";
+            Check::failed(NAME, crate::execute::chain(&error), remedy)
+        }
+    }
 }
 
-/// The CRI call RuntimeConfig, which kubelet 1.37 wants, came with containerd 2.0.
-fn runtime_version(runtime: &str, version: &str) -> Check {
+/// The kubelet asks the runtime for its cgroup driver by the call RuntimeConfig and does not start
+/// without; containerd has it since 2.0.
+fn runtime_version(version: &Version, has_runtime_config: bool) -> Check {
     const NAME: &str = "CRI";
-    let major = version.trim_start_matches('v').split('.').next().and_then(|n| n.parse::<u32>().ok());
-    match (runtime, major) {
-        ("containerd", Some(major)) if major >= 2 => Check::passed(NAME),
-        ("containerd", Some(_)) => Check::failed(
-            NAME,
-            format!("containerd {version} lacks the CRI call RuntimeConfig, which the kubelet needs"),
-            "install containerd 2.0 or later, or remove it and leave --use-existing-containerd away",
-        ),
-        _ => Check::unknown(NAME, format!("{runtime} {version} was never tried"), "use containerd 2"),
+    if has_runtime_config {
+        return Check::passed(NAME);
     }
+    Check::failed(
+        NAME,
+        format!(
+            "{} {} lacks the CRI call RuntimeConfig, which the kubelet needs",
+            version.runtime, version.version
+        ),
+        "install containerd 2.0 or later, or remove it and leave --use-existing-containerd away",
+    )
 }
 
 #[cfg(test)]

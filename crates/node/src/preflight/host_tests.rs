@@ -129,16 +129,20 @@ fn files_of_the_same_cluster_are_ours() {
     write("/etc/containerd/config.toml", &crate::containerd::config(&facts(), "pause"));
     write("/etc/systemd/system/containerd.service", &crate::containerd::unit(&facts(), "x").text);
     write("/etc/kubernetes/pki/ca.crt", "ours\n");
+    write("/etc/kubernetes/manifests/etcd.yaml", "kind: Pod\n");
     write("/var/lib/etcd/member/snap/db", "data");
-    let input = HostInput { ca: Some("ours"), ..input() };
-    assert_eq!(problems(&foreign_files(&root, &input)), Vec::<String>::new());
+    let ours = HostInput { ca: Some("ours"), ..input() };
+    assert_eq!(problems(&foreign_files(&root, &ours)), Vec::<String>::new());
+    // A new asset directory would be another cluster.
+    assert_eq!(problems(&foreign_files(&root, &input())).len(), 3);
 }
 
 #[test]
 fn an_old_containerd_is_refused() {
-    assert!(!runtime_version("containerd", "v2.4.2").is_failure());
-    let check = runtime_version("containerd", "1.6.20~ds1");
+    let version =
+        |v: &str| Version { runtime: "containerd".to_owned(), version: v.to_owned(), api: "v1".to_owned() };
+    assert!(!runtime_version(&version("v2.4.2"), true).is_failure());
+    let check = runtime_version(&version("1.6.20"), false);
     assert!(check.is_failure());
-    assert!(check.to_string().contains("RuntimeConfig"), "{check}");
-    assert!(matches!(runtime_version("cri-o", "1.30.0").outcome, super::super::Outcome::Unknown(_)));
+    assert!(check.to_string().contains("containerd 1.6.20 lacks the CRI call RuntimeConfig"), "{check}");
 }
