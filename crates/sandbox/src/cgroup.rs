@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 
-/// How long a dying process may keep its group from being removed.
-const REMOVE_LIMIT: Duration = Duration::from_secs(10);
+/// How long a dead process may keep its group from being removed.
+const REMOVE_LIMIT: Duration = Duration::from_secs(2);
 
 /// One mounted hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,18 +94,6 @@ impl Cgroups {
             })
         };
         self.hierarchies.iter().map(open).collect()
-    }
-
-    /// Takes the calling process into the group.
-    pub(crate) fn join(&self, group: &str) -> Result<()> {
-        for mut door in self.doors(group)? {
-            door.write_all(b"0").map_err(|source| Error::Cgroup {
-                verb: "join",
-                path: PathBuf::from(group),
-                source,
-            })?;
-        }
-        Ok(())
     }
 
     /// The processes of the group and all groups below, by their numbers in our pid namespace.

@@ -48,7 +48,7 @@ pub(crate) fn host(dir: &Path) -> Result<()> {
             problem(&format!("{link} is no link into /usr"), "install `usrmerge`");
         }
     }
-    if rustix::fs::statfs(dir).is_ok_and(|s| i64::from(s.f_type) == OVERLAY_MAGIC) {
+    if rustix::fs::statfs(dir).is_ok_and(|s| s.f_type == OVERLAY_MAGIC) {
         problem(
             &format!("{} is on an overlay file system, which nodes cannot stack theirs on", dir.display()),
             "choose a directory on a disk with --dir",

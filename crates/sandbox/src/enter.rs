@@ -1,6 +1,5 @@
 //! Running a program in a node, from outside.
 
-use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Child;
@@ -15,10 +14,6 @@ use crate::cgroup::Cgroups;
 use crate::error::{Error, Result, Tried};
 use crate::init::spawn::Start;
 use crate::record::Record;
-
-/// Exit statuses of a shell for a program that is missing, and one that cannot be run.
-const NOT_FOUND: u8 = 127;
-const NOT_RUNNABLE: u8 = 126;
 
 /// Signals that are handed on to the program.
 const HANDED_ON: [Signal; 6] =
@@ -54,24 +49,17 @@ pub(crate) fn exec(
     .tried(|| format!("enter sandbox {}", record.name))?;
     let signals = listen()?;
     let start = Start { argv, environment, directory: Path::new("/root"), doors };
-    match start.attached() {
-        Ok(child) => wait(child, &signals),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => refuse(argv, &error, NOT_FOUND),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => refuse(argv, &error, NOT_RUNNABLE),
-        Err(error) => Err(error).tried(|| format!("start {}", argv.join(" "))),
-    }
-}
-
-fn refuse(argv: &[String], error: &io::Error, status: u8) -> Result<u8> {
-    tracing::error!(command = argv.join(" "), %error, "cannot start");
-    Ok(status)
+    let child = start.attached().map_err(|source| Error::Program { command: argv.join(" "), source })?;
+    wait(child, &signals)
 }
 
 /// From here on these signals wait until they are asked for.
 fn listen() -> Result<SigSet> {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGCHLD);
-    HANDED_ON.iter().for_each(|signal| signals.add(*signal));
+    for signal in HANDED_ON {
+        signals.add(signal);
+    }
     signals.thread_block().tried(|| "block signals".into())?;
     Ok(signals)
 }

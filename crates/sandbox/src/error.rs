@@ -109,6 +109,14 @@ pub enum Error {
         /// What its pid 1 said.
         reason: String,
     },
+    /// The program that was to run in the node could not be started.
+    #[error("cannot run `{command}` in the node")]
+    Program {
+        /// The program and its arguments.
+        command: String,
+        /// What the kernel answered.
+        source: io::Error,
+    },
     /// A process of the node outlived SIGKILL for too long.
     #[error("processes of sandbox {name} do not end: {pids:?}")]
     Undead {
@@ -147,7 +155,7 @@ pub enum Error {
 }
 
 fn list(problems: &[Problem]) -> String {
-    problems.iter().map(|p| format!("\n  - {p}")).collect()
+    problems.iter().fold(String::new(), |text, problem| text + "\n  - " + &problem.to_string())
 }
 
 /// Turns a failed system call into [`Error::System`].

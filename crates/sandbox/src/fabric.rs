@@ -24,7 +24,7 @@ pub(crate) fn path(dir: &Path) -> PathBuf {
 
 /// True when the fabric exists.
 pub(crate) fn exists(dir: &Path) -> bool {
-    rustix::fs::statfs(path(dir)).is_ok_and(|stat| i64::from(stat.f_type) == NSFS_MAGIC)
+    rustix::fs::statfs(path(dir)).is_ok_and(|stat| stat.f_type == NSFS_MAGIC)
 }
 
 /// Makes the fabric, or what is missing of it.

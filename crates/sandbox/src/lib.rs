@@ -36,4 +36,4 @@ pub mod systemctl;
 pub use checks::Problem;
 pub use error::{Error, Result};
 pub use lifecycle::{Change, Listed, NewSandbox, Sandbox, Sandboxes, State};
-pub use record::{Mount, Name, Record, SUBNET};
+pub use record::{Mount, Name, Record, SUBNET, cgroup_prefix};

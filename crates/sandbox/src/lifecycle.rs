@@ -297,6 +297,12 @@ impl Sandboxes {
     fn remove_fabric_if_last(&self) -> Result<()> {
         if self.names()?.is_empty() {
             fabric::remove(&self.dir)?;
+            for path in host::fs::list(&self.dir)? {
+                // A write that was killed half-way.
+                if path.extension().is_some_and(|e| e == "tmp") {
+                    host::fs::remove_file(&path)?;
+                }
+            }
             host::fs::remove_file(&self.dir.join(".lock"))?;
             // Somebody may keep other files in it.
             let _ = std::fs::remove_dir(&self.dir);
@@ -406,9 +412,17 @@ impl Sandbox {
     }
 
     fn cut(&self, cgroups: &Cgroups) -> Result<()> {
-        state::kill_all(cgroups, &self.record)?;
-        // A directory left behind costs the next boot's cAdvisor 3 s for each dead container.
-        cgroups.remove(&self.record.cgroup)?;
+        // Twice, for what entered the node while it was being killed.
+        let mut attempts = 2;
+        loop {
+            state::kill_all(cgroups, &self.record)?;
+            attempts -= 1;
+            // A directory left behind costs the next boot's cAdvisor 3 s for each dead container.
+            match cgroups.remove(&self.record.cgroup) {
+                Err(_) if attempts > 0 => {}
+                other => break other?,
+            }
+        }
         fabric::detach(&self.all.dir, &self.record)
     }
 
@@ -432,7 +446,9 @@ impl Sandbox {
             source,
         })?;
         let fabric = fabric::ensure(&self.all.dir)?;
-        cgroups.create(&state::init_group(&self.record))?;
+        let group = state::init_group(&self.record);
+        cgroups.create(&group)?;
+        let doors = cgroups.doors(&group)?;
         let log = File::options().append(true).create(true).open(self.log());
         let log = log.tried(|| format!("open {}", self.log().display()))?;
         let (answer, say) =
@@ -443,7 +459,14 @@ impl Sandbox {
             let thread = scope.spawn(|| {
                 unshare(CloneFlags::CLONE_NEWNET).tried(|| "make a network namespace".into())?;
                 fabric::attach(&fabric, &self.record)?;
-                spawn::launcher(&self.all.program, &self.home(), listener.into(), say, log)
+                spawn::launcher(spawn::Launch {
+                    program: &self.all.program,
+                    home: &self.home(),
+                    api: listener.into(),
+                    say,
+                    log,
+                    doors,
+                })
             });
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })?;

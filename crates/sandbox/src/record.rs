@@ -146,10 +146,16 @@ pub(crate) fn node_addresses() -> impl Iterator<Item = Ipv4Addr> {
     (2..=254).map(|n| Ipv4Addr::from_bits(SUBNET.to_bits() + n))
 }
 
-/// The cgroup of all of a directory's sandboxes' names: two directories may both have a `demo`.
-pub(crate) fn cgroup(dir: &Path, name: &Name) -> String {
+/// What the cgroups of a directory's sandboxes begin with: two directories may both have a
+/// `demo`.
+pub fn cgroup_prefix(dir: &Path) -> String {
     let hash = Sha256::digest(dir.as_os_str().as_encoded_bytes());
-    format!("/kubestrap-sandbox/{:02x}{:02x}{:02x}{:02x}-{name}", hash[0], hash[1], hash[2], hash[3])
+    format!("/kubestrap-sandbox/{:02x}{:02x}{:02x}{:02x}-", hash[0], hash[1], hash[2], hash[3])
+}
+
+/// The cgroup of a sandbox.
+pub(crate) fn cgroup(dir: &Path, name: &Name) -> String {
+    format!("{}{name}", cgroup_prefix(dir))
 }
 
 #[cfg(test)]

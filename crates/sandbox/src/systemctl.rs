@@ -26,9 +26,13 @@ const NO_SUCH_UNIT: u8 = 4;
 const STATUS_LINES: usize = 10;
 
 impl Reply {
-    fn fail(&mut self, message: impl AsRef<str>, code: u8) {
+    fn note(&mut self, message: impl AsRef<str>) {
         self.err.push_str(message.as_ref());
         self.err.push('\n');
+    }
+
+    fn fail(&mut self, message: impl AsRef<str>, code: u8) {
+        self.note(message);
         self.code = self.code.max(code);
     }
 
@@ -167,7 +171,7 @@ fn enable(unit: &str, reply: &mut Reply) {
     let made = link.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| symlink(&target, &link));
     match made {
         Ok(()) => {
-            reply.err.push_str(&format!("Created symlink {} → {}.\n", link.display(), target.display()))
+            reply.note(format!("Created symlink {} → {}.", link.display(), target.display()));
         }
         Err(error) => reply.fail(format!("cannot make {}: {error}", link.display()), 1),
     }
@@ -176,7 +180,7 @@ fn enable(unit: &str, reply: &mut Reply) {
 fn disable(unit: &str, reply: &mut Reply) {
     let link = wanted(unit);
     match host::fs::remove_file(&link) {
-        Ok(true) => reply.err.push_str(&format!("Removed {}.\n", link.display())),
+        Ok(true) => reply.note(format!("Removed {}.", link.display())),
         Ok(false) => {}
         Err(error) => reply.fail(crate::error::chain(&error), 1),
     }

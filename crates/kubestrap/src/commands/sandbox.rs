@@ -1,7 +1,7 @@
 //! `kubestrap sandbox`: throwaway nodes on this machine, and the two ways in which a node calls
 //! this program itself: as its pid 1, and under the name `systemctl`.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -126,7 +126,7 @@ pub(crate) fn run(args: SandboxArgs, ui: &Ui) -> Result<(), Failure> {
     match args.verb {
         Verb::Create(args) => create(&all, args, ui),
         Verb::List => list(&all, ui),
-        Verb::Exec(args) => exec(&one(&args.name)?, &args.command),
+        Verb::Exec(args) => exec(&one(&args.name)?, &args.command, ui),
         Verb::Kubeconfig { name } => {
             let text = one(&name)?.kubeconfig().map_err(failure)?;
             ui.data(text);
@@ -251,14 +251,25 @@ fn count(sandboxes: usize) -> String {
 }
 
 /// Runs the program and ends with its exit status.
-fn exec(sandbox: &Sandbox, command: &[String]) -> Result<(), Failure> {
-    let mut environment = vec![("HOME".to_owned(), "/root".to_owned()), ("USER".to_owned(), "root".to_owned())];
+fn exec(sandbox: &Sandbox, command: &[String], ui: &Ui) -> Result<(), Failure> {
+    let mut environment =
+        vec![("HOME".to_owned(), "/root".to_owned()), ("USER".to_owned(), "root".to_owned())];
     if std::io::stdin().is_terminal()
         && let Ok(term) = std::env::var("TERM")
     {
         environment.push(("TERM".to_owned(), term));
     }
-    let code = sandbox.exec(command, &environment).map_err(failure)?;
+    let code = match sandbox.exec(command, &environment) {
+        Ok(code) => code,
+        // As a shell does: missing, or not to be run.
+        Err(error @ Error::Program { .. }) => {
+            let missing =
+                matches!(&error, Error::Program { source, .. } if source.kind() == ErrorKind::NotFound);
+            ui.failure(&failure(error));
+            if missing { 127 } else { 126 }
+        }
+        Err(error) => return Err(failure(error)),
+    };
     std::process::exit(code.into());
 }
 
@@ -268,25 +279,29 @@ fn failure(error: Error) -> Failure {
         Error::BadName(_) | Error::BadMount(_) | Error::BadAddress(_) => (Exit::Usage, None),
         Error::Exists { name, state: "off" } => (
             Exit::Conflict,
-            Some(format!("`kubestrap sandbox power-on {name}` boots it, `kubestrap sandbox delete {name}` removes it")),
+            Some(format!(
+                "`kubestrap sandbox power-on {name}` boots it, `kubestrap sandbox delete {name}` removes it"
+            )),
         ),
-        Error::Exists { name, .. } => (
-            Exit::Conflict,
-            Some(format!("use it, or remove it first: `kubestrap sandbox delete {name}`")),
-        ),
+        Error::Exists { name, .. } => {
+            (Exit::Conflict, Some(format!("use it, or remove it first: `kubestrap sandbox delete {name}`")))
+        }
         Error::AddressTaken { .. } | Error::NoAddressLeft => {
             (Exit::Conflict, Some("`kubestrap sandbox list` shows which addresses are taken".into()))
         }
         Error::PortTaken { .. } => {
             (Exit::Conflict, Some("choose another --api-port, or none for a free one".into()))
         }
-        Error::PortBusy { port, .. } => {
-            (Exit::Conflict, Some(format!("`ss -ltnp sport = {port}` names the process; end it, then try again")))
-        }
+        Error::PortBusy { port, .. } => (
+            Exit::Conflict,
+            Some(format!("`ss -ltnp sport = {port}` names the process; end it, then try again")),
+        ),
         Error::NotFound(_) => (Exit::NotFound, Some("`kubestrap sandbox list` shows all sandboxes".into())),
         Error::HalfMade(name) => (
             Exit::NotFound,
-            Some(format!("`kubestrap sandbox create {name}` makes it again, `kubestrap sandbox delete {name}` removes it")),
+            Some(format!(
+                "`kubestrap sandbox create {name}` makes it again, `kubestrap sandbox delete {name}` removes it"
+            )),
         ),
         Error::Off(name) => (Exit::NotFound, Some(format!("`kubestrap sandbox power-on {name}` boots it"))),
         Error::NoKubeconfig(name) => (

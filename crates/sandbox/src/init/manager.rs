@@ -29,7 +29,7 @@ use crate::error::{Result, Tried, chain};
 const LONGEST_LOG: u64 = 64 * 1024 * 1024;
 
 /// How often logs are measured when nothing else happens.
-const HOUSEKEEPING: Duration = Duration::from_secs(60);
+const HOUSEKEEPING: Duration = Duration::from_mins(1);
 
 /// Where services' output goes: `/var/log/<unit>.log`, on the node's disk.
 pub(crate) fn log_path(unit: &str) -> PathBuf {
@@ -126,7 +126,9 @@ impl Manager {
             self.tell_waiters();
             if measured.elapsed() >= HOUSEKEEPING {
                 measured = Instant::now();
-                names.iter().for_each(|name| cut_log(&log_path(name)));
+                for name in &names {
+                    cut_log(&log_path(name));
+                }
             }
         }
     }
@@ -339,7 +341,7 @@ fn spawn(cgroups: &Cgroups, group: &str, unit: &Unit, line: &ExecLine) -> std::r
 }
 
 /// A limit that can be set: without CAP_SYS_RESOURCE nobody gets more than the hard limit.
-fn limit(unit: &str, name: &str, value: Option<u64>) -> Option<(Resource, Rlimit)> {
+fn limit(unit: &str, name: &str, value: u64) -> Option<(Resource, Rlimit)> {
     let resource = match name {
         "NOFILE" => Resource::Nofile,
         "NPROC" => Resource::Nproc,
@@ -352,11 +354,8 @@ fn limit(unit: &str, name: &str, value: Option<u64>) -> Option<(Resource, Rlimit
             return None;
         }
     };
-    let most = getrlimit(resource).maximum;
-    let value = match (value, most) {
-        (Some(value), Some(most)) => Some(value.min(most)),
-        (value, most) => value.or(most),
-    };
+    let value = value.min(getrlimit(resource).maximum.unwrap_or(u64::MAX));
+    let value = (value != u64::MAX).then_some(value);
     Some((resource, Rlimit { current: value, maximum: value }))
 }
 

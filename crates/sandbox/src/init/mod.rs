@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! kubestrap sandbox create ── starts ──▶ launcher ── starts ──▶ pid 1
-//!   a thread in the node's new           joins the cgroup,      mounts, pivots, listens for
+//!   a thread in the node's new           in the node's cgroup;  mounts, pivots, listens for
 //!   network namespace, with the          makes the other        systemctl, starts units, says
 //!   API's listener open on the host      namespaces, ends       "up" on stdout
 //! ```
@@ -27,10 +27,8 @@ use std::path::Path;
 
 use nix::sched::{CloneFlags, unshare};
 
-use crate::cgroup::Cgroups;
 use crate::error::{Result, Tried, chain};
 use crate::lifecycle::record_at;
-use crate::state::init_group;
 
 pub(crate) use control::{Answer, Request, ask};
 pub(crate) use manager::log_path;
@@ -52,8 +50,6 @@ pub fn main(home: &Path, as_pid1: bool) -> Result<()> {
 fn launch(home: &Path) -> Result<()> {
     // What the terminal sends to those in its foreground is not for the node.
     rustix::process::setsid().tried(|| "make a session".into())?;
-    let record = record_at(home)?;
-    Cgroups::mounted()?.join(&init_group(&record))?;
     unshare(
         CloneFlags::CLONE_NEWNS
             | CloneFlags::CLONE_NEWPID

@@ -80,7 +80,6 @@ impl Service {
                 self.phase = Phase::Stopping { deadline, again: true };
                 vec![]
             }
-            (Event::Start, _) => vec![],
             (Event::Stop, Phase::Pre(_) | Phase::Running) => {
                 self.phase = Phase::Stopping { deadline: now + self.unit.stop_limit, again: false };
                 vec![match self.unit.kill_mode {
@@ -96,7 +95,6 @@ impl Service {
                 self.phase = Phase::Stopped { failed: false };
                 vec![]
             }
-            (Event::Stop, Phase::Stopped { .. }) => vec![],
             (Event::Ended { well }, phase) => self.ended(well, phase, now),
             (Event::Tick, Phase::Waiting { until }) if now >= until => {
                 self.restarts += 1;
@@ -110,7 +108,7 @@ impl Service {
                     KillMode::ControlGroup | KillMode::Mixed => Action::KillGroup,
                 }]
             }
-            (Event::Tick, _) => vec![],
+            (Event::Start | Event::Stop | Event::Tick, _) => vec![],
         }
     }
 

@@ -28,13 +28,39 @@ fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Starts the launcher of the node at `home` from the calling thread, whose network namespace
-/// becomes the node's, and waits until it has started pid 1 (or said why not).
-pub(crate) fn launcher(program: &Path, home: &Path, api: OwnedFd, say: OwnedFd, log: File) -> Result<()> {
-    let mut command = command(program);
-    command.arg("sandbox-init").arg(home).env("KUBESTRAP_LOG", "info");
-    command.stdin(Stdio::from(api)).stdout(Stdio::from(say)).stderr(Stdio::from(log));
-    let status = command.status().tried(|| format!("run {}", program.display()))?;
+/// What a node's launcher is given.
+pub(crate) struct Launch<'a> {
+    pub(crate) program: &'a Path,
+    /// The sandbox's directory.
+    pub(crate) home: &'a Path,
+    /// The API's listener, open in the host's network namespace.
+    pub(crate) api: OwnedFd,
+    /// Where it and pid 1 say how it went.
+    pub(crate) say: OwnedFd,
+    pub(crate) log: File,
+    /// See `Cgroups::doors`.
+    pub(crate) doors: Vec<File>,
+}
+
+/// Starts the launcher of a node from the calling thread, whose network namespace becomes the
+/// node's, and waits until it has started pid 1 (or said why not).
+///
+/// When we are killed, so is the launcher; what it has started by then is found in the cgroup.
+pub(crate) fn launcher(launch: Launch<'_>) -> Result<()> {
+    let mut command = command(launch.program);
+    command.arg("sandbox-init").arg(launch.home).env("KUBESTRAP_LOG", "info");
+    command.stdin(Stdio::from(launch.api)).stdout(Stdio::from(launch.say)).stderr(Stdio::from(launch.log));
+    let mut doors = launch.doors;
+    let parent = rustix::process::getpid();
+    // SAFETY: between fork and exec only system calls are made, on values that exist already;
+    // nothing is allocated and no lock is taken.
+    unsafe {
+        command.pre_exec(move || {
+            die_with_parent(Some(parent))?;
+            join(&mut doors)
+        });
+    }
+    let status = command.status().tried(|| format!("run {}", launch.program.display()))?;
     // What it had to say is in the pipe.
     tracing::debug!(%status, "launcher ended");
     Ok(())
@@ -93,18 +119,21 @@ impl Start<'_> {
         // SAFETY: as above.
         unsafe {
             command.pre_exec(move || {
-                rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-                // From inside, a parent outside has no number; one that has is the node's pid 1,
-                // which takes in orphans: we were killed before the line above.
-                if rustix::process::getppid().is_some() {
-                    return Err(io::Error::from(rustix::io::Errno::SRCH));
-                }
+                // From inside, a parent outside has no number.
+                die_with_parent(None)?;
                 join(&mut doors)?;
                 Ok(SigSet::empty().thread_set_mask()?)
             });
         }
         command.spawn()
     }
+}
+
+/// Makes the kernel end us when our parent ends. `parent` is its number as we must see it: when it
+/// was killed before this call, somebody else has taken us in.
+fn die_with_parent(parent: Option<rustix::process::Pid>) -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    if rustix::process::getppid() == parent { Ok(()) } else { Err(io::Error::from(rustix::io::Errno::SRCH)) }
 }
 
 fn join(doors: &mut [File]) -> io::Result<()> {

@@ -78,8 +78,8 @@ pub(crate) struct Unit {
     pub(crate) restart_after: Duration,
     pub(crate) stop_limit: Duration,
     pub(crate) kill_mode: KillMode,
-    /// Resource name as in the unit file (`NOFILE`), and its value; `None` is infinity.
-    pub(crate) limits: Vec<(String, Option<u64>)>,
+    /// Resource name as in the unit file (`NOFILE`), and its value; the greatest number is infinity.
+    pub(crate) limits: Vec<(String, u64)>,
     pub(crate) wanted_by: Vec<String>,
 }
 
@@ -197,11 +197,12 @@ fn settings(text: &str) -> Vec<(String, String, String)> {
         while line.ends_with('\\') {
             line.pop();
             let Some(next) = lines.next() else { break };
-            if !next.trim_start().starts_with(['#', ';']) {
+            // A comment between continued lines belongs to neither.
+            if next.trim_start().starts_with(['#', ';']) {
+                line.push('\\');
+            } else {
                 line.push(' ');
                 line.push_str(next.trim());
-            } else {
-                line.push('\\');
             }
         }
         if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
@@ -264,7 +265,7 @@ fn kill_mode(value: &str) -> Option<KillMode> {
 /// A time span: `5`, `5s`, `1min 30s`, `100ms`; `infinity` is a year, which no node reaches.
 fn span(value: &str) -> Option<Duration> {
     if value == "infinity" {
-        return Some(Duration::from_secs(365 * 86400));
+        return Some(Duration::from_hours(365 * 24));
     }
     let mut total = Duration::ZERO;
     for word in value.split_ascii_whitespace() {
@@ -283,9 +284,9 @@ fn span(value: &str) -> Option<Duration> {
 }
 
 /// A resource limit: `infinity`, `1024`, `512:1024` (soft and hard; the hard one counts).
-fn limit(value: &str) -> Option<Option<u64>> {
+fn limit(value: &str) -> Option<u64> {
     let hard = value.rsplit(':').next()?;
-    if hard == "infinity" { Some(None) } else { hard.parse().ok().map(Some) }
+    if hard == "infinity" { Some(u64::MAX) } else { hard.parse().ok() }
 }
 
 #[cfg(test)]
@@ -326,7 +327,7 @@ WantedBy=multi-user.target
         assert_eq!(unit.environment, [("A".into(), "1".into()), ("B".into(), "two words".into())]);
         assert_eq!((unit.kill_mode, unit.restart), (KillMode::Process, Restart::Always));
         assert_eq!(unit.restart_after, Duration::from_secs(5));
-        assert_eq!(unit.limits, [("NPROC".into(), None), ("NOFILE".into(), Some(524_288))]);
+        assert_eq!(unit.limits, [("NPROC".into(), u64::MAX), ("NOFILE".into(), 524_288)]);
         assert_eq!(unit.after, ["network.target", "local-fs.target"]);
         assert_eq!(unit.wanted_by, ["multi-user.target"]);
     }

@@ -46,13 +46,15 @@ pub(crate) fn expand(words: &[String], variables: &[(String, String)]) -> Vec<St
         let word = word.replace("%%", "%");
         match word.strip_prefix('$') {
             _ if i == 0 => out.push(word),
-            Some(name) if is_name(name) => {
-                out.extend(value(name).split_ascii_whitespace().map(str::to_owned))
-            }
+            Some(name) if is_name(name) => out.extend(words_of(value(name))),
             _ => out.push(fill(&word, value)),
         }
     }
     out
+}
+
+fn words_of(text: &str) -> impl Iterator<Item = String> {
+    text.split_ascii_whitespace().map(str::to_owned)
 }
 
 fn is_name(text: &str) -> bool {
