@@ -146,11 +146,7 @@ impl<'a> Decoder<'a> {
         DecodeError::new(format!("expected {expected}, not {found}")).at(&self.0.place)
     }
 
-    fn visit_items<'de, V: Visitor<'de>>(
-        &self,
-        items: &'a [Node],
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
+    fn visit_items<'de, V: Visitor<'de>>(items: &'a [Node], visitor: V) -> Result<V::Value, DecodeError> {
         visitor.visit_seq(Items { items: items.iter().enumerate() })
     }
 
@@ -193,7 +189,7 @@ impl<'de> de::Deserializer<'de> for Decoder<'_> {
             Value::Null | Value::Removed => visitor.visit_unit(),
             Value::Bool(value) => visitor.visit_bool(*value),
             Value::Number(text) | Value::Text(text) => visitor.visit_str(text),
-            Value::List(items) => self.visit_items(items, visitor),
+            Value::List(items) => Self::visit_items(items, visitor),
             Value::Map(entries) => self.visit_entries(entries, visitor),
         }
         .map_err(|error: DecodeError| error.at(&self.0.place))
@@ -236,7 +232,7 @@ impl<'de> de::Deserializer<'de> for Decoder<'_> {
     /// On the command line a list may be written without brackets: `10.244.0.0/16,fd00::/48`.
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         match (&self.0.value, &self.0.place) {
-            (Value::List(items), _) => self.visit_items(items, visitor),
+            (Value::List(items), _) => Self::visit_items(items, visitor),
             (Value::Text(text), place @ Place::Override { .. }) => {
                 let item =
                     |part: &str| Node { value: Value::Text(part.trim().to_owned()), place: place.clone() };

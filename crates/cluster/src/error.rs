@@ -24,7 +24,7 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
             Some(Place::File { line, column }) => {
-                write!(f, "{}:{line}:{column}: {}", self.file, self.message)?
+                write!(f, "{}:{line}:{column}: {}", self.file, self.message)?;
             }
             Some(Place::Override { key }) => write!(f, "--set {key}: {}", self.message)?,
             None => write!(f, "{}: {}", self.file, self.message)?,

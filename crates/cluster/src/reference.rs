@@ -115,12 +115,7 @@ impl<'a> Walk<'a> {
                 let _ = write!(meaning, " `{value}`: {text}");
             }
         }
-        if required
-            && !optional
-            && default.is_none()
-            && !path.ends_with(".local")
-            && !path.ends_with(".external")
-        {
+        if required && !optional && default.is_none() {
             meaning.push_str(" Required.");
         }
         let default = default.filter(|value| !value.is_null()).map(yaml).unwrap_or_default();

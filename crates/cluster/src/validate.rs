@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::error::did_you_mean;
 use crate::tree::{KeyPath, Step};
-use crate::{Cidr, ClusterConfig, Component, EtcdConfig, Host, KubernetesVersion, NetworkConfig};
+use crate::{Cidr, ClusterConfig, Component, Endpoint, EtcdConfig, Host, KubernetesVersion, NetworkConfig};
 
 /// Something that makes no sense, and the keys that are involved; the first is named in messages
 /// unless only another one is written in the file.
@@ -173,7 +173,7 @@ fn node_mask(network: &NetworkConfig, at: usize, cidr: Cidr) -> Option<Problem> 
 
 /// An endpoint inside the cluster's own ranges would never be reached.
 fn endpoint_outside_ranges(config: &ClusterConfig, problems: &mut Vec<Problem>) {
-    let Some(Host::Ip(address)) = config.api.endpoint.as_ref().map(|endpoint| endpoint.host()) else {
+    let Some(Host::Ip(address)) = config.api.endpoint.as_ref().map(Endpoint::host) else {
         return;
     };
     if address.is_unspecified() {

@@ -1,4 +1,5 @@
 //! What is said about config files that are wrong, and what comes of those that are right.
+#![expect(clippy::expect_used, reason = "helpers of tests: a panic is a failed test")]
 
 use cluster::{ClusterConfig, Component, EtcdConfig, NetworkProvider, SubjectName};
 

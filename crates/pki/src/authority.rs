@@ -18,7 +18,7 @@ use crate::token::random;
 use crate::{PkiError, key};
 
 /// How far a certificate's begin lies in the past: clocks of other hosts may be behind.
-const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
+const CLOCK_SKEW: Duration = Duration::from_mins(5);
 /// 16 random bytes: more than enough never to meet again, less than the 20 that X.509 allows.
 const SERIAL_LENGTH: usize = 16;
 

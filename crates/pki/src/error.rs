@@ -73,7 +73,7 @@ pub enum PkiError {
     #[error("cannot write the kubeconfig")]
     Kubeconfig {
         /// What the YAML library said.
-        source: serde_saphyr::ser::Error,
+        source: cluster::yaml::YamlError,
     },
     /// A time that a certificate cannot carry.
     #[error("the time {time} cannot stand in a certificate")]

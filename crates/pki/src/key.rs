@@ -42,6 +42,9 @@ impl std::fmt::Debug for SigningKeyPair {
     }
 }
 
+/// The header line by which PKCS#1 and SEC1 say that they are encrypted.
+const ENCRYPTED: &str = "Proc-Type: 4,ENCRYPTED";
+
 /// Makes a new key.
 pub(crate) fn generate(algorithm: KeyAlgorithm) -> Result<KeyPair, PkiError> {
     let algorithm = match algorithm {
@@ -54,11 +57,12 @@ pub(crate) fn generate(algorithm: KeyAlgorithm) -> Result<KeyPair, PkiError> {
 /// Reads the first private key of a PEM text: PKCS#8, PKCS#1 (`RSA PRIVATE KEY`) or SEC1
 /// (`EC PRIVATE KEY`). The crypto library takes PKCS#8 only, so the others are wrapped.
 pub(crate) fn parse(pem: &str) -> Result<KeyPair, PkiError> {
+    if pem.contains(ENCRYPTED) {
+        return Err(PkiError::EncryptedKey);
+    }
     for block in Pem::iter_from_buffer(pem.as_bytes()).flatten() {
         let pkcs8 = match block.label.as_str() {
             "PRIVATE KEY" => block.contents,
-            "RSA PRIVATE KEY" if is_encrypted(pem) => return Err(PkiError::EncryptedKey),
-            "EC PRIVATE KEY" if is_encrypted(pem) => return Err(PkiError::EncryptedKey),
             "RSA PRIVATE KEY" => der::pkcs8_from_pkcs1(&block.contents),
             "EC PRIVATE KEY" => der::pkcs8_from_sec1(&block.contents),
             "ENCRYPTED PRIVATE KEY" => return Err(PkiError::EncryptedKey),
@@ -67,9 +71,4 @@ pub(crate) fn parse(pem: &str) -> Result<KeyPair, PkiError> {
         return KeyPair::try_from(pkcs8).map_err(|source| PkiError::UnsupportedKey { source });
     }
     Err(PkiError::NoPem { wanted: "private key" })
-}
-
-/// The old forms say in a header line that they are encrypted.
-fn is_encrypted(pem: &str) -> bool {
-    pem.contains("Proc-Type: 4,ENCRYPTED")
 }

@@ -61,7 +61,7 @@ impl Kubeconfig {
             current_context: &context,
             users: [NamedUser { name: &self.user, user: User::from(&self.credential) }],
         };
-        serde_saphyr::to_string(&file).map_err(|source| PkiError::Kubeconfig { source })
+        cluster::yaml::to_string(&file).map_err(|source| PkiError::Kubeconfig { source })
     }
 }
 
