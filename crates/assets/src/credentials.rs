@@ -22,6 +22,11 @@ const TOKEN_HOURS: i64 = 24;
 /// they dial loopback.
 const API_NAME: &str = "kubernetes";
 
+/// The user that the temporary controller-manager and scheduler are, and its group. The roles of
+/// their own users are made by the apiserver seconds after it serves: as those they would start with
+/// refusals and wait before they ask again.
+const TEMPORARY: (&str, &str) = ("bootstrap-control-plane", "system:masters");
+
 /// Names of the files under `auth/`.
 pub(crate) mod auth {
     pub(crate) const ADMIN: &str = "auth/kubeconfig";
@@ -29,6 +34,7 @@ pub(crate) mod auth {
     pub(crate) const KUBELET: &str = "auth/kubeconfig-kubelet";
     pub(crate) const NODE: &str = "auth/kubeconfig-node";
     pub(crate) const CONTROLLER_MANAGER: &str = "auth/kubeconfig-kube-controller-manager";
+    pub(crate) const BOOTSTRAP: &str = "auth/kubeconfig-bootstrap";
     pub(crate) const SCHEDULER: &str = "auth/kubeconfig-kube-scheduler";
 }
 
@@ -201,6 +207,8 @@ impl Maker<'_> {
         self.certificate_kubeconfig(auth::ADMIN, ca, &Leaf::admin(), &url, None)?;
         self.certificate_kubeconfig(auth::SUPER_ADMIN, ca, &Leaf::super_admin(), &url, None)?;
         self.certificate_kubeconfig(auth::NODE, ca, &Leaf::kubelet(&input.node.name), &url, None)?;
+        let leaf = Leaf::client(TEMPORARY.0, Some(TEMPORARY.1));
+        self.certificate_kubeconfig(auth::BOOTSTRAP, ca, &leaf, &local, Some(API_NAME))?;
         let leaf = Leaf::controller_manager();
         self.certificate_kubeconfig(auth::CONTROLLER_MANAGER, ca, &leaf, &local, Some(API_NAME))?;
         self.certificate_kubeconfig(auth::SCHEDULER, ca, &Leaf::scheduler(), &local, Some(API_NAME))?;

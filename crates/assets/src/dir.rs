@@ -249,11 +249,8 @@ impl AssetDir {
             ));
         }
         if self.ours {
-            use crate::credentials::auth::{CONTROLLER_MANAGER, SCHEDULER};
-            files.extend(
-                [CONTROLLER_MANAGER, SCHEDULER]
-                    .map(|file| (self.root.join(file), PathBuf::from(file.trim_start_matches("auth/")))),
-            );
+            let file = crate::credentials::auth::BOOTSTRAP;
+            files.push((self.root.join(file), PathBuf::from(file.trim_start_matches("auth/"))));
         } else {
             files.push((self.kubeconfig(), PathBuf::from("kubeconfig")));
         }

@@ -331,29 +331,20 @@ impl Context<'_> {
         let name = "bootstrap-kube-controller-manager";
         let pod = include_str!("../manifests/bootstrap/bootstrap-kube-controller-manager.yaml");
         let flags = self.controller_manager_flags();
-        tree.public(bootstrap_path(name), self.temporary(name, pod, flags, auth::CONTROLLER_MANAGER)?);
+        tree.public(bootstrap_path(name), self.temporary(name, pod, flags)?);
         let name = "bootstrap-kube-scheduler";
         let pod = include_str!("../manifests/bootstrap/bootstrap-kube-scheduler.yaml");
-        tree.public(
-            bootstrap_path(name),
-            self.temporary(name, pod, self.scheduler_flags(), auth::SCHEDULER)?,
-        );
+        tree.public(bootstrap_path(name), self.temporary(name, pod, self.scheduler_flags())?);
         Ok(())
     }
 
     /// A temporary component with a kubeconfig: it serves nothing, so that its port is free for the
     /// self-hosted one and a probe of that one reaches no other.
-    fn temporary(
-        &self,
-        name: &'static str,
-        pod: &str,
-        mut flags: Flags,
-        kubeconfig: &str,
-    ) -> Result<String, TemplateError> {
+    fn temporary(&self, name: &'static str, pod: &str, mut flags: Flags) -> Result<String, TemplateError> {
         flags.remove("bind-address");
         flags.remove("permit-port-sharing");
         flags.set("secure-port", "0");
-        let file = kubeconfig.trim_start_matches("auth/").to_owned();
+        let file = auth::BOOTSTRAP.trim_start_matches("auth/").to_owned();
         let values = self.values.clone().into_iter().chain([("kubeconfig", file)]).collect();
         Context { config: self.config, values }.with_flags(name, pod, &flags)
     }
