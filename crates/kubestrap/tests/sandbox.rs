@@ -350,6 +350,22 @@ fn the_api_is_offered_on_the_host() {
 }
 
 #[test]
+fn cgroup_v2_alone_is_enough() {
+    let world = World::new();
+    let script = "set -e; umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup\n\
+        k() { \"$0\" sandbox --dir \"$1\" \"${@:2}\"; }\n\
+        trap 'k \"$1\" delete --all >&2' EXIT\n\
+        k \"$1\" create demo >&2; k \"$1\" power-off demo >&2; k \"$1\" power-on demo >&2\n\
+        k \"$1\" exec demo -- sh -c 'cat /proc/self/cgroup; grep -c cgroup /proc/self/mountinfo'";
+    // Sees no v1 hierarchy, and nobody else sees what it mounts.
+    let alone = Command::new("unshare").args(["--mount", "--propagation", "private", "bash", "-c", script]);
+    let out = ran(alone.arg(env!("CARGO_BIN_EXE_kubestrap")).arg(&world.dir)).ok();
+    let group = format!("{}demo/exec", sandbox::cgroup_prefix(&world.dir));
+    assert!(out.lines().any(|l| l == format!("0::{group}")), "{out}");
+    assert_eq!(out.lines().last(), Some("1"), "one hierarchy is mounted in the node: {out}");
+}
+
+#[test]
 fn a_killed_create_leaves_nothing_that_delete_does_not_remove() {
     let world = World::new();
     let started = Instant::now();

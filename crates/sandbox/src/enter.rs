@@ -1,5 +1,6 @@
 //! Running a program in a node, from outside.
 
+use std::io::IsTerminal;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Child;
@@ -66,6 +67,7 @@ fn listen() -> Result<SigSet> {
 
 fn wait(mut child: Child, signals: &SigSet) -> Result<u8> {
     let pid = Pid::from_raw(child.id().cast_signed());
+    let at_terminal = std::io::stdin().is_terminal();
     loop {
         if let Some(status) = child.try_wait().tried(|| "wait for the program".into())? {
             let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
@@ -73,6 +75,8 @@ fn wait(mut child: Child, signals: &SigSet) -> Result<u8> {
         }
         match signals.wait().tried(|| "wait for a signal".into())? {
             Signal::SIGCHLD => {}
+            // The program is in the terminal's foreground too and got it already.
+            Signal::SIGINT | Signal::SIGQUIT if at_terminal => {}
             signal => {
                 // It may have ended just now.
                 let _ = kill(pid, signal);

@@ -20,6 +20,7 @@
 //! Whether it runs is read from its cgroup, never from a file: any verb can be killed at any
 //! moment and run again.
 
+mod all;
 mod cgroup;
 mod checks;
 mod disk;
@@ -28,12 +29,13 @@ mod error;
 mod fabric;
 pub mod init;
 mod kubeconfig;
-mod lifecycle;
+mod node;
 mod record;
 mod state;
 pub mod systemctl;
 
+pub use all::{Listed, NewSandbox, Sandboxes};
 pub use checks::Problem;
 pub use error::{Error, Result};
-pub use lifecycle::{Change, Listed, NewSandbox, Sandbox, Sandboxes, State};
+pub use node::{Change, Sandbox, State};
 pub use record::{Mount, Name, Record, SUBNET, cgroup_prefix};

@@ -73,9 +73,8 @@ fn relay(client: TcpStream, to: SocketAddr) {
         return;
     };
     let _ = (client.set_nodelay(true), api.set_nodelay(true));
-    let (Ok(client2), Ok(api2)) = (client.try_clone(), api.try_clone()) else { return };
     thread::scope(|scope| {
-        let back = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || copy(&api2, &client2));
+        let back = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || copy(&api, &client));
         if back.is_ok() {
             copy(&client, &api);
         }

@@ -138,7 +138,7 @@ impl Manager {
         let now = self.epoch.elapsed();
         let next = self.services.values().filter_map(|e| e.service.wakes_at()).min();
         let timeout = next.map_or(HOUSEKEEPING, |at| at.saturating_sub(now)).min(HOUSEKEEPING);
-        let timeout = Timespec::try_from(timeout).tried_or_default();
+        let timeout = Timespec::try_from(timeout).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
         let mut fds = [
             PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN),
@@ -199,7 +199,6 @@ impl Manager {
     }
 
     fn serve(&mut self, stream: UnixStream) {
-        // Accepted sockets do not inherit the listener's mode on Linux.
         match control::hear(&stream) {
             Ok(request) => self.obey(request, stream),
             Err(error) => {
@@ -276,7 +275,6 @@ impl Manager {
                 entry.pid = None;
             }
             for action in entry.service.step(event, self.epoch.elapsed()) {
-                let entry = &mut *entry;
                 let unit = &entry.service.unit;
                 let group = format!("{}/system/{}", self.parent, unit.name);
                 match action {
@@ -297,17 +295,6 @@ impl Manager {
                 }
             }
         }
-    }
-}
-
-/// For a value whose failure cannot matter.
-trait OrDefault<T> {
-    fn tried_or_default(self) -> T;
-}
-
-impl<E> OrDefault<Timespec> for std::result::Result<Timespec, E> {
-    fn tried_or_default(self) -> Timespec {
-        self.unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 })
     }
 }
 

@@ -28,7 +28,7 @@ use std::path::Path;
 use nix::sched::{CloneFlags, unshare};
 
 use crate::error::{Result, Tried, chain};
-use crate::lifecycle::record_at;
+use crate::node::record_at;
 
 pub(crate) use control::{Answer, Request, ask};
 pub(crate) use manager::log_path;
