@@ -183,6 +183,11 @@ impl Node {
                 item.value = Value::Removed;
                 true
             }),
+            // A list without brackets, on the command line.
+            ([Step::Index(_)], Value::Text(_)) => {
+                self.value = Value::Removed;
+                true
+            }
             ([Step::Key(key), rest @ ..], Value::Map(entries)) => entries
                 .iter_mut()
                 .find(|entry| entry.key == *key)

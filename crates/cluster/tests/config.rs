@@ -251,6 +251,12 @@ fn overrides_win_and_are_named() {
          --set clusterName.x: clusterName: expected text, not a map"
     );
     assert_eq!(
+        errors_with("", &[("network.podCIDRs", "10.0.0.0/99,x"), ("api.port", "x")]),
+        "--set network.podCIDRs: network.podCIDRs[0]: expected a range of addresses such as 10.244.0.0/16, not \
+         \"10.0.0.0/99\"\n\
+         --set api.port: api.port: expected a whole number, not the text \"x\""
+    );
+    assert_eq!(
         errors_with("network: {podCIDRs: [10.0.0.0/8]}", &[("network.serviceCIDRs", "10.1.0.0/16")]),
         "--set network.serviceCIDRs: network.serviceCIDRs[0]: the Service range 10.1.0.0/16 overlaps the pod range \
          10.0.0.0/8: choose ranges with no address in common"
