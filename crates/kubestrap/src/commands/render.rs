@@ -222,17 +222,16 @@ fn differences(changes: &[Change]) -> String {
     if changes.is_empty() {
         return "nothing would change".to_owned();
     }
-    let mut text = String::new();
-    for change in changes {
+    let describe = |change: &Change| {
         let what = match change.kind {
             ChangeKind::Add => "new",
             ChangeKind::Change => "changed",
             ChangeKind::Remove => "removed",
         };
         let secret = if change.diff.is_none() { " (holds secrets: not shown)" } else { "" };
-        text.push_str(&format!("{}: {what}{secret}\n{}", change.path, change.diff.as_deref().unwrap_or("")));
-    }
-    text
+        format!("{}: {what}{secret}\n{}", change.path, change.diff.as_deref().unwrap_or(""))
+    };
+    changes.iter().map(describe).collect()
 }
 
 fn summary(dir: &Path, tree: &AssetTree, changes: &[Change]) -> String {
