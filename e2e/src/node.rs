@@ -15,6 +15,9 @@ use crate::identity::Identity;
 /// Where the bundle lies inside the node.
 pub const BUNDLE: &str = "/opt/kubestrap/bundle";
 
+/// Where `up` renders the asset directory inside the node.
+pub const ASSETS: &str = "/var/lib/kubestrap/assets";
+
 /// What the tests run: set by `cargo xtask test`, which builds all of it.
 #[derive(Debug, Clone)]
 pub struct Inputs {
@@ -115,6 +118,16 @@ impl Node {
         Ok(node)
     }
 
+    /// Makes a node with everything installed and rendered, and nothing started but the kubelet.
+    ///
+    /// # Errors
+    /// With all that `up` printed when it failed.
+    pub fn prepared(name: &str) -> Result<Self> {
+        let node = Self::create(name)?;
+        node.up(&["--prepare-only"])?.success()?;
+        Ok(node)
+    }
+
     /// What the test runs.
     pub fn inputs(&self) -> &Inputs {
         &self.inputs
@@ -202,15 +215,22 @@ impl Node {
     /// # Errors
     /// When it cannot be started.
     pub fn kubectl_with(&self, stdin: &str, args: &[&str]) -> Result<Ended> {
+        let command = self.kubectl_command(args)?.stdin(stdin).timeout(Duration::from_mins(5));
+        Ok(Ended::new(command.run_unchecked()?))
+    }
+
+    /// Starts a kubectl that runs until it is killed.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn kubectl_spawn(&self, args: &[&str]) -> Result<Child> {
+        Ok(self.kubectl_command(args)?.spawn(Stdio::null(), Stdio::inherit())?)
+    }
+
+    fn kubectl_command(&self, args: &[&str]) -> Result<Command> {
         let config = self.dir.path().join("test.kubeconfig");
         host::fs::write(&config, self.kubeconfig()?.as_bytes(), 0o600)?;
-        let command = Command::new(self.inputs.programs.join("kubectl"))
-            .arg("--kubeconfig")
-            .arg(config)
-            .args(args)
-            .stdin(stdin)
-            .timeout(Duration::from_mins(5));
-        Ok(Ended::new(command.run_unchecked()?))
+        Ok(Command::new(self.inputs.programs.join("kubectl")).arg("--kubeconfig").arg(config).args(args))
     }
 
     /// The output of a kubectl call that must succeed.
@@ -245,18 +265,19 @@ impl Node {
             .with_context(|| format!("sandbox {} is not listed: {list}", self.name))
     }
 
-    /// The API as a client inside the sandboxes' network sees it: who to be, and where to stand.
+    /// The API as a client on another machine of the sandboxes' network sees it, with rights that
+    /// need no object in the API: who to be, and in which namespace to stand.
     ///
     /// # Errors
-    /// When there is no kubeconfig or address yet.
+    /// When nothing is rendered yet.
     pub fn client(&self) -> Result<(Identity, PathBuf)> {
         let facts = self.facts()?;
         let address = facts["address"].as_str().context("the node has no address")?;
-        let address = address.split('/').next().unwrap_or_default();
         let address: SocketAddr = format!("{address}:6443").parse()?;
-        let pid = facts["pid"].as_i64().context("the node is off")?;
-        let identity = Identity::from_kubeconfig(&self.kubeconfig()?, address)?;
-        Ok((identity, PathBuf::from(format!("/proc/{pid}/ns/net"))))
+        let kubeconfig = self.path(&format!("{ASSETS}/auth/kubeconfig-super-admin"))?;
+        let kubeconfig = host::fs::read_to_string(&kubeconfig)?;
+        let fabric = self.dir.path().join("fabric.netns");
+        Ok((Identity::from_kubeconfig(&kubeconfig, address)?, fabric))
     }
 
     /// A file of the node's disk, as this host sees it while the node is on.

@@ -33,6 +33,9 @@ pub(crate) struct UpArgs {
     /// Use the containerd that this host has already
     #[arg(long)]
     use_existing_containerd: bool,
+    /// Install, import and render, and leave the start to `kubestrap start`
+    #[arg(long)]
+    prepare_only: bool,
     /// Return as soon as the control plane is self-hosted, without waiting for the add-ons
     #[arg(long)]
     no_wait: bool,
@@ -90,6 +93,9 @@ impl Up<'_> {
         tree.write(&self.args.asset_dir).map_err(render::tree_failure)?;
         self.install(&identity, &tree).await?;
         self.import()?;
+        if self.args.prepare_only {
+            return Ok(());
+        }
         let options = self.args.how.options(self.args.asset_dir.clone(), identity.name.clone())?;
         let summary = start::bring_up(&options, self.ui).await?;
         self.hand_out(&tree)?;

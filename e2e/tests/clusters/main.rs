@@ -1,0 +1,5 @@
+//! Real clusters in sandbox nodes, brought up and looked at as users do it. Run by
+//! `cargo xtask test`, one test after the other.
+
+mod pivot;
+mod whole;

@@ -1,0 +1,160 @@
+//! The cluster that `up` makes is whole: self-hosted, with nothing temporary left, and everything
+//! that users do with a cluster works.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use e2e::node::{BUNDLE, Node, eventually};
+use serde_json::Value;
+
+/// A server and a client. The image is flannel's: it has a busybox, and every node has it.
+const WORKLOAD: &str = include_str!("workload.yaml");
+
+#[test]
+fn a_cluster_that_up_made_is_whole() -> Result<()> {
+    let node = Node::with_cluster("whole")?;
+    every_pod_is_ready(&node)?;
+    only_the_self_hosted_control_plane_is_left(&node)?;
+    again_there_is_nothing_to_do(&node)?;
+    a_workload_is_reachable(&node)?;
+    logs_exec_and_port_forward_work(&node)?;
+    tokens_let_nodes_join(&node)?;
+    the_control_plane_restarts_by_kubectl(&node)
+}
+
+fn every_pod_is_ready(node: &Node) -> Result<()> {
+    let pods = node.json(&["get", "pods", "--all-namespaces"])?;
+    for pod in pods["items"].as_array().context("no pods")? {
+        let ready = pod["status"]["conditions"].as_array().into_iter().flatten();
+        let ready = ready.into_iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
+        ensure!(ready, "pod {} is not ready: {:#}", pod["metadata"]["name"], pod["status"]);
+    }
+    Ok(())
+}
+
+fn only_the_self_hosted_control_plane_is_left(node: &Node) -> Result<()> {
+    node.get(&["-n", "kube-system", "get", "daemonset/kube-apiserver"])?;
+    node.get(&["-n", "kube-system", "get", "deployment/kube-controller-manager", "deployment/kube-scheduler"])?;
+    let pods = node.get(&["get", "pods", "--all-namespaces", "-o", "name"])?;
+    ensure!(!pods.contains("bootstrap-"), "a temporary pod is left: {pods}");
+    let containers = node.exec(&["ctr", "-n", "k8s.io", "containers", "list"])?.success()?.stdout;
+    ensure!(containers.matches("kube-apiserver").count() == 1, "apiserver containers: {containers}");
+    let files = node.exec(&["ls", "/etc/kubernetes/manifests"])?.success()?.stdout;
+    ensure!(files.trim() == "etcd.yaml", "static pods: {files}");
+    let secrets = node.exec(&["ls", "/etc/kubernetes/bootstrap-secrets"])?;
+    ensure!(!secrets.status.success(), "the temporary secrets are left: {}", secrets.stdout);
+    let listeners = node.exec(&["ss", "-Hltn", "sport", "=", ":6443"])?.success()?.stdout;
+    ensure!(listeners.lines().count() == 1, "listeners: {listeners}");
+    Ok(())
+}
+
+fn again_there_is_nothing_to_do(node: &Node) -> Result<()> {
+    let again = node.exec(&["kubestrap", "start"])?.success()?;
+    ensure!(again.stdout.starts_with("nothing to do"), "{}", again.stdout);
+    let plan = node.exec(&["kubestrap", "start", "--dry-run"])?.success()?;
+    ensure!(plan.stdout.starts_with("nothing to do"), "{}", plan.stdout);
+    node.exec(&["kubestrap", "up", "--bundle", BUNDLE])?.success()?;
+    Ok(())
+}
+
+fn a_workload_is_reachable(node: &Node) -> Result<()> {
+    node.kubectl_with(&workload(node)?, &["apply", "-f", "-"])?.success()?;
+    node.get(&["rollout", "status", "deployment/web", "deployment/client", "--timeout=120s"])?;
+    let fetch = |url: &str| {
+        let found = node.get(&["exec", "deploy/client", "--", "busybox", "wget", "-qO-", "-T", "5", url])?;
+        ensure!(found.contains("hello from"), "{url} answered {found}");
+        Ok(())
+    };
+    let limit = Duration::from_mins(1);
+    eventually("Service by DNS name", limit, || fetch("http://web.default.svc.cluster.local"))?;
+    eventually("Service by short name", limit, || fetch("http://web"))?;
+    let service = node.json(&["get", "service", "web"])?;
+    let port = service["spec"]["ports"][0]["nodePort"].as_i64().context("no node port")?;
+    let address = node.facts()?["address"].as_str().unwrap_or_default().to_owned();
+    eventually("NodePort from a pod", limit, || fetch(&format!("http://{address}:{port}")))?;
+    let (_, netns) = node.client()?;
+    eventually("NodePort from another machine", limit, || {
+        let mut stream = host::netns::run_in(&netns, || TcpStream::connect(format!("{address}:{port}")))??;
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        ensure!(answer.contains("hello from"), "{answer}");
+        Ok(())
+    })
+}
+
+fn workload(node: &Node) -> Result<String> {
+    let pods = node.json(&["-n", "kube-flannel", "get", "pods"])?;
+    let image = pods["items"][0]["spec"]["containers"][0]["image"].as_str().context("no flannel pod")?;
+    Ok(WORKLOAD.replace("IMAGE", image))
+}
+
+fn logs_exec_and_port_forward_work(node: &Node) -> Result<()> {
+    for owner in ["ds/kube-apiserver", "deploy/kube-controller-manager", "deploy/kube-scheduler"] {
+        let log = node.get(&["-n", "kube-system", "logs", owner, "--tail=5"])?;
+        ensure!(!log.is_empty(), "{owner} has no log");
+    }
+    let answer = node.get(&["exec", "deploy/web", "--", "busybox", "hostname"])?;
+    ensure!(answer.starts_with("web-"), "{answer}");
+    let mut forward = node.kubectl_spawn(&["port-forward", "service/web", "18080:80", "--address=127.0.0.1"])?;
+    let result = eventually("port-forward", Duration::from_secs(20), || {
+        let mut stream = TcpStream::connect("127.0.0.1:18080")?;
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        ensure!(answer.contains("hello from"), "{answer}");
+        Ok(())
+    });
+    forward.kill()?;
+    forward.wait()?;
+    result
+}
+
+/// What a joining node asks for before anybody knows it: kubeadm's `cluster-info`, signed.
+fn tokens_let_nodes_join(node: &Node) -> Result<()> {
+    let info = node.json(&["-n", "kube-public", "get", "configmap", "cluster-info"])?;
+    let data = info["data"].as_object().context("no data")?;
+    ensure!(data.contains_key("kubeconfig"), "cluster-info has no kubeconfig");
+    ensure!(data.keys().any(|key| key.starts_with("jws-kubeconfig-")), "cluster-info is not signed");
+    let anonymous = |path: &str| -> Result<String> {
+        let url = format!("https://127.0.0.1:6443{path}");
+        let code = node.exec(&["curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", &url])?;
+        Ok(code.success()?.stdout)
+    };
+    ensure!(anonymous("/api/v1/namespaces/kube-public/configmaps/cluster-info")? == "200");
+    ensure!(anonymous("/readyz")? == "200");
+    for closed in ["/api/v1/namespaces/kube-system/secrets", "/version", "/api"] {
+        let code = anonymous(closed)?;
+        ensure!(code == "401" || code == "403", "{closed} is open to everybody: {code}");
+    }
+    Ok(())
+}
+
+fn the_control_plane_restarts_by_kubectl(node: &Node) -> Result<()> {
+    for owner in ["deploy/kube-controller-manager", "deploy/kube-scheduler", "ds/kube-apiserver"] {
+        let before = uids(node, owner)?;
+        node.get(&["-n", "kube-system", "rollout", "restart", owner])?;
+        eventually(owner, Duration::from_mins(3), || {
+            node.get(&["-n", "kube-system", "rollout", "status", owner, "--timeout=120s"])
+        })?;
+        let after = uids(node, owner)?;
+        ensure!(before.iter().all(|uid| !after.contains(uid)), "{owner} has the pods it had: {after:?}");
+    }
+    // The scheduler that came out of it schedules.
+    node.get(&["rollout", "restart", "deploy/web"])?;
+    node.get(&["rollout", "status", "deploy/web", "--timeout=120s"])?;
+    Ok(())
+}
+
+fn uids(node: &Node, owner: &str) -> Result<Vec<String>> {
+    let (_, name) = owner.split_once('/').context("no name")?;
+    let selector = format!("k8s-app={name}");
+    let pods = node.json(&["-n", "kube-system", "get", "pods", "-l", &selector])?;
+    let items = pods["items"].as_array().context("no pods")?;
+    let alive = items.iter().filter(|pod| pod["metadata"]["deletionTimestamp"] == Value::Null);
+    let uids: Vec<_> = alive.filter_map(|pod| Some(pod["metadata"]["uid"].as_str()?.to_owned())).collect();
+    ensure!(!uids.is_empty(), "{owner} has no pods with the label {selector}");
+    Ok(uids)
+}
