@@ -12,8 +12,9 @@ use crate::layer::Layer;
 use crate::oci::{self, Descriptor, annotation};
 use crate::{BundleError, Result, parallel};
 
-/// zstd's compression level. Measured on the real programs (550 MB, two cores): the levels below
-/// save no time that counts, the next ones cost twice the time for 4 % of the size.
+/// zstd's compression level. Measured on kube-apiserver: level 1 saves 0.14 s and costs 10 % of the
+/// size, level 5 takes twice the time for 4 %. Uncompressed layers are no way out: containerd
+/// takes twice as long to import them as it takes with these.
 const LEVEL: i32 = 3;
 
 /// A file that goes into the bundle.

@@ -44,7 +44,8 @@ pub enum Outcome {
 }
 
 /// Makes a bundle and opens it. The same programs give the same digests. What is at the target
-/// is replaced in one step when it is a bundle of ours, and left alone when it is this very one.
+/// is replaced in one step when it is a bundle of ours, and left alone when it is this very one
+/// and intact.
 ///
 /// # Errors
 /// [`BundleError::Foreign`] when the target is something else, [`BundleError::MissingPrograms`],
@@ -57,10 +58,10 @@ pub fn create(request: &Request<'_>) -> Result<(Bundle, Outcome)> {
     let inputs = read_inputs(plan.contents.iter().flat_map(Content::sources))?;
     let recipe = recipe(&plan, &inputs)?;
 
-    // A damaged one is as good as none.
+    // One that cannot be opened is as good as none.
     let old = Bundle::open(request.target).ok();
-    if let Some(bundle) = old.as_ref().filter(|b| b.annotation(annotation::RECIPE) == recipe.as_str()) {
-        tracing::debug!(bundle = %bundle.dir().display(), "up to date");
+    let same = |bundle: &&Bundle| bundle.annotation(annotation::RECIPE) == recipe.as_str();
+    if old.as_ref().filter(same).is_some_and(|bundle| bundle.verify().is_ok()) {
         return Ok((Bundle::open(request.target)?, Outcome::UpToDate));
     }
 
@@ -218,11 +219,19 @@ mod tests {
         let (bundle, _) = fixture.create();
         let digest = bundle.digest().clone();
         let blob = path_of(bundle.dir(), &bundle.program_blobs[3].digest);
-        host::fs::remove_file(&blob).unwrap();
-        let (bundle, outcome) = fixture.create();
-        assert!(matches!(outcome, Outcome::Written { .. }), "{outcome:?}");
-        assert_eq!(bundle.digest(), &digest);
-        bundle.verify().unwrap();
+        let mut flipped = host::fs::read(&blob).unwrap();
+        flipped[30] ^= 1;
+        for missing in [false, true] {
+            if missing {
+                host::fs::remove_file(&blob).unwrap();
+            } else {
+                host::fs::write(&blob, &flipped, 0o644).unwrap();
+            }
+            let (bundle, outcome) = fixture.create();
+            assert!(matches!(outcome, Outcome::Written { .. }), "{outcome:?}");
+            assert_eq!(bundle.digest(), &digest);
+            bundle.verify().unwrap();
+        }
     }
 
     #[test]

@@ -83,8 +83,11 @@ impl<'a> Summary<'a> {
     }
 
     fn tables(&self) -> String {
-        let images = self.images.iter().map(|i| [&i.name, &i.version, i.digest.as_str(), &megabytes(i.size)].map(str::to_owned));
-        let programs = self.programs.iter().map(|p| [&p.name, &p.version, p.digest.as_str(), &megabytes(p.size)].map(str::to_owned));
+        let row = |name: &str, version: &str, digest: &Digest, size| {
+            [name.to_owned(), version.to_owned(), digest.to_string(), megabytes(size)]
+        };
+        let images = self.images.iter().map(|i| row(&i.name, &i.version, &i.digest, i.size));
+        let programs = self.programs.iter().map(|p| row(&p.name, &p.version, &p.digest, p.size));
         let mut text = self.line();
         let _ = write!(text, "\n\n{}", table(["IMAGE", "VERSION", "DIGEST", "SIZE"], images));
         let _ = write!(text, "\n\n{}", table(["PROGRAM", "VERSION", "DIGEST", "SIZE"], programs));
@@ -94,7 +97,7 @@ impl<'a> Summary<'a> {
 
 fn table(head: [&str; 4], rows: impl Iterator<Item = [String; 4]>) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(head).add_rows(rows);
+    table.load_style(presets::NOTHING).set_header(head).add_rows(rows);
     if let Some(size) = table.column_mut(3) {
         size.set_cell_alignment(CellAlignment::Right);
     }
@@ -160,7 +163,7 @@ pub(crate) fn failure(error: BundleError) -> Failure {
             (Exit::Bundle, "Use the kubestrap that made it, or make it anew.".to_owned())
         }
         BundleError::Missing { .. } | BundleError::Corrupt { .. } | BundleError::Document { .. } => {
-            (Exit::Bundle, "Make or copy the bundle again: `kubestrap bundle create` mends what is damaged.".to_owned())
+            (Exit::Bundle, "Copy it again, or run the same `kubestrap bundle create` again.".to_owned())
         }
         BundleError::MissingTool { package, .. } => {
             (Exit::Unsupported, format!("Install it: apt-get install {package}"))
