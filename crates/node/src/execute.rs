@@ -181,6 +181,9 @@ fn install_programs(
 
 fn change(root: &Root, action: &Action) -> Result<(), InstallError> {
     match action {
+        Action::RemoveFile { path } => {
+            host::fs::remove_file(&root.path(path)).map(drop).map_err(InstallError::File)
+        }
         Action::CreateDir { path, mode } => {
             host::fs::create_dir_all(&root.path(path), *mode).map_err(InstallError::File)
         }

@@ -1,7 +1,7 @@
 //! Brings a bundle's images into containerd: only those that are missing, by digest, and pinned,
 //! so that the kubelet's image garbage collection leaves them alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,8 @@ pub enum ImagesError {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ImagePlan {
-    /// Images that containerd lacks, or has with another digest.
+    /// Images that containerd lacks, has with another digest, or has not unpacked: an import was
+    /// killed.
     pub import: Vec<String>,
     /// Images that it has and that are not pinned.
     pub pin: Vec<String>,
@@ -60,6 +61,7 @@ pub struct Imported {
 struct Present {
     digest: String,
     pinned: bool,
+    unpacked: bool,
 }
 
 /// What is missing of all the bundle's images.
@@ -94,26 +96,38 @@ fn ctr(args: &[&str]) -> Command {
 }
 
 fn present() -> Result<BTreeMap<String, Present>, ImagesError> {
-    Ok(parse_list(&ctr(&["images", "list"]).run().map_err(ImagesError::Ctr)?.text()))
+    let list = ctr(&["images", "list"]).run().map_err(ImagesError::Ctr)?;
+    let check = ctr(&["images", "check"]).run().map_err(ImagesError::Ctr)?;
+    Ok(parse(&list.text(), &check.text()))
 }
 
-/// Reads the table of `ctr images list`: REF TYPE DIGEST SIZE PLATFORMS LABELS.
-fn parse_list(table: &str) -> BTreeMap<String, Present> {
-    let row = |line: &str| {
-        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-        let pinned = fields.last().is_some_and(|labels| labels.split(',').any(|label| label == PINNED));
-        Some(((*fields.first()?).to_owned(), Present { digest: (*fields.get(2)?).to_owned(), pinned }))
+/// Reads the tables of `ctr images list` (REF TYPE DIGEST SIZE PLATFORMS LABELS) and of `ctr
+/// images check` (REF TYPE DIGEST STATUS SIZE UNPACKED).
+fn parse(list: &str, check: &str) -> BTreeMap<String, Present> {
+    let unpacked: BTreeSet<&str> = rows(check)
+        .filter(|row| row.get(3) == Some(&"complete") && row.last() == Some(&"true"))
+        .filter_map(|row| row.first().copied())
+        .collect();
+    let image = |row: Vec<&str>| {
+        let pinned = row.last().is_some_and(|labels| labels.split(',').any(|label| label == PINNED));
+        let (name, digest) = (*row.first()?, (*row.get(2)?).to_owned());
+        Some((name.to_owned(), Present { digest, pinned, unpacked: unpacked.contains(name) }))
     };
-    table.lines().skip(1).filter_map(row).collect()
+    rows(list).filter_map(image).collect()
+}
+
+fn rows(table: &str) -> impl Iterator<Item = Vec<&str>> {
+    table.lines().skip(1).map(|line| line.split_ascii_whitespace().collect())
 }
 
 fn compare(wanted: impl Iterator<Item = (String, String)>, present: &BTreeMap<String, Present>) -> ImagePlan {
     let mut plan = ImagePlan::default();
     for (name, digest) in wanted {
         match present.get(&name) {
-            Some(image) if image.digest == digest && image.pinned => plan.present.push(name),
-            Some(image) if image.digest == digest => plan.pin.push(name),
-            _ => plan.import.push(name),
+            Some(image) if image.digest != digest || !image.unpacked => plan.import.push(name),
+            Some(image) if image.pinned => plan.present.push(name),
+            Some(_) => plan.pin.push(name),
+            None => plan.import.push(name),
         }
     }
     plan
@@ -134,26 +148,43 @@ fn import(bundle: &Bundle, names: &[String]) -> Result<(), ImagesError> {
 mod tests {
     use super::*;
 
-    const TABLE: &str = "\
+    const LIST: &str = "\
 REF TYPE DIGEST SIZE PLATFORMS LABELS
 registry.k8s.io/pause:3.10.2 application/vnd.oci.image.manifest.v1+json sha256:aa 312.5 KiB linux/amd64 io.cri-containerd.image=managed,io.cri-containerd.pinned=pinned
 registry.k8s.io/etcd:3.7.0-0 application/vnd.oci.image.manifest.v1+json sha256:bb 21.0 MiB linux/amd64 io.cri-containerd.image=managed
+registry.k8s.io/half:v1 application/vnd.oci.image.manifest.v1+json sha256:dd 21.0 MiB linux/amd64 io.cri-containerd.pinned=pinned
+";
+    const CHECK: &str = "\
+REF TYPE DIGEST STATUS SIZE UNPACKED
+registry.k8s.io/pause:3.10.2 application/vnd.oci.image.manifest.v1+json sha256:aa complete (2/2) 309.4 KiB/309.4 KiB true
+registry.k8s.io/etcd:3.7.0-0 application/vnd.oci.image.manifest.v1+json sha256:bb complete (2/2) 21.0 MiB/21.0 MiB true
+registry.k8s.io/half:v1 application/vnd.oci.image.manifest.v1+json sha256:dd complete (2/2) 21.0 MiB/21.0 MiB false
 ";
 
-    #[test]
-    fn only_images_that_are_missing_or_differ_are_imported() {
-        let wanted = [
-            ("registry.k8s.io/pause:3.10.2", "sha256:aa"),
-            ("registry.k8s.io/etcd:3.7.0-0", "sha256:bb"),
-            ("registry.k8s.io/kube-proxy:v1.37.2", "sha256:cc"),
-        ];
-        let wanted = wanted.into_iter().map(|(name, digest)| (name.to_owned(), digest.to_owned()));
-        let plan = compare(wanted, &parse_list(TABLE));
-        assert_eq!(plan.present, ["registry.k8s.io/pause:3.10.2"]);
-        assert_eq!(plan.pin, ["registry.k8s.io/etcd:3.7.0-0"]);
-        assert_eq!(plan.import, ["registry.k8s.io/kube-proxy:v1.37.2"]);
+    fn planned(name: &str, digest: &str) -> ImagePlan {
+        compare([(name.to_owned(), digest.to_owned())].into_iter(), &parse(LIST, CHECK))
+    }
 
-        let other = [("registry.k8s.io/pause:3.10.2".to_owned(), "sha256:ff".to_owned())];
-        assert_eq!(compare(other.into_iter(), &parse_list(TABLE)).import.len(), 1);
+    #[test]
+    fn an_image_that_is_whole_and_pinned_is_left_alone() {
+        assert_eq!(
+            planned("registry.k8s.io/pause:3.10.2", "sha256:aa").present,
+            ["registry.k8s.io/pause:3.10.2"]
+        );
+        assert_eq!(
+            planned("registry.k8s.io/etcd:3.7.0-0", "sha256:bb").pin,
+            ["registry.k8s.io/etcd:3.7.0-0"]
+        );
+    }
+
+    #[test]
+    fn images_that_are_missing_differ_or_were_never_unpacked_are_imported() {
+        for (name, digest) in [
+            ("registry.k8s.io/kube-proxy:v1.37.2", "sha256:cc"),
+            ("registry.k8s.io/pause:3.10.2", "sha256:ff"),
+            ("registry.k8s.io/half:v1", "sha256:dd"),
+        ] {
+            assert_eq!(planned(name, digest).import, [name]);
+        }
     }
 }

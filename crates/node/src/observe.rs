@@ -40,6 +40,8 @@ pub struct UnitState {
 pub struct Observed {
     /// Files, programs and directories that exist, by path.
     pub files: BTreeMap<String, Found>,
+    /// Temporary files that a killed install left beside its files.
+    pub leftovers: Vec<String>,
     /// True when the kubelet has a client certificate of the right CA that is still valid.
     pub client_certificate: bool,
     /// Modules that are loaded or built in.
@@ -59,6 +61,7 @@ pub fn observe(root: &Root, desired: &Desired) -> Observed {
     let found = dirs.chain(files).chain(programs);
     let mut observed = Observed {
         files: found.filter_map(|path| Some((path.to_owned(), look(&root.path(path))?))).collect(),
+        leftovers: leftovers(root, desired),
         client_certificate: client_certificate(root, desired),
         ..Observed::default()
     };
@@ -79,6 +82,29 @@ fn look(path: &Path) -> Option<Found> {
     let metadata = fs::metadata(path).ok()?;
     let digest = if metadata.is_dir() { String::new() } else { digest_of(path)? };
     Some(Found { mode: metadata.permissions().mode() & 0o7777, digest })
+}
+
+/// Files named `.<name>.<pid>….tmp`, as atomic writes name them, beside files of ours and of
+/// processes that are gone.
+fn leftovers(root: &Root, desired: &Desired) -> Vec<String> {
+    let files = desired.files.iter().map(|f| f.path.as_str());
+    let programs = desired.programs.iter().map(|p| p.path.as_str());
+    let mut found = Vec::new();
+    for (dir, name) in files.chain(programs).filter_map(|path| path.rsplit_once('/')) {
+        let entries = host::fs::list(&root.path(dir)).unwrap_or_default();
+        let names = entries.iter().filter_map(|entry| entry.file_name()?.to_str());
+        found.extend(names.filter(|entry| is_leftover(entry, name)).map(|entry| format!("{dir}/{entry}")));
+    }
+    found
+}
+
+fn is_leftover(entry: &str, name: &str) -> bool {
+    let middle = entry.strip_prefix('.').and_then(|rest| rest.strip_prefix(name));
+    let numbers = middle.and_then(|rest| rest.strip_prefix('.')?.strip_suffix(".tmp"));
+    let Some(Ok(pid)) = numbers.map(|n| n.split('.').next().unwrap_or_default().parse::<u32>()) else {
+        return false;
+    };
+    !Path::new(&format!("/proc/{pid}")).exists()
 }
 
 fn digest_of(path: &Path) -> Option<String> {
@@ -124,4 +150,21 @@ fn inputs_of(pid: i32, program: &str) -> Option<String> {
         let (key, value) = std::str::from_utf8(entry).ok()?.split_once('=')?;
         (key == units::INPUTS_VARIABLE).then(|| value.to_owned())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_temporary_files_of_dead_processes_are_left_over() {
+        assert!(is_leftover(".ctr.4194999.tmp", "ctr"));
+        assert!(is_leftover(".kubelet.service.4194999.3.tmp", "kubelet.service"));
+        let me = std::process::id();
+        for entry in
+            [&format!(".ctr.{me}.tmp"), ".ctr.tmp", ".ctr.x.tmp", "ctr.1.tmp", ".ctr-2.4194999.tmp", "ctr"]
+        {
+            assert!(!is_leftover(entry, "ctr"), "{entry}");
+        }
+    }
 }

@@ -19,6 +19,11 @@ use crate::units::Unit;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "action", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Action {
+    /// Remove a temporary file that a killed install left.
+    RemoveFile {
+        /// Its path.
+        path: String,
+    },
     /// Create a directory, or set its mode.
     CreateDir {
         /// Its path.
@@ -105,6 +110,7 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verb = |replaces: &bool, new, old| if *replaces { old } else { new };
         match self {
+            Self::RemoveFile { path } => write!(f, "remove {path}"),
             Self::CreateDir { path, mode } => write!(f, "create {path} (mode {mode:04o})"),
             Self::InstallProgram { path, replaces, .. } => {
                 write!(f, "{} {path}", verb(replaces, "install", "replace"))
@@ -143,7 +149,8 @@ impl Plan {
 
 /// What leads from `observed` to `desired`.
 pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
-    let mut actions = Vec::new();
+    let leftovers = observed.leftovers.iter().map(|path| Action::RemoveFile { path: path.clone() });
+    let mut actions: Vec<Action> = leftovers.collect();
     actions.extend(dirs(desired, observed));
     actions.extend(programs(desired, observed));
     actions.extend(files(desired, observed));

@@ -132,6 +132,7 @@ fn fulfilled(desired: &Desired) -> Observed {
     };
     Observed {
         files: dirs.chain(files).chain(programs).collect(),
+        leftovers: Vec::new(),
         client_certificate: true,
         modules: desired.modules.iter().cloned().collect(),
         sysctls: desired.sysctls.iter().map(|s| (s.key.clone(), s.value.clone())).collect(),
@@ -251,7 +252,13 @@ async fn files_are_written_once_and_again_only_when_they_change() {
     }
 
     host::fs::write(&root.path("/etc/containerd/config.toml"), b"changed", 0o644).unwrap();
-    assert_eq!(shown(&todo()), ["rewrite /etc/containerd/config.toml"]);
+    host::fs::write(&root.path("/usr/local/bin/.runc.4194999.tmp"), b"half", 0o755).unwrap();
+    assert_eq!(
+        shown(&todo()),
+        ["remove /usr/local/bin/.runc.4194999.tmp", "rewrite /etc/containerd/config.toml"]
+    );
+    carry_out(&root, &todo()).await;
+    assert_eq!(shown(&todo()), Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -194,7 +194,7 @@ fn addresses(facts: &Facts) -> Check {
         return Check::passed(NAME);
     }
     let cause = "no interface that is up has an address other than loopback";
-    Check::failed(NAME, cause, "bring the network up, or give the node's address with --node-ip")
+    Check::failed(NAME, cause, "bring the network up")
 }
 
 fn resolver(facts: &Facts) -> Check {
