@@ -43,8 +43,11 @@ impl From<ApiError> for Failure {
                 Self::new(Class::Transient, Rejection::local("OddAnswer", error.to_string()))
             }
             ApiError::Refused { status, reason, message, .. } => {
-                let rejection =
-                    Rejection { status: Some(*status), ..Rejection::local(reason, message.clone()) };
+                let rejection = Rejection {
+                    status: Some(*status),
+                    hint: hint(*status, message).map(str::to_owned),
+                    ..Rejection::local(reason, message.clone())
+                };
                 Self::new(class(*status, message), rejection)
             }
         }
@@ -69,11 +72,20 @@ fn class(status: u16, message: &str) -> Class {
     match status {
         408 | 429 | 502..=504 => Class::Transient,
         403 if message.contains("is being terminated") => Class::Transient,
-        401 | 403 | 404 | 409 => Class::Settling,
         500 if message.contains(MISFIT) => Class::Final,
         500 if PASSING.iter().any(|p| message.contains(p)) => Class::Transient,
-        500.. => Class::Settling,
+        401 | 403 | 404 | 409 | 500.. => Class::Settling,
         _ => Class::Final,
+    }
+}
+
+fn hint(status: u16, message: &str) -> Option<&'static str> {
+    match status {
+        404 if message.starts_with("namespaces ") => Some("add the namespace to the manifests"),
+        500 if message.contains(MISFIT) => {
+            Some("the field does not exist or has another type: compare `kubectl explain`")
+        }
+        _ => None,
     }
 }
 

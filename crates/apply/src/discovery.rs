@@ -63,7 +63,7 @@ impl Discovery {
 
     /// The object's path, as far as [`Discovery::load`] found its kind.
     pub(crate) fn path(&self, object: &ObjectRef) -> Result<String, Failure> {
-        let unserved = || self.unserved(object);
+        let unserved = || unserved(object);
         let kinds = self.known.get(&object.api_version).ok_or_else(unserved)?;
         let kinds = kinds.as_ref().map_err(Clone::clone)?;
         let resource = kinds.get(&object.kind).ok_or_else(unserved)?;
@@ -74,17 +74,17 @@ impl Discovery {
         }
         Ok(format!("{path}/{}/{}", resource.plural, object.name))
     }
+}
 
-    fn unserved(&self, object: &ObjectRef) -> Failure {
-        let message = format!("the API server serves no {} of {}", object.kind, object.api_version);
-        let rejection = Rejection::local("NotServed", message);
-        match removed::instead_of(&object.api_version, &object.kind) {
-            Some(hint) => Failure::new(Class::Final, rejection.with_hint(hint)),
-            None => Failure::new(
-                Class::Settling,
-                rejection.with_hint("apply its CustomResourceDefinition, or correct apiVersion and kind"),
-            ),
-        }
+fn unserved(object: &ObjectRef) -> Failure {
+    let message = format!("the API server serves no {} of {}", object.kind, object.api_version);
+    let rejection = Rejection::local("NotServed", message);
+    match removed::instead_of(&object.api_version, &object.kind) {
+        Some(hint) => Failure::new(Class::Final, rejection.with_hint(hint)),
+        None => Failure::new(
+            Class::Settling,
+            rejection.with_hint("apply its CustomResourceDefinition, or correct apiVersion and kind"),
+        ),
     }
 }
 

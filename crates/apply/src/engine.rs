@@ -47,7 +47,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            deadline: Duration::from_secs(120),
+            deadline: Duration::from_mins(2),
             settle: Duration::from_secs(10),
             request_timeout: Duration::from_secs(15),
             parallel: 16,

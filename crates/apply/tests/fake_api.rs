@@ -1,4 +1,5 @@
 //! Applies plans to an API server of canned answers.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "the helpers of tests are tests too")]
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -73,8 +74,8 @@ fn healthy(method: &str, path: &str, query: Option<&str>, mut body: Value) -> (u
     }
 }
 
-fn status(code: u16, reason: &str, message: &str) -> Option<(u16, Value)> {
-    Some((code, json!({"kind": "Status", "reason": reason, "message": message, "code": code})))
+fn status(code: u16, reason: &str, message: &str) -> (u16, Value) {
+    (code, json!({"kind": "Status", "reason": reason, "message": message, "code": code}))
 }
 
 fn object(api_version: &str, kind: &str, name: &str) -> Object {
@@ -148,12 +149,12 @@ async fn tries_again_what_passes() {
     let (client, log) = api(|method, path, before| match (method, path, before) {
         // Nobody listens yet, then the API server has not all it needs, then a namespace is missing.
         ("GET", "/api/v1/namespaces", 0) => Some((0, Value::Null)),
-        ("GET", "/apis/apps/v1", 0) => status(503, "ServiceUnavailable", "starting"),
+        ("GET", "/apis/apps/v1", 0) => Some(status(503, "ServiceUnavailable", "starting")),
         ("PATCH", "/api/v1/namespaces/kube-system/configmaps/a", 0) => {
-            status(404, "NotFound", "namespaces \"kube-system\" not found")
+            Some(status(404, "NotFound", "namespaces \"kube-system\" not found"))
         }
         ("PATCH", "/api/v1/namespaces/kube-system/configmaps/a", 1) => {
-            status(429, "TooManyRequests", "later")
+            Some(status(429, "TooManyRequests", "later"))
         }
         _ => None,
     });
@@ -173,8 +174,10 @@ async fn tries_again_what_passes() {
 #[tokio::test]
 async fn a_rejection_is_final_and_the_rest_goes_in() {
     let (client, log) = api(|method, path, _| match (method, path.rsplit('/').next()) {
-        ("PATCH", Some("bad")) => status(422, "Invalid", "DaemonSet.apps \"bad\" is invalid: spec: required"),
-        ("PATCH", Some("misfit")) => status(500, "", "failed to create typed patch object: .spec.x"),
+        ("PATCH", Some("bad")) => {
+            Some(status(422, "Invalid", "DaemonSet.apps \"bad\" is invalid: spec: required"))
+        }
+        ("PATCH", Some("misfit")) => Some(status(500, "", "failed to create typed patch object: .spec.x")),
         _ => None,
     });
     let objects = vec![
@@ -191,6 +194,7 @@ async fn a_rejection_is_final_and_the_rest_goes_in() {
         "1 of 3 objects applied (1 created, 0 configured, 0 unchanged), 2 failed:\n\
          \x20 ConfigMap kube-system/misfit (manifests/misfit.yaml:1)\n\
          \x20   500 InternalServerError: failed to create typed patch object: .spec.x\n\
+         \x20   hint: the field does not exist or has another type: compare `kubectl explain`\n\
          \x20 DaemonSet kube-system/bad (manifests/bad.yaml:1)\n\
          \x20   422 Invalid: DaemonSet.apps \"bad\" is invalid: spec: required"
     );
@@ -245,9 +249,8 @@ async fn names_kinds_that_are_not_served() {
 
 #[tokio::test]
 async fn gives_up_at_the_deadline_and_says_on_what() {
-    let (client, _) = api(|method, _, _| {
-        (method == "PATCH").then(|| status(503, "ServiceUnavailable", "etcd is away").unwrap())
-    });
+    let (client, _) =
+        api(|method, _, _| (method == "PATCH").then(|| status(503, "ServiceUnavailable", "etcd is away")));
     let options = Options { deadline: Duration::from_millis(400), ..options() };
     let start = Instant::now();
     let (report, _) = run(&client, vec![object("v1", "ConfigMap", "a")], &options).await;

@@ -25,7 +25,7 @@ pub const DEFAULT_SOCKET: &str = "/run/containerd/containerd.sock";
 /// should learn sooner that the runtime hangs.
 const READ_LIMIT: Duration = Duration::from_secs(10);
 /// How long a call may take that ends processes or deletes files.
-const CHANGE_LIMIT: Duration = Duration::from_secs(60);
+const CHANGE_LIMIT: Duration = Duration::from_mins(1);
 /// Answers can be long on a node with many containers; gRPC's default of 4 MiB is too little there.
 const ANSWER_LIMIT: usize = 16 << 20;
 

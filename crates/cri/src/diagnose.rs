@@ -180,20 +180,23 @@ fn by_name(containers: Vec<Container>) -> BTreeMap<String, Vec<Container>> {
 
 /// A container's state in words.
 fn describe(status: &ContainerStatus, restarts: u32) -> String {
-    let mut words = match status.state {
+    let state = match status.state {
         ContainerState::Created => "was created and not started".to_owned(),
         ContainerState::Running => "runs".to_owned(),
         ContainerState::Exited => format!("exited with code {}", status.exit_code),
         ContainerState::Unknown => "is in an unknown state".to_owned(),
     };
-    if !status.reason.is_empty() && status.reason != "Completed" && status.reason != "Error" {
-        words.push_str(&format!(" ({})", status.reason));
-    }
-    if restarts > 0 {
-        let times = if restarts == 1 { "restart" } else { "restarts" };
-        words.push_str(&format!(", {restarts} {times}"));
-    }
-    words
+    let reason = match status.reason.as_str() {
+        // These say no more than the exit code.
+        "" | "Completed" | "Error" => String::new(),
+        reason => format!(" ({reason})"),
+    };
+    let restarts = match restarts {
+        0 => String::new(),
+        1 => ", 1 restart".to_owned(),
+        n => format!(", {n} restarts"),
+    };
+    format!("{state}{reason}{restarts}")
 }
 
 impl fmt::Display for PodDiagnosis {

@@ -1,4 +1,5 @@
 //! The client against a container runtime of canned answers on a unix socket.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "the helpers of tests are tests too")]
 
 use std::convert::Infallible;
 use std::io::Write;
@@ -77,24 +78,24 @@ fn pod(id: &str, attempt: u32, state: v1::PodSandboxState) -> v1::PodSandbox {
     }
 }
 
-fn metadata(attempt: u32) -> Option<v1::ContainerMetadata> {
-    Some(v1::ContainerMetadata { name: "kube-apiserver".to_owned(), attempt })
+fn metadata(attempt: u32) -> v1::ContainerMetadata {
+    v1::ContainerMetadata { name: "kube-apiserver".to_owned(), attempt }
 }
 
 fn container(id: &str, attempt: u32) -> v1::Container {
-    v1::Container { id: id.to_owned(), metadata: metadata(attempt), ..v1::Container::default() }
+    v1::Container { id: id.to_owned(), metadata: Some(metadata(attempt)), ..v1::Container::default() }
 }
 
 fn container_status(id: &str, log: &Path) -> Result<v1::ContainerStatusResponse, Status> {
     let status = match id {
         "c3" => v1::ContainerStatus {
-            metadata: metadata(3),
+            metadata: Some(metadata(3)),
             state: v1::ContainerState::ContainerRunning.into(),
             log_path: "/nonexistent/3.log".to_owned(),
             ..v1::ContainerStatus::default()
         },
         "c2" => v1::ContainerStatus {
-            metadata: metadata(2),
+            metadata: Some(metadata(2)),
             state: v1::ContainerState::ContainerExited.into(),
             exit_code: 1,
             reason: "Error".to_owned(),
@@ -159,7 +160,7 @@ impl tower::Service<http::Request<Body>> for Runtime {
                     .await
                 }
                 "Version" => {
-                    tokio::time::sleep(Duration::from_secs(60)).await;
+                    tokio::time::sleep(Duration::from_mins(1)).await;
                     Status::internal("too late").into_http()
                 }
                 _ => Status::unimplemented("").into_http(),
