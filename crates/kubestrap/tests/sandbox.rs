@@ -235,6 +235,20 @@ fn names_addresses_and_ports_are_taken_once() {
 }
 
 #[test]
+fn all_that_a_host_lacks_is_told_at_once() {
+    let world = World::new();
+    // In a user namespace without a mapping root is nobody.
+    let nobody =
+        Command::new("unshare").args(["--user", env!("CARGO_BIN_EXE_kubestrap"), "sandbox", "--dir"]);
+    let refused = ran(nobody.arg(&world.dir).args(["create", "demo"]));
+    assert!(refused.err.contains("not root: run it with sudo"), "{}", refused.err);
+    assert_eq!(refused.status.code(), Some(9));
+    let nothing = Command::new(env!("CARGO_BIN_EXE_kubestrap")).args(["sandbox", "--dir"]).arg(&world.dir);
+    let refused = ran(nothing.args(["create", "demo"]).env("PATH", "/nonexistent"));
+    refused.fails(9, "no program `ip`: install iproute2");
+}
+
+#[test]
 fn exec_is_the_program_it_runs() {
     let world = World::new();
     world.run(&["create", "demo"]).ok();

@@ -64,8 +64,8 @@ impl Sandboxes {
     /// [`Error::Exists`], [`Error::AddressTaken`], [`Error::PortTaken`] and others; nothing is
     /// left behind then.
     pub fn create(&self, new: &NewSandbox) -> Result<Sandbox> {
-        let _lock = self.lock()?;
         checks::host(&self.dir)?;
+        let _lock = self.lock()?;
         let others = self.records()?;
         if let Some(record) = others.iter().find(|r| r.name == new.name) {
             let state = match self.sandbox(record.clone()).state()? {

@@ -26,7 +26,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Checks the host; `dir` is where sandboxes are kept (it exists).
+/// Checks the host; `dir` is where sandboxes are kept, or will be.
 pub(crate) fn host(dir: &Path) -> Result<()> {
     let mut problems = Vec::new();
     let mut problem = |what: &str, remedy| problems.push(Problem { what: what.to_owned(), remedy });
@@ -48,7 +48,8 @@ pub(crate) fn host(dir: &Path) -> Result<()> {
             problem(&format!("{link} is no link into /usr"), "install `usrmerge`");
         }
     }
-    if rustix::fs::statfs(dir).is_ok_and(|s| s.f_type == OVERLAY_MAGIC) {
+    let disk = dir.ancestors().find_map(|d| rustix::fs::statfs(d).ok());
+    if disk.is_some_and(|s| s.f_type == OVERLAY_MAGIC) {
         problem(
             &format!("{} is on an overlay file system, which nodes cannot stack theirs on", dir.display()),
             "choose a directory on a disk with --dir",

@@ -109,8 +109,8 @@ impl Sandbox {
     /// # Errors
     /// [`Error::PortBusy`], [`Error::Boot`] and others; it is off then.
     pub fn power_on(&self) -> Result<Change> {
-        let _lock = self.all.lock()?;
         checks::host(&self.all.dir)?;
+        let _lock = self.all.lock()?;
         if matches!(self.state()?, State::Running { .. }) {
             return Ok(Change::Already);
         }
