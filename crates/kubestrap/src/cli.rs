@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands;
 use crate::exit::Failure;
@@ -55,6 +55,11 @@ pub(crate) fn run() -> ExitCode {
             failure.exit.into()
         }
     }
+}
+
+/// The whole command line, for the reference.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
 }
 
 fn dispatch(verb: Verb, ui: &Ui) -> Result<(), Failure> {

@@ -1,8 +1,8 @@
-//! Verbs that kubestrap runs itself: no user types them, so no help lists them.
+//! Verbs that kubestrap and its own development run: no user types them, so no help lists them.
 
 use clap::Subcommand;
 
-use super::sandbox;
+use super::{reference, sandbox};
 use crate::exit::Failure;
 use crate::ui::Ui;
 
@@ -11,10 +11,14 @@ pub(crate) enum Hidden {
     /// pid 1 of a sandbox node
     #[command(hide = true)]
     SandboxInit(sandbox::InitArgs),
+    /// Print a page of the documentation that is made from the program (Markdown)
+    #[command(hide = true)]
+    Reference(reference::ReferenceArgs),
 }
 
 pub(crate) fn run(verb: Hidden, ui: &Ui) -> Result<(), Failure> {
     match verb {
         Hidden::SandboxInit(args) => sandbox::init(args, ui),
+        Hidden::Reference(args) => reference::run(args, ui),
     }
 }

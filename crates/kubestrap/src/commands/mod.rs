@@ -4,6 +4,7 @@ pub(crate) mod bundle;
 pub(crate) mod checks;
 pub(crate) mod hidden;
 pub(crate) mod init_config;
+pub(crate) mod reference;
 pub(crate) mod render;
 pub(crate) mod sandbox;
 pub(crate) mod start;
