@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use cri::{Cri, CriError, Filter};
-use host::command::CommandError;
+use host::command::{Command, CommandError};
 use host::fs::FsError;
 use serde::Serialize;
 
 use crate::desired::{BIN_DIR, CNI_BIN_DIR};
 use crate::{CRI_SOCKET, Root, STATIC_POD_DIR, containerd, kernel, units};
+
+/// Interfaces that the bridge plugin and flannel make.
+const INTERFACES: [&str; 2] = ["cni0", "flannel.1"];
 
 /// Why a host could not be cleaned.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +34,14 @@ pub enum ResetError {
         path: PathBuf,
         /// What the kernel answered.
         source: std::io::Error,
+    },
+    /// A network interface could not be removed.
+    #[error("cannot remove the network interface {name}")]
+    Interface {
+        /// Its name.
+        name: String,
+        /// What `ip` said.
+        source: CommandError,
     },
     /// A file or directory could not be removed.
     #[error("cannot remove the node's files")]
@@ -63,6 +74,11 @@ pub enum Action {
         /// Its path.
         path: String,
     },
+    /// Remove a network interface that the pods' network made.
+    RemoveInterface {
+        /// Its name.
+        name: String,
+    },
     /// Make the init system forget removed unit files.
     ReloadUnits,
 }
@@ -75,6 +91,7 @@ impl std::fmt::Display for Action {
             Self::RemovePods => f.write_str("remove all pods"),
             Self::Unmount { path } => write!(f, "unmount everything below {path}"),
             Self::Remove { path } => write!(f, "remove {path}"),
+            Self::RemoveInterface { name } => write!(f, "remove network interface {name}"),
             Self::ReloadUnits => f.write_str("reload unit files"),
         }
     }
@@ -116,6 +133,11 @@ pub fn plan(root: &Root, options: &ResetOptions) -> Vec<Action> {
         if has_mounts(&root.path(dir)) {
             actions.push(Action::Unmount { path: dir.to_owned() });
         }
+    }
+    if kubelet && root.is_host() {
+        let there = |name: &&str| Path::new("/sys/class/net").join(name).exists();
+        let interfaces = INTERFACES.into_iter().filter(there);
+        actions.extend(interfaces.map(|name| Action::RemoveInterface { name: name.to_owned() }));
     }
     let removed = removed_paths(options, kubelet, containerd);
     actions.extend(removed.into_iter().filter(|p| root.path(p).exists()).map(|path| Action::Remove { path }));
@@ -185,6 +207,11 @@ fn change(root: &Root, action: &Action) -> Result<(), ResetError> {
         Action::StopUnit { unit } => {
             units::disable_now(unit).map_err(|source| ResetError::Unit { unit: unit.clone(), source })
         }
+        Action::RemoveInterface { name } => Command::new("ip")
+            .args(["link", "delete", name])
+            .run()
+            .map(drop)
+            .map_err(|source| ResetError::Interface { name: name.clone(), source }),
         Action::Unmount { path } => unmount_below(&root.path(path)),
         Action::Remove { path } => {
             let path = root.path(path);

@@ -211,7 +211,8 @@ fn files_only(plan: Plan) -> Plan {
     let of_files = |a: &Action| {
         matches!(
             a,
-            Action::CreateDir { .. }
+            Action::RemoveFile { .. }
+                | Action::CreateDir { .. }
                 | Action::InstallProgram { .. }
                 | Action::WriteFile { .. }
                 | Action::Link { .. }
