@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::client::{Cri, Filter};
 use crate::error::CriError;
-use crate::log::{LogLine, log_tail};
+use crate::log::{LogLine, telling_tail};
 use crate::model::{Container, ContainerState, ContainerStatus, Pod, PodState, label};
 
 /// How much of a log line is shown, in characters; the value has all of it.
@@ -56,7 +56,8 @@ pub struct ContainerDiagnosis {
     pub previous: Option<ContainerStatus>,
     /// How often it was started again in this sandbox.
     pub restarts: u32,
-    /// The end of the newest container's log, or of the one before when the newest wrote nothing.
+    /// The end of the newest container's log, or of the one before when the newest wrote nothing; with
+    /// the last line that names an error.
     pub log: Vec<LogLine>,
 }
 
@@ -141,9 +142,9 @@ impl Cri {
             let previous = self.status_of(attempts.next()).await?;
             let previous = previous.filter(|p| p.state == ContainerState::Exited);
             // No log at all is normal: the container may not have come that far.
-            let mut log = log_tail(&status.log_path, log_lines).unwrap_or_default();
+            let mut log = telling_tail(&status.log_path, log_lines).unwrap_or_default();
             if let (true, Some(previous)) = (log.is_empty(), &previous) {
-                log = log_tail(&previous.log_path, log_lines).unwrap_or_default();
+                log = telling_tail(&previous.log_path, log_lines).unwrap_or_default();
             }
             diagnoses.push(ContainerDiagnosis { restarts: status.attempt, status, previous, log });
         }

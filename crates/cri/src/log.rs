@@ -53,6 +53,36 @@ pub fn log_tail(path: &Path, lines: usize) -> Result<Vec<LogLine>, CriError> {
     Ok(parsed)
 }
 
+/// The last `lines` lines that say something. When none of them names an error, the newest one before
+/// that does comes first: many programs follow their error by a page of usage.
+pub(crate) fn telling_tail(path: &Path, lines: usize) -> Result<Vec<LogLine>, CriError> {
+    let mut all = log_tail(path, usize::MAX)?;
+    all.retain(|line| !line.text.trim().is_empty());
+    let mut tail = all.split_off(all.len().saturating_sub(lines));
+    if !tail.iter().any(LogLine::names_error)
+        && let Some(error) = all.into_iter().rfind(LogLine::names_error)
+        && let Some(first) = tail.first_mut()
+    {
+        *first = error;
+    }
+    Ok(tail)
+}
+
+impl LogLine {
+    /// Whether this looks like the reason for an exit: what cobra, Go's flag package and runtime,
+    /// klog (`E1122 …`, `F1122 …`) and zap write.
+    fn names_error(&self) -> bool {
+        const BEGINNINGS: [&str; 6] =
+            ["Error:", "error:", "fatal", "panic:", "flag provided but not defined", "invalid value"];
+        const LEVELS: [&str; 3] = [r#""level":"error""#, r#""level":"fatal""#, r#""level":"panic""#];
+        let text = self.text.as_str();
+        let klog = text.starts_with(['E', 'F']) && text[1..].chars().take(4).all(|c| c.is_ascii_digit());
+        BEGINNINGS.iter().any(|b| text.starts_with(b))
+            || LEVELS.iter().any(|l| text.contains(l))
+            || (klog && text.len() > 5)
+    }
+}
+
 /// The last `limit` bytes of a file, without the line that begins before them.
 fn read_end(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut file = File::open(path)?;
@@ -192,6 +222,21 @@ mod tests {
         let lines = log_tail(file(&part.repeat(20)).path(), 10).unwrap();
         assert_eq!(lines.len(), 1);
         assert!(lines[0].text.len() <= LINE_BYTES);
+    }
+
+    #[test]
+    fn an_error_before_a_page_of_usage_is_kept() {
+        let line = |text: &str| format!("2026-11-22T18:50:01Z stderr F {text}\n");
+        let text =
+            ["flag provided but not defined: -x", "Usage:", "", "  -a", "  -b", "  -c"].map(line).concat();
+        let lines = telling_tail(file(&text).path(), 3).unwrap();
+        assert_eq!(texts(&lines), ["flag provided but not defined: -x", "  -b", "  -c"]);
+
+        let text = ["E1122 18:50:01.1 1 a.go:1] old", "Starting", "F1122 18:50:02.1 1 b.go:2] new"].map(line);
+        let lines = telling_tail(file(&text.concat()).path(), 2).unwrap();
+        assert_eq!(texts(&lines), ["Starting", "F1122 18:50:02.1 1 b.go:2] new"]);
+
+        assert_eq!(texts(&telling_tail(file(&line("É starts here")).path(), 2).unwrap()), ["É starts here"]);
     }
 
     #[test]
