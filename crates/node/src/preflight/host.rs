@@ -3,7 +3,7 @@
 use cri::{Cri, CriError, Version};
 
 use super::{Check, ports};
-use crate::facts::{CgroupVersion, Facts};
+use crate::facts::{self, CgroupVersion, Facts};
 use crate::{CRI_SOCKET, Root, STATIC_POD_DIR, containerd, kubelet, units};
 
 /// kubeadm's minimum for a control-plane node.
@@ -14,6 +14,9 @@ const MIN_MEMORY_MIB: u64 = 1700;
 
 /// The moment before which no clock can be right: 2026-01-01, in seconds since the epoch.
 const EARLIEST: u64 = 1_767_225_600;
+
+/// Programs of the host by which the kubelet mounts volumes.
+const PROGRAMS: [&str; 2] = ["mount", "umount"];
 
 /// What the checks of a host need to know beside the host itself.
 #[derive(Clone, Debug)]
@@ -46,9 +49,19 @@ pub async fn host(root: &Root, facts: &Facts, input: &HostInput<'_>) -> Vec<Chec
     let wanted = wanted_ports(input);
     let numbers: Vec<u16> = wanted.iter().map(|(port, _)| *port).collect();
     checks.extend(ports::check(&wanted, &ports::listeners(&numbers)));
+    checks.extend(PROGRAMS.map(program));
     checks.extend(foreign_files(root, input));
     checks.push(if input.existing_containerd { existing_runtime(root).await } else { own_runtime(root) });
     checks
+}
+
+fn program(program: &str) -> Check {
+    let name = format!("FileExisting-{program}");
+    if facts::in_path(program) {
+        return Check::passed(name);
+    }
+    let cause = format!("the program {program} is missing, by which the kubelet mounts volumes");
+    Check::failed(name, cause, "install it, such as with: apt-get install mount")
 }
 
 fn wanted_ports(input: &HostInput<'_>) -> Vec<(u16, &'static str)> {
