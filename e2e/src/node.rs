@@ -51,6 +51,16 @@ impl Inputs {
     }
 }
 
+impl Inputs {
+    /// Runs the program on this host to its end, for what needs no node.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn run(&self, args: &[&str]) -> Result<Ended> {
+        Ok(Ended::new(Command::new(&self.kubestrap).args(args).run_unchecked()?))
+    }
+}
+
 /// A sandbox node in a state directory of its own.
 #[derive(Debug)]
 pub struct Node {
@@ -79,6 +89,19 @@ impl Ended {
     /// Its exit code; -1 when a signal ended it.
     pub fn code(&self) -> i32 {
         self.status.code().unwrap_or(-1)
+    }
+
+    /// Itself when it failed with this code and said all of this, on stderr.
+    ///
+    /// # Errors
+    /// With all it printed when it did not.
+    pub fn failure(self, code: i32, said: &[&str]) -> Result<Self> {
+        let shown = format!("{}\n{}\n{}", self.status, self.stdout, self.stderr);
+        ensure!(self.code() == code, "expected exit code {code}, got {shown}");
+        for text in said {
+            ensure!(self.stderr.contains(text), "it does not say {text:?}: {shown}");
+        }
+        Ok(self)
     }
 
     /// Itself when it succeeded.

@@ -155,6 +155,12 @@ impl Assets {
         self.labels.iter().map(|label| (label.clone(), Some(String::new()))).collect()
     }
 
+    /// Namespace and name under which the API shows the temporary pods of this node.
+    pub(crate) fn temporary_names(&self) -> Vec<(String, String)> {
+        let temporary = self.pods.iter().filter(|known| known.temporary);
+        temporary.map(|known| (known.namespace.clone(), self.full_name(known))).collect()
+    }
+
     /// Whether a sandbox belongs to the temporary control plane.
     pub(crate) fn is_temporary(&self, pod: &cri::Pod) -> bool {
         self.pods.iter().any(|known| known.temporary && self.is(known, pod))
@@ -166,9 +172,13 @@ impl Assets {
         self.pods.iter().any(|known| runs(known) && self.is(known, pod))
     }
 
-    /// The kubelet appends the node's name to a static pod's.
     fn is(&self, known: &KnownPod, pod: &cri::Pod) -> bool {
-        pod.namespace == known.namespace && pod.name == format!("{}-{}", known.name, self.node_name)
+        pod.namespace == known.namespace && pod.name == self.full_name(known)
+    }
+
+    /// The kubelet appends the node's name to a static pod's.
+    fn full_name(&self, known: &KnownPod) -> String {
+        format!("{}-{}", known.name, self.node_name)
     }
 }
 
@@ -184,6 +194,11 @@ pub fn images(dir: &AssetDir) -> Vec<String> {
 pub fn api_port(dir: &AssetDir) -> u16 {
     let server = dir.bootstrap_pods().iter().find_map(|pod| apiserver(&pod.object.value));
     server.map_or(DEFAULT_PORT, port)
+}
+
+/// The host that the directory's kubeconfig dials: the apiserver's certificate has to carry it.
+pub fn api_host(dir: &AssetDir) -> Option<String> {
+    server_host(&host::fs::read_to_string(&dir.start_kubeconfig()).ok()?).ok()
 }
 
 fn port(apiserver: &Value) -> u16 {
@@ -255,7 +270,7 @@ fn known(dir: &AssetDir) -> Vec<KnownPod> {
 }
 
 /// The pod's specification, of a pod or of something that makes pods.
-fn pod_spec(object: &Value) -> &Value {
+pub(crate) fn pod_spec(object: &Value) -> &Value {
     if object["kind"] == "Pod" { &object["spec"] } else { &object["spec"]["template"]["spec"] }
 }
 
@@ -279,12 +294,12 @@ fn program(container: &Value) -> Option<String> {
 }
 
 /// A flag's value on a container's command line.
-fn flag<'a>(container: &'a Value, name: &str) -> Option<&'a str> {
+pub(crate) fn flag<'a>(container: &'a Value, name: &str) -> Option<&'a str> {
     words(container).find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
 }
 
 /// The container of an object that is a kube-apiserver.
-fn apiserver(object: &Value) -> Option<&Value> {
+pub(crate) fn apiserver(object: &Value) -> Option<&Value> {
     containers(object).find(|c| words(c).any(|word| word.starts_with("--etcd-servers")))
 }
 

@@ -1,7 +1,7 @@
 //! Why something does not come up, as far as this node knows: pods, exit codes, the last lines of
 //! their logs, and for what is seen often a sentence on the cause.
 
-use cri::{PodDiagnosis, PodSelector};
+use cri::{ContainerDiagnosis, ContainerState, PodDiagnosis, PodSelector};
 
 use crate::assets::KnownPod;
 use crate::start::Context;
@@ -25,6 +25,9 @@ const KNOWN_CAUSES: [(&str, &str); 7] = [
     ("invalid value", "a flag has a value that this version does not take"),
     ("no space left on device", "the disk is full"),
 ];
+
+/// Signs that the same start ends the same way again, whatever happens around it.
+const HOPELESS: [&str; 3] = ["unknown flag", "unknown command", "invalid argument"];
 
 /// What is known of the static pods, the temporary control plane's and etcd's.
 pub(crate) async fn temporary(context: &Context<'_>, waiting: &str) -> String {
@@ -63,16 +66,22 @@ pub(crate) async fn node(context: &Context<'_>, last: &str) -> String {
     temporary(context, &format!("{last}\n{kubelet} `{node}`")).await
 }
 
-/// The name of a static pod whose container ended with an error at least so many times.
+/// The name of a static pod whose container ended with an error at least so many times, or with one
+/// that it will end with each time.
 pub(crate) async fn crashing(context: &Context<'_>, times: u32) -> Option<String> {
     for known in &context.assets.pods {
         let Ok(diagnosis) = look(context, known).await else { continue };
-        let often = diagnosis.containers.iter().any(|c| c.restarts >= times);
+        let often = diagnosis.containers.iter().any(|c| c.restarts >= times || hopeless(c));
         if often && diagnosis.crashed() && !diagnosis.running() {
             return Some(format!("pod {}/{}", known.namespace, known.name));
         }
     }
     None
+}
+
+fn hopeless(container: &ContainerDiagnosis) -> bool {
+    let says = |sign: &&str| container.log.iter().any(|line| line.text.contains(sign));
+    container.status.state == ContainerState::Exited && HOPELESS.iter().any(|sign| says(&sign))
 }
 
 async fn look(context: &Context<'_>, known: &KnownPod) -> Result<PodDiagnosis, cri::CriError> {

@@ -14,6 +14,7 @@
 mod assets;
 mod diagnosis;
 mod error;
+mod etcd;
 mod event;
 mod gap;
 mod leases;
@@ -26,11 +27,12 @@ mod start;
 mod steering;
 mod workloads;
 
-pub use assets::{api_port, images};
+pub use assets::{api_host, api_port, images};
 pub use error::StartError;
-pub use kube::Client;
+pub use etcd::{EtcdEndpoint, EtcdProblem, external_etcd};
 pub use event::{Event, Progress, Reporter, Step};
 pub use gap::Gap;
+pub use kube::Client;
 pub use options::{DEFAULT_REQUIRED_PODS, Options, required};
 pub use plan::{Observed, Plan, Planned, plan};
 pub use required::{InvalidRequiredPod, PodPrefix, RequiredPod};

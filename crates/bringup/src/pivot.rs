@@ -1,10 +1,11 @@
 //! The pivot: traffic first, then the temporary control plane goes, then leadership; and the check
 //! that nothing of it is left.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cri::{ContainerState, Filter, Pod, PodState};
 use jiff::Timestamp;
+use kube::api::{Api, DeleteParams, Preconditions};
 
 use crate::error::StartError;
 use crate::event::Step;
@@ -12,6 +13,9 @@ use crate::leases;
 use crate::stage;
 use crate::start::{Context, POLL};
 use crate::steering::{Side, Steering};
+
+/// How long the kubelet has for removing the API's images of pods that it ended.
+const MIRROR_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Moves everything. Returns when the temporary control plane has ended.
 pub(crate) async fn pivot(context: &Context<'_>, steering: &Steering) -> Result<String, StartError> {
@@ -124,8 +128,34 @@ pub(crate) async fn verify(context: &Context<'_>) -> Result<String, StartError> 
         tokio::time::sleep(POLL).await;
     }
     host::fs::remove_dir_all(&context.options.secrets_dir)?;
+    mirrors_are_gone(context, began).await?;
     only_self_hosted_listens(context, began).await?;
     Ok("only the self-hosted control plane is left".to_owned())
+}
+
+/// The API's images of the temporary pods go too. The kubelet removes them a moment after the pods;
+/// one that it forgot (a kubelet that was restarted meanwhile has no memory of them) is removed here.
+async fn mirrors_are_gone(context: &Context<'_>, began: Instant) -> Result<(), StartError> {
+    let patience = Instant::now();
+    for (namespace, name) in context.assets.temporary_names() {
+        let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(context.client.clone(), &namespace);
+        while let Some(pod) = pods.get_opt(&name).await? {
+            if patience.elapsed() > MIRROR_PATIENCE {
+                // Only this very object: a name says nothing about who made it meanwhile.
+                let uid = pod.metadata.uid.clone();
+                let preconditions = Some(Preconditions { uid, ..Preconditions::default() });
+                let now = DeleteParams { preconditions, ..DeleteParams::default().grace_period(0) };
+                pods.delete(&name, &now).await?;
+            }
+            let left = format!("the API's image of pod {namespace}/{name}");
+            if began.elapsed() > context.options.timeout {
+                return Err(StartError::LeftOver { left, after: began.elapsed() });
+            }
+            context.report.waiting(Step::Verify, format!("{left} to be removed"));
+            tokio::time::sleep(POLL).await;
+        }
+    }
+    Ok(())
 }
 
 async fn only_self_hosted_listens(context: &Context<'_>, began: Instant) -> Result<(), StartError> {

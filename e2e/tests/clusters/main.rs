@@ -1,5 +1,7 @@
 //! Real clusters in sandbox nodes, brought up and looked at as users do it. Run by
 //! `cargo xtask test`, one test after the other.
 
+mod failures;
+mod killed;
 mod pivot;
 mod whole;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::node::{BUNDLE, Node, eventually};
 use serde_json::Value;
 
-/// A server and a client. The image is flannel's: it has a busybox, and every node has it.
+/// A server and a client, of an image that every node has.
 const WORKLOAD: &str = include_str!("workload.yaml");
 
 #[test]
@@ -36,7 +36,13 @@ fn every_pod_is_ready(node: &Node) -> Result<()> {
 
 fn only_the_self_hosted_control_plane_is_left(node: &Node) -> Result<()> {
     node.get(&["-n", "kube-system", "get", "daemonset/kube-apiserver"])?;
-    node.get(&["-n", "kube-system", "get", "deployment/kube-controller-manager", "deployment/kube-scheduler"])?;
+    node.get(&[
+        "-n",
+        "kube-system",
+        "get",
+        "deployment/kube-controller-manager",
+        "deployment/kube-scheduler",
+    ])?;
     let pods = node.get(&["get", "pods", "--all-namespaces", "-o", "name"])?;
     ensure!(!pods.contains("bootstrap-"), "a temporary pod is left: {pods}");
     let containers = node.exec(&["ctr", "-n", "k8s.io", "containers", "list"])?.success()?.stdout;
@@ -62,32 +68,43 @@ fn again_there_is_nothing_to_do(node: &Node) -> Result<()> {
 fn a_workload_is_reachable(node: &Node) -> Result<()> {
     node.kubectl_with(&workload(node)?, &["apply", "-f", "-"])?.success()?;
     node.get(&["rollout", "status", "deployment/web", "deployment/client", "--timeout=120s"])?;
-    let fetch = |url: &str| {
-        let found = node.get(&["exec", "deploy/client", "--", "busybox", "wget", "-qO-", "-T", "5", url])?;
-        ensure!(found.contains("hello from"), "{url} answered {found}");
-        Ok(())
+    let ask = |endpoint: &str, command: &[&str]| {
+        let flag = format!("--endpoints={endpoint}");
+        let mut args = vec!["exec", "deploy/client", "--", "etcdctl", &flag, "--command-timeout=5s"];
+        args.extend(command);
+        node.get(&args)
     };
     let limit = Duration::from_mins(1);
-    eventually("Service by DNS name", limit, || fetch("http://web.default.svc.cluster.local"))?;
-    eventually("Service by short name", limit, || fetch("http://web"))?;
+    eventually("Service by DNS name", limit, || {
+        ask("http://web.default.svc.cluster.local:80", &["put", "greeting", "hello"])
+    })?;
+    let found = ask("http://web:80", &["get", "greeting"])?;
+    ensure!(found.contains("hello"), "Service by short name answered {found}");
     let service = node.json(&["get", "service", "web"])?;
     let port = service["spec"]["ports"][0]["nodePort"].as_i64().context("no node port")?;
     let address = node.facts()?["address"].as_str().unwrap_or_default().to_owned();
-    eventually("NodePort from a pod", limit, || fetch(&format!("http://{address}:{port}")))?;
+    let found = ask(&format!("http://{address}:{port}"), &["get", "greeting"])?;
+    ensure!(found.contains("hello"), "NodePort from a pod answered {found}");
     let (_, netns) = node.client()?;
+    let target = format!("{address}:{port}");
     eventually("NodePort from another machine", limit, || {
-        let mut stream = host::netns::run_in(&netns, || TcpStream::connect(format!("{address}:{port}")))??;
-        stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        ensure!(answer.contains("hello from"), "{answer}");
-        Ok(())
+        is_healthy(host::netns::run_in(&netns, || TcpStream::connect(&target))??)
     })
 }
 
+/// Asks etcd over HTTP whether it is well.
+fn is_healthy(mut stream: TcpStream) -> Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.write_all(b"GET /health HTTP/1.0\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    ensure!(answer.contains("\"health\":\"true\""), "{answer}");
+    Ok(())
+}
+
 fn workload(node: &Node) -> Result<String> {
-    let pods = node.json(&["-n", "kube-flannel", "get", "pods"])?;
-    let image = pods["items"][0]["spec"]["containers"][0]["image"].as_str().context("no flannel pod")?;
+    let pods = node.json(&["-n", "kube-system", "get", "pods", "-l", "k8s-app=etcd"])?;
+    let image = pods["items"][0]["spec"]["containers"][0]["image"].as_str().context("no etcd pod")?;
     Ok(WORKLOAD.replace("IMAGE", image))
 }
 
@@ -96,16 +113,12 @@ fn logs_exec_and_port_forward_work(node: &Node) -> Result<()> {
         let log = node.get(&["-n", "kube-system", "logs", owner, "--tail=5"])?;
         ensure!(!log.is_empty(), "{owner} has no log");
     }
-    let answer = node.get(&["exec", "deploy/web", "--", "busybox", "hostname"])?;
-    ensure!(answer.starts_with("web-"), "{answer}");
-    let mut forward = node.kubectl_spawn(&["port-forward", "service/web", "18080:80", "--address=127.0.0.1"])?;
+    let answer = node.get(&["exec", "deploy/web", "--", "etcd", "--version"])?;
+    ensure!(answer.starts_with("etcd Version"), "{answer}");
+    let mut forward =
+        node.kubectl_spawn(&["port-forward", "service/web", "18080:80", "--address=127.0.0.1"])?;
     let result = eventually("port-forward", Duration::from_secs(20), || {
-        let mut stream = TcpStream::connect("127.0.0.1:18080")?;
-        stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        ensure!(answer.contains("hello from"), "{answer}");
-        Ok(())
+        is_healthy(TcpStream::connect("127.0.0.1:18080")?)
     });
     forward.kill()?;
     forward.wait()?;
