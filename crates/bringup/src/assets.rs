@@ -18,6 +18,8 @@ use crate::error::StartError;
 use crate::options::Options;
 use crate::stage::HostFile;
 
+/// The program that is known by its flags rather than by its name.
+pub(crate) const APISERVER: &str = "kube-apiserver";
 /// kube-apiserver's port where no flag names one.
 const DEFAULT_PORT: u16 = 6443;
 /// How long one probe of an instance may take. One that starts answers late, and is asked again.
@@ -64,6 +66,8 @@ pub(crate) struct Assets {
     pub(crate) port: u16,
     /// Whether they can share it: both have `--permit-port-sharing`.
     pub(crate) shares_port: bool,
+    /// Containers of the self-hosted control plane: the program that each runs, and its name.
+    workers: Vec<(String, String)>,
 }
 
 impl Assets {
@@ -97,6 +101,7 @@ impl Assets {
             data_dirs: dir.static_pods().iter().flat_map(|pod| data_dirs(&pod.object.value)).collect(),
             pods: known(&dir),
             objects: dir.objects().iter().map(object).collect(),
+            workers: dir.objects().iter().flat_map(|o| workers(&o.value)).collect(),
             labels: labels(&dir),
             node_name: options.node_name.clone(),
             dir: options.asset_dir.clone(),
@@ -170,6 +175,11 @@ impl Assets {
     pub(crate) fn is_component(&self, pod: &cri::Pod, program: &str) -> bool {
         let runs = |known: &KnownPod| known.programs.iter().any(|p| p == program);
         self.pods.iter().any(|known| runs(known) && self.is(known, pod))
+    }
+
+    /// Whether containers of this name run this program in the self-hosted control plane.
+    pub(crate) fn runs(&self, container: &str, program: &str) -> bool {
+        self.workers.iter().any(|(runs, name)| runs == program && name == container)
     }
 
     fn is(&self, known: &KnownPod, pod: &cri::Pod) -> bool {
@@ -278,6 +288,13 @@ fn containers(object: &Value) -> impl Iterator<Item = &Value> {
     pod_spec(object)["containers"].as_array().into_iter().flatten()
 }
 
+/// The containers of something that makes pods: what each runs, and its name.
+fn workers(object: &Value) -> Vec<(String, String)> {
+    let named = containers(object).filter_map(|c| Some((c, c["name"].as_str()?.to_owned())));
+    let runs = |c: &Value| if is_apiserver(c) { Some(APISERVER.to_owned()) } else { program(c) };
+    named.filter_map(|(container, name)| Some((runs(container)?, name))).collect()
+}
+
 /// A container's command line.
 fn words(container: &Value) -> impl Iterator<Item = &str> {
     let list = |key: &str| container[key].as_array().into_iter().flatten().filter_map(Value::as_str);
@@ -300,7 +317,11 @@ pub(crate) fn flag<'a>(container: &'a Value, name: &str) -> Option<&'a str> {
 
 /// The container of an object that is a kube-apiserver.
 pub(crate) fn apiserver(object: &Value) -> Option<&Value> {
-    containers(object).find(|c| words(c).any(|word| word.starts_with("--etcd-servers")))
+    containers(object).find(|c| is_apiserver(c))
+}
+
+fn is_apiserver(container: &Value) -> bool {
+    words(container).any(|word| word.starts_with("--etcd-servers"))
 }
 
 fn shares(container: &Value) -> bool {

@@ -3,16 +3,20 @@
 
 use cri::{ContainerDiagnosis, ContainerState, PodDiagnosis, PodSelector};
 
-use crate::assets::KnownPod;
+use crate::assets::{APISERVER, KnownPod};
 use crate::start::Context;
+use crate::workloads::PodIdentity;
 
 /// How many lines of a log are shown.
 const LOG_LINES: usize = 8;
 
+/// What a program says whose port another one has.
+const PORT_TAKEN: &str = "bind: address already in use";
+
 /// What a line of a log gives away, and what it means.
 const KNOWN_CAUSES: [(&str, &str); 7] = [
     ("unknown flag", "a flag is not one of this version's: look at components.*.extraArgs in the config"),
-    ("bind: address already in use", "another process on this host listens on the port"),
+    (PORT_TAKEN, "another process on this host listens on the port"),
     (
         "certificate signed by unknown authority",
         "the other side's certificate is not from the CA that was given: for etcd, look at etcd.external.caFile",
@@ -56,6 +60,15 @@ pub(crate) async fn self_hosted(context: &Context<'_>, missing: &str) -> String 
         }
     }
     with_causes(parts.join("\n"))
+}
+
+/// Whether this pod is a self-hosted apiserver that came as far as its port and found it taken.
+pub(crate) async fn found_port_taken(context: &Context<'_>, pod: &PodIdentity) -> bool {
+    let selector = PodSelector::exact(&pod.namespace, &pod.name);
+    let Ok(diagnosis) = context.runtime.diagnose(&selector, &[], LOG_LINES).await else { return false };
+    let apiserver = |c: &&ContainerDiagnosis| context.assets.runs(&c.status.name, APISERVER);
+    let taken = |c: &ContainerDiagnosis| c.log.iter().any(|line| line.text.contains(PORT_TAKEN));
+    diagnosis.containers.iter().filter(apiserver).any(taken)
 }
 
 /// Why the node is not there.

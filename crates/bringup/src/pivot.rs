@@ -7,11 +7,12 @@ use cri::{ContainerState, Filter, Pod, PodState};
 use jiff::Timestamp;
 use kube::api::{Api, DeleteParams, Preconditions};
 
+use crate::diagnosis;
 use crate::error::StartError;
 use crate::event::Step;
 use crate::leases;
 use crate::stage;
-use crate::start::{Context, POLL};
+use crate::start::{Context, POLL, REQUEST_LIMIT};
 use crate::steering::{Side, Steering};
 
 /// How long the kubelet has for removing the API's images of pods that it ended.
@@ -30,7 +31,9 @@ pub(crate) async fn pivot(context: &Context<'_>, steering: &Steering) -> Result<
     let began = Instant::now();
     loop {
         let left = temporary_pods(context).await?;
-        to_release = release(context, to_release, &left).await?;
+        if context.assets.shares_port {
+            to_release = release(context, to_release, &left).await?;
+        }
         if !left.iter().any(|pod| pod.state == PodState::Ready) {
             break;
         }
@@ -39,6 +42,7 @@ pub(crate) async fn pivot(context: &Context<'_>, steering: &Steering) -> Result<
         context.report.waiting(Step::Pivot, format!("{} to end", names.join(", ")));
         tokio::time::sleep(POLL).await;
     }
+    wait_for_successor(context).await?;
     release(context, to_release, &[]).await?;
     Ok("traffic and leadership have moved".to_owned())
 }
@@ -59,6 +63,22 @@ async fn wait_for_traffic(context: &Context<'_>, steering: &Steering) -> Result<
         context.report.waiting(Step::Pivot, "the self-hosted apiserver to take the traffic");
         tokio::time::sleep(POLL).await;
     }
+}
+
+/// Where the port is not shared, the self-hosted apiserver begins only now: with the kubelet's next
+/// try, up to 40 s later.
+async fn wait_for_successor(context: &Context<'_>) -> Result<(), StartError> {
+    let began = Instant::now();
+    while let Err(failure) = apply::readyz(&context.client, REQUEST_LIMIT).await {
+        if began.elapsed() > context.options.timeout {
+            let diagnosis = diagnosis::self_hosted(context, &failure.to_string()).await;
+            let what = "the self-hosted apiserver".to_owned();
+            return Err(StartError::NotReady { what, after: began.elapsed(), diagnosis });
+        }
+        context.report.waiting(Step::Pivot, format!("the self-hosted apiserver: {failure}"));
+        tokio::time::sleep(POLL).await;
+    }
+    Ok(())
 }
 
 /// Gives back the leases whose temporary holder has ended; returns those still to be given back.
@@ -91,7 +111,7 @@ async fn release<'n>(
 /// When the first of the self-hosted candidates for a lease was started.
 async fn first_candidate(context: &Context<'_>, name: &str) -> Result<Option<Timestamp>, StartError> {
     let containers = context.runtime.containers(Filter::all()).await?;
-    let running = containers.iter().filter(|c| c.state == ContainerState::Running && c.name == name);
+    let running = containers.iter().filter(|c| c.state == ContainerState::Running && context.assets.runs(&c.name, name));
     Ok(running.filter_map(|c| c.created).min())
 }
 

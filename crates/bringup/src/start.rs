@@ -20,9 +20,15 @@ use crate::{diagnosis, pivot, stage};
 /// How often something is looked at that is waited for.
 pub(crate) const POLL: Duration = Duration::from_millis(100);
 /// How long one request to the API may take while it is waited for.
-const REQUEST_LIMIT: Duration = Duration::from_secs(5);
+pub(crate) const REQUEST_LIMIT: Duration = Duration::from_secs(5);
 /// A temporary component that ended this often will not come up by waiting.
 const CRASHES: u32 = 3;
+
+/// So many new connections find an unready one of two listeners, but for one time in a million.
+const BLIND_PROBES: usize = 20;
+/// Why nothing is steered where two apiservers cannot be up at once.
+const NOT_SHARED: &str = "the temporary and the self-hosted apiserver do not both have \
+                          --permit-port-sharing, so that the API was away while the port changed hands";
 
 /// How a bring-up ended well.
 #[derive(Debug, Clone, Serialize)]
@@ -131,7 +137,8 @@ impl<'a> Context<'a> {
     async fn bring_up(&self, summary: &mut Summary) -> Result<(), StartError> {
         self.step(Step::Stage, async { self.stage() }).await?;
         let probe = self.assets.probe()?;
-        let steering = Steering::start(self.assets.port, probe.clone(), self.runtime.clone());
+        let unsteered = (!self.assets.shares_port).then(|| NOT_SHARED.to_owned());
+        let steering = Steering::start(self.assets.port, probe.clone(), self.runtime.clone(), unsteered);
         let sampler = Sampler::start(probe);
         let outcome = self.move_in(&steering).await;
         summary.unsteered = steering.view().unsteered;
@@ -233,12 +240,7 @@ impl<'a> Context<'a> {
         loop {
             let view = steering.view();
             let missing = match self.standings().await {
-                Ok(standings) => {
-                    let unready = standings
-                        .iter()
-                        .find_map(|s| s.missing.as_ref().map(|missing| format!("{}: {missing}", s.required)));
-                    unready.or_else(|| self.successor_missing(&view, &standings))
-                }
+                Ok(standings) => self.what_is_missing(&view, &standings).await,
                 // A request may fail, the wait goes on: only its end counts.
                 Err(error) => Some(error.to_string()),
             };
@@ -255,15 +257,55 @@ impl<'a> Context<'a> {
         }
     }
 
+    async fn what_is_missing(&self, view: &View, standings: &[Standing]) -> Option<String> {
+        let mut waits_for_port = false;
+        for standing in standings {
+            if !self.assets.shares_port
+                && let Some(pod) = &standing.pod
+                && diagnosis::found_port_taken(self, pod).await
+            {
+                waits_for_port = true;
+            } else if let Some(missing) = &standing.missing {
+                return Some(format!("{}: {missing}", standing.required));
+            }
+        }
+        if waits_for_port { None } else { self.successor_missing(view, standings).await }
+    }
+
     /// What keeps the self-hosted apiserver from taking the traffic, asked of that very instance:
     /// the kubelet's probe on the shared port may have been answered by the temporary one.
-    fn successor_missing(&self, view: &View, standings: &[Standing]) -> Option<String> {
-        let pods: Vec<_> = standings.iter().filter_map(|s| Some(s.pod.as_ref()?.uid.as_str())).collect();
-        if view.unsteered.is_some() || !self.assets.shares_port || view.successor_ready(&pods) {
-            return None;
-        }
-        let why = view.of(Side::SelfHosted).map(|s| s.why.clone()).next();
-        let why = why.unwrap_or_else(|| "it does not listen yet".to_owned());
+    async fn successor_missing(&self, view: &View, standings: &[Standing]) -> Option<String> {
+        let mut seen = view.of(Side::SelfHosted);
+        let why = match (seen.next(), &view.unsteered) {
+            (None, _) => "it does not listen yet".to_owned(),
+            (Some(_), Some(_)) => return self.shared_port_missing().await,
+            (Some(seen), None) => {
+                let pods: Vec<_> = standings.iter().filter_map(|s| Some(s.pod.as_ref()?.uid.as_str())).collect();
+                if view.successor_ready(&pods) {
+                    return None;
+                }
+                seen.why.clone()
+            }
+        };
         Some(format!("the self-hosted apiserver itself: {why}"))
+    }
+
+    /// Where no instance can be asked by itself: the kernel spreads new connections over all
+    /// listeners, so that an unready one would show among so many.
+    async fn shared_port_missing(&self) -> Option<String> {
+        let probe = match self.assets.probe() {
+            Ok(probe) => probe,
+            Err(error) => return Some(error.to_string()),
+        };
+        for _ in 0..BLIND_PROBES {
+            match probe.ready(0).await {
+                Ok(readiness) if readiness.is_ready() => {}
+                Ok(readiness) => {
+                    return Some(format!("an apiserver on the shared port: /readyz: {}", readiness.status));
+                }
+                Err(error) => return Some(format!("an apiserver on the shared port: {error}")),
+            }
+        }
+        None
     }
 }

@@ -89,9 +89,11 @@ pub(crate) struct Steering {
 }
 
 impl Steering {
-    /// Begins to watch the port. Must be called within a tokio runtime.
-    pub(crate) fn start(port: u16, probe: Probe, runtime: Cri) -> Self {
-        let (view_sender, view) = watch::channel(View::default());
+    /// Begins to watch the port, and to steer unless there is a reason why that cannot be. Must be
+    /// called within a tokio runtime.
+    pub(crate) fn start(port: u16, probe: Probe, runtime: Cri, unsteered: Option<String>) -> Self {
+        let first = View { unsteered: unsteered.clone(), ..View::default() };
+        let (view_sender, view) = watch::channel(first);
         let (pivot, pivot_receiver) = watch::channel(false);
         let (stop, stop_receiver) = watch::channel(false);
         let watcher = Watcher {
@@ -99,7 +101,7 @@ impl Steering {
             probe: Arc::new(probe),
             runtime,
             steerer: None,
-            unsteered: None,
+            unsteered,
             known: HashMap::new(),
             in_force: None,
             rounds: 0,

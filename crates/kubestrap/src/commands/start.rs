@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use assets::AssetDir;
-use bringup::{Event, Options, Progress, Reporter, StartError, Summary};
+use bringup::{EtcdEndpoint, EtcdProblem, Event, Options, Progress, Reporter, StartError, Summary};
 use cluster::SubjectName;
-use node::preflight::{Certificate, StartInput};
+use node::preflight::{Certificate, Check, Outcome, Problem, StartInput};
 use node::{Facts, Root};
 use serde_json::json;
 
@@ -112,7 +112,7 @@ fn show(event: &Event, ui: &Ui) {
 /// Sums up.
 pub(crate) fn say_done(summary: &Summary, ui: &Ui) {
     if let Some(why) = &summary.unsteered {
-        ui.warn(format!("connections could not be steered ({why}): some may have reached an API that was not ready"));
+        ui.warn(format!("connections could not be steered, some may have failed: {why}"));
     }
     if ui.is_json() {
         ui.event(&json!({"done": summary}));
@@ -149,7 +149,35 @@ async fn preflight(args: &StartArgs, facts: &Facts, ui: &Ui) -> Result<(), Failu
         static_pod_dir: &args.pod_manifest_path,
         now: jiff::Timestamp::now(),
     };
-    args.how.checks.judge(&node::preflight::start(&input).await, ui)
+    let mut checks = node::preflight::start(&input).await;
+    checks.extend(etcd_checks(&dir).await);
+    args.how.checks.judge(&checks, ui)
+}
+
+/// An etcd that is not ours has to be there before the apiserver is.
+pub(crate) async fn etcd_checks(dir: &AssetDir) -> Vec<Check> {
+    bringup::external_etcd(dir).await.into_iter().map(etcd_check).collect()
+}
+
+fn etcd_check(endpoint: EtcdEndpoint) -> Check {
+    let url = endpoint.url;
+    let problem = |cause: String, remedy: &str| Problem { cause, remedy: remedy.to_owned() };
+    let outcome = match endpoint.problem {
+        None => Outcome::Passed,
+        Some(EtcdProblem::NoAnswer(why)) => Outcome::Failed(problem(
+            format!("etcd does not answer at {url}: {why}"),
+            "start it, or mend etcd.external.endpoints and what is between it and this host",
+        )),
+        Some(EtcdProblem::Untrusted(why)) => Outcome::Failed(problem(
+            format!("etcd at {url} and the certificates given for it do not fit: {why}"),
+            "give the CA that signed etcd's certificate, and a client certificate that etcd accepts \
+             (etcd.external.caFile, certFile and keyFile), and render again",
+        )),
+        Some(EtcdProblem::Unknown(why)) => {
+            Outcome::Unknown(problem(format!("etcd at {url}: {why}"), "see that it answers"))
+        }
+    };
+    Check { name: format!("Etcd-{url}"), outcome }
 }
 
 /// A client of this node's own API, with the administrator's credentials.
@@ -157,10 +185,17 @@ pub(crate) async fn local_client(asset_dir: &Path) -> Result<bringup::Client, Fa
     bringup::client(&Options::new(asset_dir.to_owned(), String::new())).await.map_err(failure)
 }
 
-/// The apiserver's certificate has to be valid for this host.
+/// The apiserver's certificate has to be valid for this host and for the name that clients dial.
 fn certificates(dir: &AssetDir, facts: &Facts) -> Result<Vec<Certificate>, Failure> {
     let Some(certificate) = dir.tls("apiserver.crt")? else { return Ok(Vec::new()) };
-    let names = facts.addresses.iter().copied().map(SubjectName::Ip).collect();
+    let covered = |name: &SubjectName| pki::check_names(&certificate, std::slice::from_ref(name)).is_ok();
+    let mut names: Vec<_> = facts.addresses.iter().copied().map(SubjectName::Ip).collect();
+    // One of its addresses is enough: a cluster of one family does not use the other's. bootkube's
+    // certificates carried no address of a node.
+    if !dir.is_ours() || names.iter().any(covered) {
+        names.clear();
+    }
+    names.extend(bringup::api_host(dir).and_then(|host| host.parse().ok()));
     let authority = dir.tls("ca.crt")?;
     let key = dir.tls("apiserver.key")?;
     Ok(vec![Certificate { name: "apiserver.crt".to_owned(), certificate, key, authority, names }])

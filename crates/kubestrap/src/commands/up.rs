@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use assets::AssetTree;
+use assets::{AssetDir, AssetTree};
 use bundle::Bundle;
 use cluster::ClusterConfig;
 use node::preflight::HostInput;
@@ -96,6 +96,8 @@ impl Up<'_> {
         if self.args.prepare_only {
             return Ok(());
         }
+        let dir = AssetDir::read(&self.args.asset_dir).map_err(|error| Failure::new(Exit::Config, error))?;
+        self.args.how.checks.judge(&start::etcd_checks(&dir).await, self.ui)?;
         let options = self.args.how.options(self.args.asset_dir.clone(), identity.name.clone())?;
         let summary = start::bring_up(&options, self.ui).await?;
         self.hand_out(&tree)?;
