@@ -2,6 +2,7 @@
 //! `cargo xtask test`, one test after the other.
 
 mod failures;
+mod foreign;
 mod killed;
 mod pivot;
 mod whole;
