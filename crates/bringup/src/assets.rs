@@ -187,7 +187,7 @@ impl Assets {
     }
 
     /// The kubelet appends the node's name to a static pod's.
-    fn full_name(&self, known: &KnownPod) -> String {
+    pub(crate) fn full_name(&self, known: &KnownPod) -> String {
         format!("{}-{}", known.name, self.node_name)
     }
 }

@@ -86,7 +86,7 @@ pub(crate) async fn crashing(context: &Context<'_>, times: u32) -> Option<String
         let Ok(diagnosis) = look(context, known).await else { continue };
         let often = diagnosis.containers.iter().any(|c| c.restarts >= times || hopeless(c));
         if often && diagnosis.crashed() && !diagnosis.running() {
-            return Some(format!("pod {}/{}", known.namespace, known.name));
+            return Some(format!("pod {}/{}", known.namespace, context.assets.full_name(known)));
         }
     }
     None
@@ -98,7 +98,7 @@ fn hopeless(container: &ContainerDiagnosis) -> bool {
 }
 
 async fn look(context: &Context<'_>, known: &KnownPod) -> Result<PodDiagnosis, cri::CriError> {
-    let name = format!("{}-{}", known.name, context.options.node_name);
+    let name = context.assets.full_name(known);
     let selector = PodSelector::exact(&known.namespace, &name);
     context.runtime.diagnose(&selector, &known.images, LOG_LINES).await
 }
