@@ -16,8 +16,18 @@ const BUILD: &[&str] = &["gcc", "libc6-dev", "protobuf-compiler"];
 const IMAGE_CONTENT: &[&str] = &["nftables", "iptables", "busybox-static"];
 
 /// Debian packages that a node needs on its host (what kubeadm's preflight asks for as well).
-const NODE: &[&str] =
-    &["conntrack", "ethtool", "iproute2", "kmod", "mount", "procps", "socat", "util-linux", "nftables", "iptables"];
+const NODE: &[&str] = &[
+    "conntrack",
+    "ethtool",
+    "iproute2",
+    "kmod",
+    "mount",
+    "procps",
+    "socat",
+    "util-linux",
+    "nftables",
+    "iptables",
+];
 
 /// The target that `.cargo/config.toml` names; static binaries need a named one.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -44,10 +54,14 @@ pub(crate) fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
+/// Installs Debian's packages that building and running take.
+pub(crate) fn install_packages() -> Result<()> {
+    crate::apt::ensure(&[BUILD, IMAGE_CONTENT, NODE].concat())
+}
+
 /// Installs the packages, builds what is missing; quick when nothing is.
 pub(crate) fn all() -> Result<Built> {
-    let packages: Vec<&str> = [BUILD, IMAGE_CONTENT, NODE].concat();
-    crate::apt::ensure(&packages)?;
+    install_packages()?;
     let programs = components::ensure(&Request::default())?;
     let kubestrap = kubestrap()?;
     let bundle = bundle(&kubestrap, &programs)?;

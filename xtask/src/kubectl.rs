@@ -23,10 +23,8 @@ pub(crate) fn run(args: KubectlArgs) -> Result<()> {
     ensure!(kubestrap.is_file(), "there is no cluster yet: run `cargo xtask up` first");
     let kubeconfig = kubeconfig(crate::up::NAME)?;
     let programs = components::ensure(&Request::default())?;
-    let kubectl = Command::new(programs.path.join("kubectl"))
-        .arg("--kubeconfig")
-        .arg(kubeconfig)
-        .args(args.args);
+    let kubectl =
+        Command::new(programs.path.join("kubectl")).arg("--kubeconfig").arg(kubeconfig).args(args.args);
     Err(kubectl.exec().into())
 }
 

@@ -2,7 +2,9 @@
 //! everything. Each task installs what it needs and says so.
 
 mod apt;
+mod bench;
 mod build;
+mod ci;
 mod components;
 mod kubectl;
 mod test;
@@ -26,10 +28,14 @@ enum Task {
     Kubectl(kubectl::KubectlArgs),
     /// Run all tests, those on real clusters included
     Test(test::TestArgs),
+    /// Check format and lints, then run all tests
+    Ci,
     /// Build upstream's programs, or take its releases
     Components(components::ComponentsArgs),
     /// Build kubestrap and the bundle of programs and images
     Bundle,
+    /// Measure on this machine, against the peers that users know
+    Bench(bench::BenchArgs),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -37,7 +43,9 @@ fn main() -> anyhow::Result<()> {
         Task::Up(args) => up::run(args),
         Task::Kubectl(args) => kubectl::run(args),
         Task::Test(args) => test::run(args),
+        Task::Ci => ci::run(),
         Task::Components(args) => components::run(args),
+        Task::Bench(args) => bench::run(args),
         Task::Bundle => build::all().map(|built| build::say(&built.bundle.display().to_string())),
     }
 }

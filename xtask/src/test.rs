@@ -5,7 +5,7 @@ use host::command::Command;
 
 use crate::build::{self, say};
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct TestArgs {
     /// Repeat what has to hold every time (power cuts, pivots under load) as often as it takes
     #[arg(long)]

@@ -1,6 +1,6 @@
 //! `cargo xtask up`: from a checkout to a self-hosted cluster in a sandbox node.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use host::command::Command;
 
 use crate::build::{self, Built, say};
@@ -9,8 +9,9 @@ use crate::kubectl;
 /// The sandbox node's name.
 pub(crate) const NAME: &str = "demo";
 
-/// Where the bundle lies inside the node.
-pub(crate) const BUNDLE: &str = "/opt/kubestrap/bundle";
+/// Where the bundles lie inside the node: their folder, since a new bundle replaces the old one by
+/// a rename, which a mount of the bundle itself would not see.
+const BUNDLES: &str = "/opt/kubestrap/bundles";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct UpArgs {
@@ -28,10 +29,12 @@ pub(crate) fn run(args: UpArgs) -> Result<()> {
     if exists(&built)? {
         kubestrap(&built, &["sandbox", "power-on", NAME])?;
     } else {
-        let mount = format!("{}:{BUNDLE}:ro", built.bundle.display());
+        let bundles = built.bundle.parent().context("the bundle is in no folder")?;
+        let mount = format!("{}:{BUNDLES}:ro", bundles.display());
         kubestrap(&built, &["sandbox", "create", NAME, "--mount", &mount])?;
     }
-    kubestrap(&built, &["sandbox", "exec", NAME, "--", "kubestrap", "up", "--bundle", BUNDLE])?;
+    let bundle = format!("{BUNDLES}/{}", built.programs.kubernetes);
+    kubestrap(&built, &["sandbox", "exec", NAME, "--", "kubestrap", "up", "--bundle", &bundle])?;
     explain(&built)
 }
 

@@ -84,7 +84,9 @@ pub(crate) async fn node(context: &Context<'_>, last: &str) -> String {
 pub(crate) async fn crashing(context: &Context<'_>, times: u32) -> Option<String> {
     for known in &context.assets.pods {
         let Ok(diagnosis) = look(context, known).await else { continue };
-        let often = diagnosis.containers.iter().any(|c| c.restarts >= times || hopeless(c));
+        let recent = |c: &&ContainerDiagnosis| c.status.created.as_ref() >= context.changed_at.get();
+        let mut counting = diagnosis.containers.iter().filter(recent);
+        let often = counting.any(|c| c.restarts >= times || hopeless(c));
         if often && diagnosis.crashed() && !diagnosis.running() {
             return Some(format!("pod {}/{}", known.namespace, context.assets.full_name(known)));
         }
@@ -94,7 +96,7 @@ pub(crate) async fn crashing(context: &Context<'_>, times: u32) -> Option<String
 
 fn hopeless(container: &ContainerDiagnosis) -> bool {
     let says = |sign: &&str| container.log.iter().any(|line| line.text.contains(sign));
-    container.status.state == ContainerState::Exited && HOPELESS.iter().any(|sign| says(&sign))
+    container.status.state == ContainerState::Exited && HOPELESS.iter().any(|sign| says(sign))
 }
 
 async fn look(context: &Context<'_>, known: &KnownPod) -> Result<PodDiagnosis, cri::CriError> {

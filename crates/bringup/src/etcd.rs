@@ -48,7 +48,7 @@ pub enum EtcdProblem {
 /// Asks every endpoint of an etcd that the asset directory does not bring along; none when it does.
 pub async fn external_etcd(dir: &AssetDir) -> Vec<EtcdEndpoint> {
     let server = dir.bootstrap_pods().iter().map(|pod| &pod.object.value);
-    let Some((pod, container)) = server.filter_map(|pod| Some((pod, apiserver(pod)?))).next() else {
+    let Some((pod, container)) = server.find_map(|pod| Some((pod, apiserver(pod)?))) else {
         return Vec::new();
     };
     if !dir.static_pods().is_empty() {
@@ -67,7 +67,8 @@ async fn ask(dir: &AssetDir, pod: &Value, container: &Value, url: &str) -> Resul
     let unknown = |why: String| EtcdProblem::Unknown(why);
     let uri: http::Uri = url.parse().map_err(|e| unknown(format!("it is no URL: {e}")))?;
     let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    let ip: IpAddr = host.parse().map_err(|_| unknown("its host is a name, which is not resolved here".into()))?;
+    let ip: IpAddr =
+        host.parse().map_err(|_| unknown("its host is a name, which is not resolved here".into()))?;
     let address = SocketAddr::new(ip, uri.port_u16().unwrap_or(PORT));
     let tls = match uri.scheme_str() {
         Some("https") => Some(client_tls(dir, pod, container)?),
@@ -131,9 +132,7 @@ mod tests {
             {"name": "logs", "mountPath": "/var/log"},
             {"name": "secrets", "mountPath": "/etc/kubernetes/secrets"},
         ]});
-        let pod = |path: &str| {
-            json!({"kind": "Pod", "spec": {"volumes": [{"name": "secrets", "hostPath": {"path": path}}]}})
-        };
+        let pod = |path: &str| json!({"kind": "Pod", "spec": {"volumes": [{"name": "secrets", "hostPath": {"path": path}}]}});
         let path = "/etc/kubernetes/secrets/etcd/ca.crt";
         let found = |host: &str| staged(&pod(host), &container, path);
         assert_eq!(found(BOOTSTRAP_SECRETS).as_deref(), Some("etcd/ca.crt"));

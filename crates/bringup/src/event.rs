@@ -1,6 +1,7 @@
 //! What `start` tells while it works: one event a change, in a form that both a terminal line
 //! and a program can be fed with.
 
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -82,12 +83,14 @@ pub struct Event {
 pub struct Reporter<'a> {
     sink: &'a (dyn Fn(Event) + Send + Sync),
     started: Instant,
+    /// What was waited for last, so that it is told once and not each time it is looked at.
+    waiting: Mutex<String>,
 }
 
 impl<'a> Reporter<'a> {
     /// A reporter whose clock starts now.
     pub fn new(sink: &'a (dyn Fn(Event) + Send + Sync)) -> Self {
-        Self { sink, started: Instant::now() }
+        Self { sink, started: Instant::now(), waiting: Mutex::new(String::new()) }
     }
 
     /// Time since the start of the bring-up.
@@ -100,7 +103,13 @@ impl<'a> Reporter<'a> {
     }
 
     pub(crate) fn waiting(&self, step: Step, what: impl Into<String>) {
-        self.emit(step, Progress::Waiting(what.into()));
+        let what = what.into();
+        if let Ok(mut last) = self.waiting.lock()
+            && *last != what
+        {
+            last.clone_from(&what);
+            self.emit(step, Progress::Waiting(what));
+        }
     }
 
     pub(crate) fn note(&self, step: Step, what: impl Into<String>) {

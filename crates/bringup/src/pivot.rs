@@ -22,7 +22,9 @@ const MIRROR_PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) async fn pivot(context: &Context<'_>, steering: &Steering) -> Result<String, StartError> {
     steering.pivot();
     wait_for_traffic(context, steering).await?;
-    context.report.note(Step::Pivot, "new connections go to the self-hosted apiserver");
+    if steering.view().unsteered.is_none() {
+        context.report.note(Step::Pivot, "new connections go to the self-hosted apiserver");
+    }
     // From here on the kubelet ends the temporary pods, each with its own grace: the apiserver
     // serves its kept connections on while it drains.
     let paths: Vec<_> = context.assets.temporary_pods.iter().map(|file| file.path.clone()).collect();
@@ -111,7 +113,9 @@ async fn release<'n>(
 /// When the first of the self-hosted candidates for a lease was started.
 async fn first_candidate(context: &Context<'_>, name: &str) -> Result<Option<Timestamp>, StartError> {
     let containers = context.runtime.containers(Filter::all()).await?;
-    let running = containers.iter().filter(|c| c.state == ContainerState::Running && context.assets.runs(&c.name, name));
+    let running = containers
+        .iter()
+        .filter(|c| c.state == ContainerState::Running && context.assets.runs(&c.name, name));
     Ok(running.filter_map(|c| c.created).min())
 }
 
@@ -126,7 +130,9 @@ fn give_up_late(context: &Context<'_>, began: Instant, left: &[Pod]) -> Result<(
 /// The sandboxes of the temporary control plane on this node, running or not.
 pub(crate) async fn temporary_pods(context: &Context<'_>) -> Result<Vec<Pod>, StartError> {
     let pods = context.runtime.sandboxes(Filter::all()).await?;
-    Ok(pods.into_iter().filter(|pod| context.assets.is_temporary(pod)).collect())
+    let mut pods: Vec<_> = pods.into_iter().filter(|pod| context.assets.is_temporary(pod)).collect();
+    pods.sort_by(|a, b| (&a.name, a.attempt).cmp(&(&b.name, b.attempt)));
+    Ok(pods)
 }
 
 /// Waits until nothing of the temporary control plane is left, then removes its secrets.

@@ -1,9 +1,11 @@
 //! The bring-up itself: observes, plans, and executes the plan's steps one after the other.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use apply::ReadyzFailure;
 use cri::Cri;
+use jiff::Timestamp;
 use kube::Client;
 use serde::Serialize;
 
@@ -60,6 +62,9 @@ pub(crate) struct Context<'a> {
     pub(crate) runtime: Cri,
     pub(crate) client: Client,
     pub(crate) report: &'a Reporter<'a>,
+    /// When this run changed what the temporary control plane consists of, if it did: containers
+    /// from before that say nothing about it.
+    pub(crate) changed_at: OnceLock<Timestamp>,
 }
 
 /// Says what [`start`] would do now.
@@ -97,7 +102,7 @@ impl<'a> Context<'a> {
         let assets = Assets::read(options)?;
         let runtime = Cri::connect(&options.runtime_socket).await?;
         let client = assets.client().await?;
-        Ok(Self { options, assets, runtime, client, report })
+        Ok(Self { options, assets, runtime, client, report, changed_at: OnceLock::new() })
     }
 
     /// Runs a step between its first and its last event; the step's result is its summary.
@@ -164,6 +169,9 @@ impl<'a> Context<'a> {
         let lasting = stage::place(&self.assets.lasting)?;
         let secrets = stage::place(&self.assets.secrets)?;
         let pods = stage::place(&self.assets.temporary_pods)?;
+        if lasting + secrets + pods > 0 {
+            let _ = self.changed_at.set(Timestamp::now());
+        }
         Ok(format!("{} files written, all others were in place", lasting + secrets + pods))
     }
 
@@ -280,7 +288,8 @@ impl<'a> Context<'a> {
             (None, _) => "it does not listen yet".to_owned(),
             (Some(_), Some(_)) => return self.shared_port_missing().await,
             (Some(seen), None) => {
-                let pods: Vec<_> = standings.iter().filter_map(|s| Some(s.pod.as_ref()?.uid.as_str())).collect();
+                let pods: Vec<_> =
+                    standings.iter().filter_map(|s| Some(s.pod.as_ref()?.uid.as_str())).collect();
                 if view.successor_ready(&pods) {
                     return None;
                 }

@@ -24,11 +24,8 @@ pub struct NetnsError {
 pub fn enter(path: &Path) -> Result<(), NetnsError> {
     let failed = |source| NetnsError { path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
-    rustix::thread::move_into_link_name_space(
-        file.as_fd(),
-        Some(rustix::thread::LinkNameSpaceType::Network),
-    )
-    .map_err(|e| failed(e.into()))
+    rustix::thread::move_into_link_name_space(file.as_fd(), Some(rustix::thread::LinkNameSpaceType::Network))
+        .map_err(|e| failed(e.into()))
 }
 
 /// Runs `work` on a thread inside the network namespace at `path` and returns what it returned.

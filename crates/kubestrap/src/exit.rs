@@ -37,9 +37,18 @@ impl Exit {
     pub(crate) const ALL: [(Self, &'static str); 11] = [
         (Self::Other, "something failed that has no code of its own"),
         (Self::Usage, "the command line is wrong"),
-        (Self::Config, "the config file or the asset directory is wrong; the message names file, line and key"),
-        (Self::Preflight, "the host does not meet a requirement; all failed checks are listed with their remedies"),
-        (Self::NotReady, "a component did not become ready in time; the diagnosis names the pod, the reason and its last log lines"),
+        (
+            Self::Config,
+            "the config file or the asset directory is wrong; the message names file, line and key",
+        ),
+        (
+            Self::Preflight,
+            "the host does not meet a requirement; all failed checks are listed with their remedies",
+        ),
+        (
+            Self::NotReady,
+            "a component did not become ready in time; the diagnosis names the pod, the reason and its last log lines",
+        ),
         (Self::Rejected, "the API refused some objects, which are named; all others are applied"),
         (Self::Bundle, "the bundle is corrupt or lacks something; the blob or image is named"),
         (Self::Conflict, "something of that name exists already, or was not made by kubestrap"),

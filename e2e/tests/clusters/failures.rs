@@ -241,7 +241,12 @@ fn an_etcd_of_another_ca_is_told_by_the_apiserver_s_log(node: &Node) -> Result<(
     let start = ["kubestrap", "start", "--asset-dir", OTHER_ETCD];
     node.exec(&start)?.failure(
         PREFLIGHT,
-        &[&name, "the certificates given for it do not fit", "UnknownIssuer", "etcd.external.caFile"],
+        &[
+            &name,
+            "the certificates given for it do not fit: invalid peer certificate",
+            "give the CA that signed etcd's certificate",
+            "etcd.external.caFile",
+        ],
     )?;
     // Whoever goes on all the same gets it from the apiserver.
     let ended =

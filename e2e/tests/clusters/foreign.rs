@@ -99,7 +99,8 @@ fn write_assets(node: &Node, shared: bool) -> Result<()> {
         data[theirs] = encode(&content).into();
     }
     let metadata = serde_json::json!({"name": "control-plane", "namespace": "kube-system"});
-    let secret = serde_json::json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data});
+    let secret =
+        serde_json::json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data});
     write("manifests/secret.json", secret.to_string().as_bytes())
 }
 
@@ -120,10 +121,13 @@ fn run_etcd(node: &Node) -> Result<()> {
 fn self_hosted(node: &Node) -> Result<()> {
     let kubectl = |args: &[&str]| {
         let config = format!("{FOREIGN}/auth/kubeconfig");
-        Ok::<_, anyhow::Error>(node.exec(&[&["kubectl", "--kubeconfig", &config], args].concat())?.success()?.stdout)
+        Ok::<_, anyhow::Error>(
+            node.exec(&[&["kubectl", "--kubeconfig", &config], args].concat())?.success()?.stdout,
+        )
     };
     let pods = kubectl(&["-n", "kube-system", "get", "pods", "-o", "name"])?;
-    let count = |prefix: &str| pods.lines().filter(|line| line.starts_with(&format!("pod/{prefix}-"))).count();
+    let count =
+        |prefix: &str| pods.lines().filter(|line| line.starts_with(&format!("pod/{prefix}-"))).count();
     ensure!([count("api"), count("cm"), count("sched"), count("etcd")] == [1; 4], "{pods}");
     ensure!(pods.lines().count() == 4, "more than those: {pods}");
     let files = node.exec(&["ls", "/etc/kubernetes/manifests"])?.success()?.stdout;

@@ -205,7 +205,9 @@ fn certificates(dir: &AssetDir, facts: &Facts) -> Result<Vec<Certificate>, Failu
 pub(crate) fn failure(error: StartError) -> Failure {
     let (exit, hint) = match &error {
         StartError::Assets { .. } => (Exit::Config, "mend the asset directory, or render it again"),
-        StartError::Fs(_) => (Exit::Io, "files that were there before are intact; run the same command again"),
+        StartError::Fs(_) => {
+            (Exit::Io, "files that were there before are intact; run the same command again")
+        }
         StartError::Runtime(_) => {
             (Exit::Preflight, "look at it with: systemctl status containerd; then run the same command again")
         }
@@ -213,9 +215,10 @@ pub(crate) fn failure(error: StartError) -> Failure {
             Exit::Conflict,
             "another cluster's control plane runs here: stop it first, or use its own asset directory",
         ),
-        StartError::Rejected { .. } => {
-            (Exit::Rejected, "mend these manifests and run the same command again; the temporary control plane stays up")
-        }
+        StartError::Rejected { .. } => (
+            Exit::Rejected,
+            "mend these manifests and run the same command again; the temporary control plane stays up",
+        ),
         StartError::NotReady { .. } | StartError::Crashing { .. } | StartError::LeftOver { .. } => {
             (Exit::NotReady, "mend the cause and run the same command again; what is up stays up")
         }

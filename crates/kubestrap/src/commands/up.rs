@@ -130,14 +130,17 @@ impl Up<'_> {
             let files = changes.iter().map(|change| format!("write {}", change.path));
             let actions = install.actions.iter().map(ToString::to_string);
             let mut lines: Vec<_> = files.chain(actions).collect();
-            lines.push("import the images that are missing, then start (see `kubestrap start --dry-run`)".into());
+            lines.push(
+                "import the images that are missing, then start (see `kubestrap start --dry-run`)".into(),
+            );
             lines.join("\n")
         });
         Ok(())
     }
 
     async fn preflight(&self, identity: &NodeIdentity) -> Result<(), Failure> {
-        let sizes = self.bundle.images().iter().map(|i| i.size).chain(self.bundle.programs().iter().map(|p| p.size));
+        let sizes =
+            self.bundle.images().iter().map(|i| i.size).chain(self.bundle.programs().iter().map(|p| p.size));
         let (data_dir, local_etcd) = match &self.config.etcd {
             cluster::EtcdConfig::Local(local) => (local.data_dir.to_string(), true),
             cluster::EtcdConfig::External(_) => (String::new(), false),
@@ -170,9 +173,8 @@ impl Up<'_> {
             text.ok_or_else(|| anyhow::anyhow!("the asset directory has no {path}"))
         };
         let pause = self.bundle.pause_image().map(|image| image.name.clone());
-        let pause = pause.ok_or_else(|| {
-            Failure::new(Exit::Bundle, anyhow::anyhow!("the bundle has no image `pause`"))
-        })?;
+        let pause = pause
+            .ok_or_else(|| Failure::new(Exit::Bundle, anyhow::anyhow!("the bundle has no image `pause`")))?;
         let credentials = NodeCredentials::Kubeconfig(text("auth/kubeconfig-node")?);
         let addresses = identity.addresses.clone();
         let mut node =
@@ -234,7 +236,8 @@ impl Up<'_> {
             return Ok(());
         }
         let error = anyhow::anyhow!("the control plane is up, and these pods are not ready:\n  {missing}");
-        Err(Failure::new(Exit::NotReady, error)
-            .hint(format!("look at them with: kubectl --kubeconfig {ADMIN_KUBECONFIG} -n kube-system describe pods")))
+        Err(Failure::new(Exit::NotReady, error).hint(format!(
+            "look at them with: kubectl --kubeconfig {ADMIN_KUBECONFIG} -n kube-system describe pods"
+        )))
     }
 }

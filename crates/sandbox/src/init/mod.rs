@@ -57,6 +57,7 @@ fn launch(home: &Path) -> Result<()> {
             | CloneFlags::CLONE_NEWIPC,
     )
     .tried(|| "make namespaces".into())?;
+    spawn::keep_only_standard_files()?;
     spawn::pid1(home)
 }
 

@@ -66,6 +66,16 @@ pub(crate) fn launcher(launch: Launch<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Keeps every file that whoever made the node had open by chance (a lock, a pipe to a pager) from
+/// living on in the node: only stdin, stdout and stderr go to the next program.
+pub(crate) fn keep_only_standard_files() -> Result<()> {
+    let flags = libc::CLOSE_RANGE_CLOEXEC.cast_signed();
+    // SAFETY: marks descriptors as close-on-exec; no memory is touched and none is closed now.
+    let result = unsafe { libc::close_range(3, u32::MAX, flags) };
+    let result = if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
+    result.tried(|| "keep open files out of the node".into())
+}
+
 /// Starts pid 1 of the node at `home`: this program again, in the pid namespace that the calling
 /// process has just made, on the same stdin, stdout and stderr.
 pub(crate) fn pid1(home: &Path) -> Result<()> {

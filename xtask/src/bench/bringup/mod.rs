@@ -1,0 +1,149 @@
+//! `cargo xtask bench bringup`: kubestrap and kubeadm on identical fresh nodes, in turn.
+//!
+//! Both nodes come out of the same bundle: programs installed, containerd running, all images
+//! imported. What is timed makes a control plane of that: certificates, the kubelet's
+//! configuration and start, control plane, add-ons. Both tools are given the same kubelet
+//! configuration, pod network and kind of keys.
+
+mod measure;
+mod tool;
+mod watch;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use host::command::Command;
+use serde::Serialize;
+
+use super::Format;
+use super::figures::{Compared, Spread, table};
+use super::node::Site;
+use crate::build::{self, Built, say};
+use measure::Run;
+use tool::Tool;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BringupArgs {
+    /// How many pairs of runs
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pairs: u32,
+    /// How the figures are printed
+    #[arg(short, long, default_value = "text")]
+    output: Format,
+}
+
+/// All that was measured.
+#[derive(Debug, Serialize)]
+struct Report {
+    bench: &'static str,
+    kubernetes: String,
+    figures: Vec<Compared>,
+    /// `kubestrap render`, in milliseconds, certificates included.
+    render_ms: Spread,
+    /// Sizes of the programs in bytes.
+    kubestrap_bytes: u64,
+    kubeadm_bytes: u64,
+    pairs: Vec<Pair>,
+}
+
+#[derive(Debug, Serialize)]
+struct Pair {
+    kubestrap: Run,
+    kubeadm: Run,
+}
+
+/// Measures and prints.
+pub(crate) fn run(args: &BringupArgs) -> Result<()> {
+    let built = build::all()?;
+    let render_ms = render(&built)?;
+    let site = Site::take(&built)?;
+    let mut pairs = Vec::new();
+    for number in 1..=args.pairs {
+        // Whoever comes second finds warmer caches: they change places.
+        let order = if number % 2 == 1 { Tool::BOTH } else { [Tool::Kubeadm, Tool::Kubestrap] };
+        let run = |tool: Tool| -> Result<Run> {
+            let run = tool.bring_up(&site).with_context(|| format!("{} in pair {number}", tool.name()))?;
+            say(&format!("pair {number} of {}: {} {run}", args.pairs, tool.name()));
+            Ok(run)
+        };
+        let (first, second) = (run(order[0])?, run(order[1])?);
+        let (kubestrap, kubeadm) = if order == Tool::BOTH { (first, second) } else { (second, first) };
+        pairs.push(Pair { kubestrap, kubeadm });
+    }
+    let report = Report {
+        bench: "bringup",
+        kubernetes: built.programs.kubernetes.clone(),
+        figures: figures(&pairs),
+        render_ms,
+        kubestrap_bytes: size(built.kubestrap)?,
+        kubeadm_bytes: size(built.programs.path.join("kubeadm"))?,
+        pairs,
+    };
+    print(&report, args.output)
+}
+
+fn figures(pairs: &[Pair]) -> Vec<Compared> {
+    let compare = |figure, of: fn(&Run) -> f64| {
+        let pairs: Vec<_> = pairs.iter().map(|p| (of(&p.kubestrap), of(&p.kubeadm))).collect();
+        Compared::of(figure, &pairs)
+    };
+    vec![
+        compare("control plane ready and a pod scheduled, s", Run::usable_s),
+        compare("control-plane pods ready, s", |run| run.ready_s),
+        compare("a pod scheduled, s", |run| run.scheduled_s),
+        compare("command until done, s", |run| run.command_s),
+        compare("peak memory of the command, MiB", |run| run.command_mib),
+        compare("peak memory of the node, MiB", |run| run.node_mib),
+    ]
+}
+
+/// How long `kubestrap render` takes: the whole program, from its start to its end.
+fn render(built: &Built) -> Result<Spread> {
+    let dir = std::env::temp_dir().join(format!("kubestrap-bench-render-{}", std::process::id()));
+    let once = || -> Result<f64> {
+        let began = Instant::now();
+        Command::new(&built.kubestrap)
+            .args(["--quiet", "render", "--node-address", "192.0.2.1", "--node-name", "node", "--asset-dir"])
+            .arg(&dir)
+            .timeout(Duration::from_mins(1))
+            .run()?;
+        let took = began.elapsed().as_secs_f64() * 1000.0;
+        host::fs::remove_dir_all(&dir)?;
+        Ok(took)
+    };
+    let runs: Result<Vec<f64>> = (0..10).map(|_| once()).collect();
+    host::fs::remove_dir_all(&dir)?;
+    Ok(Spread::of(runs?))
+}
+
+fn size(path: PathBuf) -> Result<u64> {
+    let bytes = std::fs::metadata(&path).with_context(|| path.display().to_string())?.len();
+    ensure!(bytes > 0, "{} is empty", path.display());
+    Ok(bytes)
+}
+
+fn print(report: &Report, format: Format) -> Result<()> {
+    let text = match format {
+        Format::Json => serde_json::to_string_pretty(report)?,
+        Format::Text => {
+            #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+            let megabytes = |bytes: u64| bytes as f64 / 1e6;
+            let sizes = Compared::of(
+                "size of the program, MB",
+                &[(megabytes(report.kubestrap_bytes), megabytes(report.kubeadm_bytes))],
+            );
+            let rows: Vec<_> = report.figures.iter().cloned().chain([sizes]).collect();
+            let Spread { median, min, max } = report.render_ms;
+            format!(
+                "Kubernetes {}, {} pairs, warm images\n\n{}\n\nkubestrap render: {median:.0} ms ({min:.0}–{max:.0})",
+                report.kubernetes,
+                report.pairs.len(),
+                table(&rows),
+            )
+        }
+    };
+    writeln!(std::io::stdout(), "{text}")?;
+    Ok(())
+}

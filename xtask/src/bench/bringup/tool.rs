@@ -1,0 +1,124 @@
+//! The two tools: how a node is prepared for each, and what is timed.
+
+use anyhow::{Context, Result};
+
+use super::measure::{self, Run, Timed};
+use super::watch::Source;
+use crate::bench::node::{BUNDLE, Node, PROGRAMS, Site};
+
+/// The kubelet's configuration on a node.
+const KUBELET_CONFIG: &str = "/var/lib/kubelet/config.yaml";
+
+/// kubeadm's configuration on a node.
+const KUBEADM_CONFIG: &str = "/root/kubeadm.yaml";
+
+/// The kubelet's unit as kubeadm's package has it: the flags are kubeadm's.
+const KUBELET_UNIT: &str = "[Service]
+EnvironmentFile=-/var/lib/kubelet/kubeadm-flags.env
+ExecStart=/usr/local/bin/kubelet --bootstrap-kubeconfig=/etc/kubernetes/bootstrap-kubelet.conf --kubeconfig=/etc/kubernetes/kubelet.conf --config=/var/lib/kubelet/config.yaml $KUBELET_KUBEADM_ARGS
+Restart=always
+RestartSec=1
+KillMode=process
+
+[Install]
+WantedBy=multi-user.target
+";
+
+/// What a sandbox cannot have or shares with its machine, and what both tools are not asked for.
+const IGNORED_CHECKS: [&str; 5] = ["SystemVerification", "Swap", "Mem", "NumCPU", "Hostname"];
+
+/// A tool that brings clusters up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tool {
+    Kubestrap,
+    Kubeadm,
+}
+
+impl Tool {
+    /// Both, in the order of the first pair.
+    pub(super) const BOTH: [Self; 2] = [Self::Kubestrap, Self::Kubeadm];
+
+    /// Its name.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Kubestrap => "kubestrap",
+            Self::Kubeadm => "kubeadm",
+        }
+    }
+
+    /// Prepares a fresh node and brings a control plane up on it.
+    pub(super) fn bring_up(self, site: &Site) -> Result<Run> {
+        let node = site.node(self.name())?;
+        node.run(&["kubestrap", "up", "--bundle", BUNDLE, "--prepare-only"])?;
+        let kubelet = std::fs::read_to_string(node.path(KUBELET_CONFIG))?;
+        forget(&node)?;
+        match self {
+            Self::Kubestrap => measure::run(
+                &node,
+                &Timed {
+                    argv: &["kubestrap", "-o", "json", "up", "--bundle", BUNDLE, "--no-wait"],
+                    kubeconfig: "/var/lib/kubestrap/assets/auth/kubeconfig-super-admin",
+                    source: Source::Api,
+                },
+            ),
+            Self::Kubeadm => {
+                prepare_kubeadm(&node, &kubelet)?;
+                let kubeadm = format!("{PROGRAMS}/kubeadm");
+                measure::run(
+                    &node,
+                    &Timed {
+                        argv: &[&kubeadm, "init", "--config", KUBEADM_CONFIG],
+                        kubeconfig: "/etc/kubernetes/super-admin.conf",
+                        source: Source::File,
+                    },
+                )
+            }
+        }
+    }
+}
+
+/// Takes back all that the timed command has to do: what is left is programs, containerd, images.
+fn forget(node: &Node<'_>) -> Result<()> {
+    node.run(&["systemctl", "disable", "--now", "kubelet"])?;
+    for dir in ["/var/lib/kubelet", "/var/lib/kubestrap", "/etc/kubernetes"] {
+        host::fs::remove_dir_all(&node.path(dir))?;
+    }
+    node.run(&["systemctl", "daemon-reload"])?;
+    // What was just written would otherwise be written to the disk while the clock runs.
+    node.run(&["sync"])?;
+    Ok(())
+}
+
+fn prepare_kubeadm(node: &Node<'_>, kubelet: &str) -> Result<()> {
+    host::fs::write(&node.path("/etc/systemd/system/kubelet.service"), KUBELET_UNIT.as_bytes(), 0o644)?;
+    node.run(&["systemctl", "daemon-reload"])?;
+    node.run(&["systemctl", "enable", "kubelet"])?;
+    host::fs::create_dir_all(&node.path("/etc/kubernetes/manifests"), 0o755)?;
+    let versions = std::fs::read_to_string(node.path(&format!("{PROGRAMS}/versions.json")))?;
+    let versions: serde_json::Value = serde_json::from_str(&versions)?;
+    let version = versions["kubernetes"].as_str().context("versions.json has no `kubernetes`")?;
+    let config = format!(
+        "apiVersion: kubeadm.k8s.io/v1beta4
+kind: InitConfiguration
+localAPIEndpoint:
+  advertiseAddress: {address}
+nodeRegistration:
+  name: kubeadm
+  criSocket: unix:///run/containerd/containerd.sock
+  imagePullPolicy: Never
+  ignorePreflightErrors: [{ignored}]
+---
+apiVersion: kubeadm.k8s.io/v1beta4
+kind: ClusterConfiguration
+kubernetesVersion: {version}
+encryptionAlgorithm: ECDSA-P256
+networking:
+  podSubnet: 10.244.0.0/16
+---
+{kubelet}",
+        address = node.address,
+        ignored = IGNORED_CHECKS.join(", "),
+    );
+    host::fs::write(&node.path(KUBEADM_CONFIG), config.as_bytes(), 0o600)?;
+    Ok(())
+}

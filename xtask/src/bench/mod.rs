@@ -1,0 +1,37 @@
+//! `cargo xtask bench`: figures on this machine, against the peer that users know. Each bench
+//! prints a table, or with `-o json` one object with every figure and ratio.
+
+mod bringup;
+mod figures;
+mod node;
+
+use anyhow::Result;
+use clap::{Subcommand, ValueEnum};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// From bare nodes with warm images to control planes: kubestrap and kubeadm in turn
+    Bringup(bringup::BringupArgs),
+}
+
+/// How figures are printed on stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// A table for people
+    Text,
+    /// One object for programs
+    Json,
+}
+
+/// Runs one bench.
+pub(crate) fn run(args: BenchArgs) -> Result<()> {
+    match args.bench {
+        Bench::Bringup(args) => bringup::run(&args),
+    }
+}
