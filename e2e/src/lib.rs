@@ -3,6 +3,8 @@
 //! Nothing here knows kubestrap's libraries: the tests drive the program as its users do, and
 //! look at the result with a real kubectl.
 
+#![expect(clippy::print_stderr, clippy::expect_used, reason = "this crate is for tests alone")]
+
 pub mod identity;
 pub mod load;
 pub mod node;

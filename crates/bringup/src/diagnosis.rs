@@ -2,6 +2,7 @@
 //! their logs, and for what is seen often a sentence on the cause.
 
 use cri::{ContainerDiagnosis, ContainerState, PodDiagnosis, PodSelector};
+use jiff::Timestamp;
 
 use crate::assets::{APISERVER, KnownPod};
 use crate::start::Context;
@@ -80,14 +81,17 @@ pub(crate) async fn node(context: &Context<'_>, last: &str) -> String {
 }
 
 /// The name of a static pod whose container ended with an error at least so many times, or with one
-/// that it will end with each time.
-pub(crate) async fn crashing(context: &Context<'_>, times: u32) -> Option<String> {
+/// that it will end with each time. Only containers made since then count, if a time is given.
+pub(crate) async fn crashing(context: &Context<'_>, times: u32, since: Option<Timestamp>) -> Option<String> {
+    let of_now =
+        |c: &&ContainerDiagnosis| since.is_none_or(|since| c.status.created.is_some_and(|t| t >= since));
     for known in &context.assets.pods {
         let Ok(diagnosis) = look(context, known).await else { continue };
-        let recent = |c: &&ContainerDiagnosis| c.status.created.as_ref() >= context.changed_at.get();
-        let mut counting = diagnosis.containers.iter().filter(recent);
-        let often = counting.any(|c| c.restarts >= times || hopeless(c));
-        if often && diagnosis.crashed() && !diagnosis.running() {
+        let often = |c: &ContainerDiagnosis| c.restarts >= times || hopeless(c);
+        if diagnosis.containers.iter().filter(of_now).any(often)
+            && diagnosis.crashed()
+            && !diagnosis.running()
+        {
             return Some(format!("pod {}/{}", known.namespace, context.assets.full_name(known)));
         }
     }
@@ -95,7 +99,7 @@ pub(crate) async fn crashing(context: &Context<'_>, times: u32) -> Option<String
 }
 
 fn hopeless(container: &ContainerDiagnosis) -> bool {
-    let says = |sign: &&str| container.log.iter().any(|line| line.text.contains(sign));
+    let says = |sign: &str| container.log.iter().any(|line| line.text.contains(sign));
     container.status.state == ContainerState::Exited && HOPELESS.iter().any(|sign| says(sign))
 }
 

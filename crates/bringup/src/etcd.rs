@@ -47,7 +47,7 @@ pub enum EtcdProblem {
 
 /// Asks every endpoint of an etcd that the asset directory does not bring along; none when it does.
 pub async fn external_etcd(dir: &AssetDir) -> Vec<EtcdEndpoint> {
-    let server = dir.bootstrap_pods().iter().map(|pod| &pod.object.value);
+    let mut server = dir.bootstrap_pods().iter().map(|pod| &pod.object.value);
     let Some((pod, container)) = server.find_map(|pod| Some((pod, apiserver(pod)?))) else {
         return Vec::new();
     };

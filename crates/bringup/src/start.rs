@@ -1,6 +1,5 @@
 //! The bring-up itself: observes, plans, and executes the plan's steps one after the other.
 
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use apply::ReadyzFailure;
@@ -62,9 +61,6 @@ pub(crate) struct Context<'a> {
     pub(crate) runtime: Cri,
     pub(crate) client: Client,
     pub(crate) report: &'a Reporter<'a>,
-    /// When this run changed what the temporary control plane consists of, if it did: containers
-    /// from before that say nothing about it.
-    pub(crate) changed_at: OnceLock<Timestamp>,
 }
 
 /// Says what [`start`] would do now.
@@ -102,7 +98,7 @@ impl<'a> Context<'a> {
         let assets = Assets::read(options)?;
         let runtime = Cri::connect(&options.runtime_socket).await?;
         let client = assets.client().await?;
-        Ok(Self { options, assets, runtime, client, report, changed_at: OnceLock::new() })
+        Ok(Self { options, assets, runtime, client, report })
     }
 
     /// Runs a step between its first and its last event; the step's result is its summary.
@@ -140,12 +136,18 @@ impl<'a> Context<'a> {
     }
 
     async fn bring_up(&self, summary: &mut Summary) -> Result<(), StartError> {
-        self.step(Step::Stage, async { self.stage() }).await?;
+        let mut staged = None;
+        let stage = async {
+            let written = self.stage()?;
+            staged = (written > 0).then(Timestamp::now);
+            Ok(format!("{written} files written, all others were in place"))
+        };
+        self.step(Step::Stage, stage).await?;
         let probe = self.assets.probe()?;
         let unsteered = (!self.assets.shares_port).then(|| NOT_SHARED.to_owned());
         let steering = Steering::start(self.assets.port, probe.clone(), self.runtime.clone(), unsteered);
         let sampler = Sampler::start(probe);
-        let outcome = self.move_in(&steering).await;
+        let outcome = self.move_in(&steering, staged).await;
         summary.unsteered = steering.view().unsteered;
         summary.gap = Some(sampler.finish().await);
         summary.changed = true;
@@ -157,25 +159,24 @@ impl<'a> Context<'a> {
         Ok(())
     }
 
-    async fn move_in(&self, steering: &Steering) -> Result<(), StartError> {
-        self.step(Step::Api, self.wait_for_api()).await?;
+    async fn move_in(&self, steering: &Steering, staged: Option<Timestamp>) -> Result<(), StartError> {
+        self.step(Step::Api, self.wait_for_api(staged)).await?;
         self.step(Step::Inject, self.inject()).await?;
         self.step(Step::Ready, self.wait_until_ready(steering)).await?;
         self.step(Step::Pivot, pivot::pivot(self, steering)).await
     }
 
-    fn stage(&self) -> Result<String, StartError> {
+    /// Returns how many files were written.
+    fn stage(&self) -> Result<usize, StartError> {
         stage::make_data_dirs(&self.assets.data_dirs)?;
         let lasting = stage::place(&self.assets.lasting)?;
         let secrets = stage::place(&self.assets.secrets)?;
         let pods = stage::place(&self.assets.temporary_pods)?;
-        if lasting + secrets + pods > 0 {
-            let _ = self.changed_at.set(Timestamp::now());
-        }
-        Ok(format!("{} files written, all others were in place", lasting + secrets + pods))
+        Ok(lasting + secrets + pods)
     }
 
-    async fn wait_for_api(&self) -> Result<String, StartError> {
+    /// `staged` is when something was last changed, if it was: crashes of before are history then.
+    async fn wait_for_api(&self, staged: Option<Timestamp>) -> Result<String, StartError> {
         let began = Instant::now();
         loop {
             let waiting = match apply::readyz(&self.client, REQUEST_LIMIT).await {
@@ -191,7 +192,7 @@ impl<'a> Context<'a> {
                 let diagnosis = diagnosis::temporary(self, &waiting).await;
                 return Err(StartError::NotReady { what: what(), after: began.elapsed(), diagnosis });
             }
-            if let Some(pod) = diagnosis::crashing(self, CRASHES).await {
+            if let Some(pod) = diagnosis::crashing(self, CRASHES, staged).await {
                 let diagnosis = diagnosis::temporary(self, &waiting).await;
                 return Err(StartError::Crashing { what: pod, diagnosis });
             }

@@ -1,6 +1,8 @@
 //! Sandboxes for real: namespaces, cgroups, power cuts. Needs root; all of it lives in a
 //! directory of its own and is gone afterwards, also when a test fails.
 
+#![expect(clippy::unwrap_used, reason = "this is a test")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};

@@ -35,7 +35,7 @@ fn a_power_cut_in_the_middle_of_a_bring_up_costs_nothing_but_time() -> Result<()
     let all: [Moment; 4] = [("api", 1500), ("inject", 50), ("ready", 2000), ("pivot", 1000)];
     let moments = if node.inputs().soak { &all[..] } else { &all[2..] };
     for &moment in moments {
-        start_until(&node, moment, |node| node.power_off())?;
+        start_until(&node, moment, Node::power_off)?;
         node.power_on()?;
         eprintln!("powercut: {} + {} ms", moment.0, moment.1);
     }

@@ -85,7 +85,9 @@ fn describe(command: &Command, inherited: &[&Arg], page: &mut String) {
     let arguments = arguments(command, inherited);
     if !arguments.is_empty() {
         page.push_str("\n| argument | default | meaning |\n| --- | --- | --- |\n");
-        arguments.iter().for_each(|argument| page.push_str(&row(argument)));
+        for argument in &arguments {
+            page.push_str(&row(argument));
+        }
     }
     let inherited: Vec<_> =
         inherited.iter().copied().chain(command.get_arguments().filter(|a| a.is_global_set())).collect();

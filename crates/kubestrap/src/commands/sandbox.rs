@@ -137,7 +137,9 @@ pub(crate) fn run(args: SandboxArgs, ui: &Ui) -> Result<(), Failure> {
         Verb::Delete { name: Some(name), .. } => delete(&all, &name, ui),
         Verb::Delete { name: None, .. } => {
             let names = all.delete_all().map_err(failure)?;
-            names.iter().for_each(|name| ui.step(format!("sandbox {name} deleted")));
+            for name in &names {
+                ui.step(format!("sandbox {name} deleted"));
+            }
             ui.output(&names, || format!("{} deleted", count(names.len())));
             Ok(())
         }

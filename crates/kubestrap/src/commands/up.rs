@@ -84,7 +84,7 @@ impl Up<'_> {
     async fn run(self) -> Result<(), Failure> {
         let identity = self.identity()?;
         if self.args.how.dry_run {
-            return self.dry_run(&identity).await;
+            return self.dry_run(&identity);
         }
         self.ui.step("check this host");
         self.preflight(&identity).await?;
@@ -117,7 +117,7 @@ impl Up<'_> {
         Ok(NodeIdentity { name, addresses: self.facts.addresses.clone() })
     }
 
-    async fn dry_run(&self, identity: &NodeIdentity) -> Result<(), Failure> {
+    fn dry_run(&self, identity: &NodeIdentity) -> Result<(), Failure> {
         let tree = self.render(identity)?;
         let changes = tree.diff(&self.args.asset_dir).map_err(render::tree_failure)?;
         let node = self.node(identity, &tree)?;
@@ -142,7 +142,7 @@ impl Up<'_> {
         let sizes =
             self.bundle.images().iter().map(|i| i.size).chain(self.bundle.programs().iter().map(|p| p.size));
         let (data_dir, local_etcd) = match &self.config.etcd {
-            cluster::EtcdConfig::Local(local) => (local.data_dir.to_string(), true),
+            cluster::EtcdConfig::Local(local) => (local.data_dir.clone(), true),
             cluster::EtcdConfig::External(_) => (String::new(), false),
         };
         let ca = host::fs::read_to_string(&self.args.asset_dir.join("tls/ca.crt")).ok();
