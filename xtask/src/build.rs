@@ -18,6 +18,7 @@ const IMAGE_CONTENT: &[&str] = &["nftables", "iptables", "busybox-static"];
 /// Debian packages that a node needs on its host (what kubeadm's preflight asks for as well).
 const NODE: &[&str] = &[
     "conntrack",
+    "curl",
     "ethtool",
     "iproute2",
     "kmod",

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::node::{Ended, Node};
+use e2e::node::{Ended, Node, eventually};
 use serde_json::Value;
 
 /// The steps of `start`, as its events name them.
@@ -37,10 +37,18 @@ fn a_power_cut_in_the_middle_of_a_bring_up_costs_nothing_but_time() -> Result<()
     for &moment in moments {
         start_until(&node, moment, Node::power_off)?;
         node.power_on()?;
+        kubelet_is_up(&node)?;
         eprintln!("powercut: {} + {} ms", moment.0, moment.1);
     }
     // What was written before the last cut is still there: the cluster is the same one.
     ends_self_hosted(&node, node.up(&[])?)
+}
+
+fn kubelet_is_up(node: &Node) -> Result<()> {
+    eventually("the kubelet after a power cut", Duration::from_mins(1), || {
+        node.exec(&["curl", "-sf", "http://127.0.0.1:10248/healthz"])?.success()
+    })?;
+    Ok(())
 }
 
 fn ends_self_hosted(node: &Node, ended: Ended) -> Result<()> {
