@@ -3,6 +3,7 @@
 //! ```text
 //! <cache>/groups/<group>-<key>/<program>            one build or download each, by content key
 //! <cache>/programs/<kubernetes>-<key>/<program>     hard links to those, and versions.json
+//! <cache>/go/<version>/                             a fetched Go, where the machine's is too old
 //! <cache>/tmp/                                      what compilers need while they run
 //! <cache>/lock                                      held while one of these changes
 //! ```
@@ -105,6 +106,11 @@ impl Cache {
         host::fs::remove_dir_all(&dir)?;
         host::fs::create_dir_all(&dir, 0o755)?;
         Ok(dir)
+    }
+
+    /// The folder of a fetched Go.
+    pub(crate) fn go(&self, version: &str) -> PathBuf {
+        self.root.join("go").join(version)
     }
 
     /// The folder of one group's programs.

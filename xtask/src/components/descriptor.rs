@@ -13,12 +13,34 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Descriptor {
     /// The Kubernetes minor that is built when none is asked for.
     pub(crate) default: String,
+    /// The Go that is fetched where there is none that is new enough.
+    pub(crate) go: PinnedGo,
     /// By minor, as in `1.37`.
     pub(crate) kubernetes: BTreeMap<String, Kubernetes>,
     /// By short image name, as in `kube-apiserver`.
     images: BTreeMap<String, Image>,
     /// By name; a group's Go module is the folder of the same name unless it says otherwise.
     groups: BTreeMap<String, Group>,
+}
+
+/// One release of Go.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PinnedGo {
+    /// As in `1.26.8`.
+    pub(crate) version: String,
+    /// By Go's name of the machine's architecture.
+    pub(crate) sums: BTreeMap<String, GoSums>,
+}
+
+/// The hashes of a module, in go.sum's form (`h1:…`).
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GoSums {
+    /// Of its content.
+    pub(crate) module: String,
+    /// Of its go.mod.
+    pub(crate) go_mod: String,
 }
 
 /// One Kubernetes release and what belongs to it.

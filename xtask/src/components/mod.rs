@@ -10,6 +10,7 @@
 mod cache;
 mod descriptor;
 mod elf;
+mod golang;
 mod progress;
 mod release;
 mod toolchain;
@@ -113,12 +114,10 @@ pub(crate) fn ensure(request: &Request) -> Result<ProgramsDir> {
     if matches!(request.source, Source::Releases { .. }) {
         crate::apt::ensure(&["curl", "ca-certificates", "tar"])?;
     }
-    let workshop = Workshop {
-        components: components_dir(),
-        cache: Cache::at(cache::root()?),
-        tools: Toolchain::detect()?,
-        progress: Progress::stderr(),
-    };
+    let (components, cache, progress) = (components_dir(), Cache::at(cache::root()?), Progress::stderr());
+    let descriptor = Descriptor::load(&components.join("components.toml"))?;
+    let go = golang::find(&components, &descriptor.go, &cache, progress)?;
+    let workshop = Workshop { components, cache, tools: Toolchain::with(go)?, progress };
     workshop.ensure(request)
 }
 
@@ -231,7 +230,6 @@ impl Workshop {
             downloads.take(job.named, name, &temp)?;
         } else {
             let module = self.components.join(job.named.module());
-            self.tools.check(&module)?;
             self.tools.build(&module, job.named.group, program, &temp, scratch)?;
             ensure!(!elf::is_dynamic(&temp)?, "it was not linked statically");
         }

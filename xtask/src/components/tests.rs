@@ -13,6 +13,7 @@ use super::*;
 
 const DESCRIPTOR: &str = r#"
 default = "1.1"
+go = { version = "1.26.8", sums = {} }
 [kubernetes."1.1"]
 version = "v1.1.1"
 groups = ["kube", "tools"]
