@@ -34,12 +34,21 @@ pub(crate) struct KnownPod {
     pub(crate) namespace: String,
     /// Its name, without the node's.
     pub(crate) name: String,
+    /// Its file's name in the kubelet's directory.
+    pub(crate) file: String,
     /// The images that it needs.
     pub(crate) images: Vec<String>,
     /// What its containers run: program names without their directories.
     programs: Vec<String>,
     /// Whether it goes with the pivot.
-    temporary: bool,
+    pub(crate) temporary: bool,
+}
+
+impl KnownPod {
+    /// Whether this program is one that it runs.
+    pub(crate) fn runs(&self, program: &str) -> bool {
+        self.programs.iter().any(|p| p == program)
+    }
 }
 
 /// See the module.
@@ -166,6 +175,11 @@ impl Assets {
         temporary.map(|known| (known.namespace.clone(), self.full_name(known))).collect()
     }
 
+    /// The static pod that a sandbox belongs to.
+    pub(crate) fn known(&self, pod: &cri::Pod) -> Option<&KnownPod> {
+        self.pods.iter().find(|known| self.is(known, pod))
+    }
+
     /// Whether a sandbox belongs to the temporary control plane.
     pub(crate) fn is_temporary(&self, pod: &cri::Pod) -> bool {
         self.pods.iter().any(|known| known.temporary && self.is(known, pod))
@@ -173,8 +187,7 @@ impl Assets {
 
     /// Whether a sandbox is of the static pod that runs this program.
     pub(crate) fn is_component(&self, pod: &cri::Pod, program: &str) -> bool {
-        let runs = |known: &KnownPod| known.programs.iter().any(|p| p == program);
-        self.pods.iter().any(|known| runs(known) && self.is(known, pod))
+        self.pods.iter().any(|known| known.runs(program) && self.is(known, pod))
     }
 
     /// Whether containers of this name run this program in the self-hosted control plane.
@@ -271,6 +284,7 @@ fn known(dir: &AssetDir) -> Vec<KnownPod> {
             namespace => namespace.to_owned(),
         },
         name: pod.object.name().to_owned(),
+        file: pod.file_name.clone(),
         images: containers(&pod.object.value).filter_map(|c| Some(c["image"].as_str()?.to_owned())).collect(),
         programs: containers(&pod.object.value).filter_map(program).collect(),
         temporary,

@@ -39,7 +39,8 @@ pub(crate) async fn temporary(context: &Context<'_>, waiting: &str) -> String {
     let mut parts = vec![waiting.to_owned()];
     for known in &context.assets.pods {
         match look(context, known).await {
-            Ok(diagnosis) if healthy(&diagnosis) => {}
+            // The apiserver is what is waited for: its log has the reason also while it runs.
+            Ok(diagnosis) if healthy(&diagnosis) && !known.runs(APISERVER) => {}
             Ok(diagnosis) => parts.push(diagnosis.to_string()),
             Err(error) => parts.push(format!("pod {}: {error}", known.name)),
         }

@@ -20,6 +20,9 @@ pub enum StartError {
     /// The container runtime does not answer.
     #[error("the container runtime does not answer")]
     Runtime(#[from] cri::CriError),
+    /// The kubelet runs the static pods of an earlier start and cannot be restarted.
+    #[error("the kubelet keeps static pods whose files have changed, until it is restarted; it could not be")]
+    Kubelet(#[source] host::command::CommandError),
     /// An API call failed that nothing can go on without.
     #[error("the API refused a request")]
     Api(#[from] kube::Error),

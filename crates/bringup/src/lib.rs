@@ -19,6 +19,7 @@ mod event;
 mod gap;
 mod leases;
 mod options;
+mod outdated;
 mod pivot;
 mod plan;
 mod required;

@@ -16,7 +16,7 @@ use crate::options::Options;
 use crate::plan::{Observed, Plan, plan};
 use crate::steering::{Side, Steering, View};
 use crate::workloads::{self, PodIdentity, Standing};
-use crate::{diagnosis, pivot, stage};
+use crate::{diagnosis, outdated, pivot, stage};
 
 /// How often something is looked at that is waited for.
 pub(crate) const POLL: Duration = Duration::from_millis(100);
@@ -140,6 +140,9 @@ impl<'a> Context<'a> {
         let stage = async {
             let written = self.stage()?;
             staged = (written > 0).then(Timestamp::now);
+            if apply::readyz(&self.client, REQUEST_LIMIT).await.is_err() {
+                outdated::replace(self).await?;
+            }
             Ok(format!("{written} files written, all others were in place"))
         };
         self.step(Step::Stage, stage).await?;

@@ -211,6 +211,7 @@ pub(crate) fn failure(error: StartError) -> Failure {
         StartError::Runtime(_) => {
             (Exit::Preflight, "look at it with: systemctl status containerd; then run the same command again")
         }
+        StartError::Kubelet(_) => (Exit::NotReady, "restart the kubelet and run the same command again"),
         StartError::Untrusted { .. } => (
             Exit::Conflict,
             "another cluster's control plane runs here: stop it first, or use its own asset directory",
