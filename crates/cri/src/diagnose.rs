@@ -11,8 +11,9 @@ use crate::error::CriError;
 use crate::log::{LogLine, telling_tail};
 use crate::model::{Container, ContainerState, ContainerStatus, Pod, PodState, label};
 
-/// How much of a log line is shown, in characters; the value has all of it.
-const SHOWN_CHARS: usize = 300;
+/// How much of a long log line is shown, in characters from its beginning and from its end; the value
+/// has all of it. Go's errors have the cause at the end.
+const SHOWN_CHARS: (usize, usize) = (150, 250);
 
 /// Which pod of this node is meant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -234,12 +235,22 @@ impl fmt::Display for ContainerDiagnosis {
             message(f, previous)?;
         }
         for line in &self.log {
-            let shown: String = line.text.chars().take(SHOWN_CHARS).collect();
-            let more = if shown.len() < line.text.len() { "…" } else { "" };
-            write!(f, "\n    | {shown}{more}")?;
+            write!(f, "\n    | {}", shorten(&line.text))?;
         }
         Ok(())
     }
+}
+
+/// Without its middle, when it is long.
+fn shorten(text: &str) -> String {
+    let (head, tail) = SHOWN_CHARS;
+    let length = text.chars().count();
+    if length <= head + tail {
+        return text.to_owned();
+    }
+    let start: String = text.chars().take(head).collect();
+    let end: String = text.chars().skip(length - tail).collect();
+    format!("{start} … {end}")
 }
 
 fn message(f: &mut fmt::Formatter<'_>, status: &ContainerStatus) -> fmt::Result {
