@@ -211,7 +211,13 @@ impl<'a> Context<'a> {
     }
 
     async fn apply(&self) -> Result<String, StartError> {
-        let options = apply::Options { deadline: self.options.timeout, ..apply::Options::default() };
+        // Applying again costs nothing, waiting for an answer that was lost does: the apiserver asks
+        // connections to move now and then.
+        let options = apply::Options {
+            deadline: self.options.timeout,
+            request_timeout: REQUEST_LIMIT,
+            ..apply::Options::default()
+        };
         let plan = apply::plan(self.assets.objects.clone());
         let mut on_event = |event: apply::ApplyEvent| {
             let waiting = event.waiting_for.map(|w| format!(", waiting for {}: {}", w.object, w.why));
