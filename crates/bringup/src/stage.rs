@@ -67,11 +67,11 @@ fn is_owned(path: &Path, owner: host::fs::Owner) -> bool {
     std::fs::metadata(path).is_ok_and(|m| m.uid() == uid && m.gid() == gid)
 }
 
+/// A directory with an owner is made to be its alone, also when it is there already: whoever made it
+/// may have been killed before it was given away.
 fn make_dirs(dir: &Path, owner: host::fs::Owner) -> Result<(), StartError> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = dir.parent() {
+    let exists = dir.is_dir();
+    if !exists && let Some(parent) = dir.parent() {
         make_dirs(parent, None)?;
     }
     match owner {
@@ -79,6 +79,7 @@ fn make_dirs(dir: &Path, owner: host::fs::Owner) -> Result<(), StartError> {
             host::fs::create_dir_all(dir, 0o700)?;
             host::fs::chown(dir, uid, gid)?;
         }
+        None if exists => {}
         None => host::fs::create_dir_all(dir, 0o755)?,
     }
     Ok(())
@@ -126,6 +127,11 @@ mod tests {
         assert_eq!(place(std::slice::from_ref(&file)).unwrap(), 0);
         let mode = std::fs::metadata(path.parent().unwrap()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
+        // As a kill between making and giving away leaves it.
+        let dir = path.parent().unwrap();
+        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).unwrap();
+        make_data_dirs(&[(dir.to_owned(), Some((me, group)))]).unwrap();
+        assert_eq!(std::fs::metadata(dir).unwrap().permissions().mode() & 0o777, 0o700);
         let other = HostFile { content: b"other".to_vec(), ..file };
         assert_eq!(state(&other), FileState::Different);
         assert!(remove(&[path]).unwrap());
