@@ -68,8 +68,14 @@ const PASSING: [&str; 5] = [
 /// (`managedfields/internal/structuredmerge.go`).
 const MISFIT: &str = "failed to create typed patch object";
 
+/// The API server says 422 to a Service whose fixed address or port is given away. A request that was
+/// cut off half-way leaves it given to nobody; the API server takes it back after 60 seconds
+/// (`gracePeriod` in `pkg/registry/core/service/ipallocator/controller/repairip.go`).
+const GIVEN_AWAY: &str = "is already allocated";
+
 fn class(status: u16, message: &str) -> Class {
     match status {
+        422 if message.contains(GIVEN_AWAY) => Class::Transient,
         408 | 429 | 502..=504 => Class::Transient,
         403 if message.contains("is being terminated") => Class::Transient,
         500 if message.contains(MISFIT) => Class::Final,
@@ -81,6 +87,9 @@ fn class(status: u16, message: &str) -> Class {
 
 fn hint(status: u16, message: &str) -> Option<&'static str> {
     match status {
+        422 if message.contains(GIVEN_AWAY) => {
+            Some("another Service has it: `kubectl get services -A` shows which")
+        }
         404 if message.starts_with("namespaces ") => Some("add the namespace to the manifests"),
         500 if message.contains(MISFIT) => {
             Some("the field does not exist or has another type: compare `kubectl explain`")
@@ -102,6 +111,7 @@ mod tests {
             (404, "namespaces \"x\" not found", Class::Settling),
             (409, "conflict", Class::Settling),
             (422, "invalid", Class::Final),
+            (422, "failed to allocate IP 10.96.0.10: provided IP is already allocated", Class::Transient),
             (429, "", Class::Transient),
             (500, "failed to create typed patch object (a/b): .spec.x: field not declared", Class::Final),
             (500, "Internal error occurred: failed calling webhook \"x\"", Class::Transient),
