@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
@@ -175,7 +175,8 @@ impl Sandboxes {
 
     fn names(&self) -> Result<Vec<Name>> {
         let dirs = host::fs::list(&self.dir)?.into_iter().filter(|p| p.is_dir());
-        Ok(dirs.filter_map(|p| p.file_name()?.to_str()?.parse().ok()).collect())
+        let ours = dirs.filter(|dir| is_ours(dir));
+        Ok(ours.filter_map(|p| p.file_name()?.to_str()?.parse().ok()).collect())
     }
 
     fn records(&self) -> Result<Vec<Record>> {
@@ -242,6 +243,9 @@ impl Sandboxes {
     /// Removes all of a sandbox, whatever there is of it.
     fn erase(&self, name: &Name) -> Result<()> {
         let home = self.home(name);
+        if !is_ours(&home) {
+            return Err(Error::NotOurs(home));
+        }
         let cgroups = Cgroups::mounted()?;
         match self.read(name)? {
             Some(record) => self.sandbox(record).cut(&cgroups)?,
@@ -271,6 +275,22 @@ impl Sandboxes {
     }
 }
 
+/// Whether a directory is a sandbox, or as much of one as a killed `create` or `delete` leaves: what
+/// holds anything else is never touched, whatever `--dir` was given.
+fn is_ours(home: &Path) -> bool {
+    const PARTS: [&str; 3] = ["disk", "log", "root"];
+    if home.join("sandbox.json").exists() {
+        return true;
+    }
+    let entries = host::fs::list(home).unwrap_or_default();
+    let part = |path: &PathBuf| {
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        // A record that was not written to its end.
+        PARTS.contains(&name) || name.starts_with(".sandbox.json.")
+    };
+    entries.iter().all(part)
+}
+
 fn free_port(others: &[Record]) -> Result<u16> {
     // Ports of sandboxes that are off are free for the kernel, but not for us.
     let mut refused = Vec::new();
@@ -281,5 +301,23 @@ fn free_port(others: &[Record]) -> Result<u16> {
             return Ok(port);
         }
         refused.push(listener);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_holds_other_files_is_no_sandbox_and_never_deleted() {
+        let dir = tempfile::tempdir().unwrap();
+        let all = Sandboxes::new(dir.path(), Path::new("/proc/self/exe")).unwrap();
+        for part in ["half/disk", "half/log", "bundle/blobs", "bundle/log"] {
+            std::fs::create_dir_all(dir.path().join(part)).unwrap();
+        }
+        assert_eq!(all.names().unwrap(), ["half".parse().unwrap()]);
+        let error = all.delete(&"bundle".parse().unwrap()).unwrap_err();
+        assert!(matches!(error, Error::NotOurs(_)), "{error}");
+        assert!(dir.path().join("bundle/blobs").exists());
     }
 }

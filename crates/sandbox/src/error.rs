@@ -65,6 +65,9 @@ pub enum Error {
     /// No sandbox of that name.
     #[error("there is no sandbox {0}")]
     NotFound(Name),
+    /// There is a directory where the sandbox would be, and no sandbox made it.
+    #[error("{} was not made as a sandbox: it holds other files", .0.display())]
+    NotOurs(PathBuf),
     /// `create` was killed before it was done.
     #[error("sandbox {0} is half-made: its creation was interrupted")]
     HalfMade(Name),

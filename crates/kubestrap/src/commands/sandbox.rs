@@ -288,6 +288,7 @@ fn failure(error: Error) -> Failure {
         Error::Exists { name, .. } => {
             (Exit::Conflict, Some(format!("use it, or remove it first: `kubestrap sandbox delete {name}`")))
         }
+        Error::NotOurs(_) => (Exit::Conflict, Some("choose another name, or another --dir".into())),
         Error::AddressTaken { .. } | Error::NoAddressLeft => {
             (Exit::Conflict, Some("`kubestrap sandbox list` shows which addresses are taken".into()))
         }
