@@ -3,6 +3,7 @@
 //! so that a killed verb never leaves half a file and no child outlives its parent unseen.
 
 pub mod command;
+pub mod error;
 pub mod fs;
 pub mod netns;
 pub mod proc;

@@ -1,5 +1,6 @@
 //! Does what a plan says, in its order.
 
+pub(crate) use host::error::chain;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -253,16 +254,4 @@ async fn await_kubelet() -> Result<(), InstallError> {
         }
         tokio::time::sleep(POLL).await;
     }
-}
-
-/// An error with its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

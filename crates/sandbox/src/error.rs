@@ -1,5 +1,6 @@
 //! Why something could not be done to a sandbox.
 
+pub(crate) use host::error::chain;
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -171,16 +172,4 @@ impl<T, E: Into<io::Error>> Tried<T> for std::result::Result<T, E> {
     fn tried(self, what: impl FnOnce() -> String) -> Result<T> {
         self.map_err(|e| Error::System { what: what(), source: e.into() })
     }
-}
-
-/// An error with all its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
