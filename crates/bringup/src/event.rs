@@ -14,10 +14,12 @@ pub enum Step {
     Stage,
     /// Wait until the temporary API answers.
     Api,
-    /// Apply the manifests.
+    /// Apply the manifests of the control plane, and all that is no workload.
     Inject,
     /// Wait until the self-hosted control plane of this node is ready, each pod by its identity.
     Ready,
+    /// Apply what the control plane does not wait for.
+    Addons,
     /// Move traffic and leadership, and let the temporary control plane go.
     Pivot,
     /// Check that only the self-hosted control plane is left.
@@ -26,7 +28,8 @@ pub enum Step {
 
 impl Step {
     /// All steps in their order.
-    pub const ALL: [Self; 6] = [Self::Stage, Self::Api, Self::Inject, Self::Ready, Self::Pivot, Self::Verify];
+    pub const ALL: [Self; 7] =
+        [Self::Stage, Self::Api, Self::Inject, Self::Ready, Self::Addons, Self::Pivot, Self::Verify];
 
     /// The step's name, as in events and on the command line.
     pub fn name(self) -> &'static str {
@@ -35,6 +38,7 @@ impl Step {
             Self::Api => "api",
             Self::Inject => "inject",
             Self::Ready => "ready",
+            Self::Addons => "addons",
             Self::Pivot => "pivot",
             Self::Verify => "verify",
         }
@@ -45,8 +49,9 @@ impl Step {
         match self {
             Self::Stage => "stage the temporary control plane",
             Self::Api => "wait for the temporary API",
-            Self::Inject => "apply the manifests",
+            Self::Inject => "apply the control plane's manifests",
             Self::Ready => "wait for the self-hosted control plane",
+            Self::Addons => "apply the add-ons",
             Self::Pivot => "move traffic and leadership to it",
             Self::Verify => "check that it stands alone",
         }

@@ -11,6 +11,7 @@
 //! Every step adopts what it finds, so that it can be killed at any moment and run again. While the
 //! API moves, [`steer`] sees to it that only a Ready apiserver gets connections.
 
+mod addons;
 mod assets;
 mod diagnosis;
 mod error;

@@ -23,8 +23,10 @@ pub struct Observed {
     pub api_ready: bool,
     /// How the required pods stand on this node; empty while no API answers.
     pub standings: Vec<Standing>,
-    /// How many objects the asset directory has.
+    /// How many objects the asset directory has that are applied before the control plane is ready.
     pub objects: usize,
+    /// How many are applied when it is.
+    pub addons: usize,
 }
 
 impl Observed {
@@ -93,6 +95,7 @@ fn actions(step: Step, observed: &Observed) -> Vec<String> {
         Step::Api => vec!["wait until the API of this node answers on loopback".to_owned()],
         Step::Inject => vec![format!("apply {} objects", observed.objects)],
         Step::Ready => observed.standings.iter().map(ready).collect(),
+        Step::Addons => vec![format!("apply {} objects", observed.addons)],
         Step::Pivot => vec![
             "send new connections to the self-hosted apiserver".to_owned(),
             "remove the temporary control plane's static pods".to_owned(),

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use kube::Client;
 use serde::Serialize;
 
+use crate::addons::{self, Parts};
 use crate::assets::Assets;
 use crate::error::StartError;
 use crate::event::{Reporter, Step};
@@ -58,6 +59,7 @@ pub async fn client(options: &Options) -> Result<Client, StartError> {
 pub(crate) struct Context<'a> {
     pub(crate) options: &'a Options,
     pub(crate) assets: Assets,
+    parts: Parts,
     pub(crate) runtime: Cri,
     pub(crate) client: Client,
     pub(crate) report: &'a Reporter<'a>,
@@ -98,7 +100,8 @@ impl<'a> Context<'a> {
         let assets = Assets::read(options)?;
         let runtime = Cri::connect(&options.runtime_socket).await?;
         let client = assets.client().await?;
-        Ok(Self { options, assets, runtime, client, report })
+        let parts = addons::split(apply::plan(assets.objects.clone()), &options.required);
+        Ok(Self { options, assets, parts, runtime, client, report })
     }
 
     /// Runs a step between its first and its last event; the step's result is its summary.
@@ -126,7 +129,8 @@ impl<'a> Context<'a> {
             temporary_pods: pivot::temporary_pods(self).await?.into_iter().map(|pod| pod.name).collect(),
             api_ready,
             standings,
-            objects: self.assets.objects.len(),
+            objects: self.parts.control_plane.steps.len(),
+            addons: self.parts.addons.steps.len(),
         })
     }
 
@@ -166,6 +170,7 @@ impl<'a> Context<'a> {
         self.step(Step::Api, self.wait_for_api(staged)).await?;
         self.step(Step::Inject, self.inject()).await?;
         self.step(Step::Ready, self.wait_until_ready(steering)).await?;
+        self.step(Step::Addons, self.apply_addons()).await?;
         self.step(Step::Pivot, pivot::pivot(self, steering)).await
     }
 
@@ -210,7 +215,25 @@ impl<'a> Context<'a> {
         applied
     }
 
+    /// One object that the API rejects does not keep the others out, add-ons included.
     async fn apply(&self) -> Result<String, StartError> {
+        let mut report = self.apply_part(Step::Inject, &self.parts.control_plane).await;
+        if report.complete() {
+            return Ok(report.to_string());
+        }
+        report.outcomes.extend(self.apply_part(Step::Inject, &self.parts.addons).await.outcomes);
+        Err(StartError::Rejected { report: Box::new(report) })
+    }
+
+    async fn apply_addons(&self) -> Result<String, StartError> {
+        let report = self.apply_part(Step::Addons, &self.parts.addons).await;
+        if report.complete() {
+            return Ok(report.to_string());
+        }
+        Err(StartError::Rejected { report: Box::new(report) })
+    }
+
+    async fn apply_part(&self, step: Step, part: &apply::Plan) -> apply::Report {
         // Applying again costs nothing, waiting for an answer that was lost does: the apiserver asks
         // connections to move now and then.
         let options = apply::Options {
@@ -218,17 +241,12 @@ impl<'a> Context<'a> {
             request_timeout: REQUEST_LIMIT,
             ..apply::Options::default()
         };
-        let plan = apply::plan(self.assets.objects.clone());
         let mut on_event = |event: apply::ApplyEvent| {
             let waiting = event.waiting_for.map(|w| format!(", waiting for {}: {}", w.object, w.why));
             let waiting = waiting.unwrap_or_default();
-            self.report.waiting(Step::Inject, format!("{} of {}{waiting}", event.applied, event.total));
+            self.report.waiting(step, format!("{} of {}{waiting}", event.applied, event.total));
         };
-        let report = apply::apply(&self.client, &plan, &options, &mut on_event).await;
-        if report.complete() {
-            return Ok(report.to_string());
-        }
-        Err(StartError::Rejected { report: Box::new(report) })
+        apply::apply(&self.client, part, &options, &mut on_event).await
     }
 
     /// The label by which the control plane's pods choose their node. The kubelet may not set it.

@@ -8,7 +8,7 @@ use e2e::node::{Ended, Node, eventually};
 use serde_json::Value;
 
 /// The steps of `start`, as its events name them.
-const STEPS: [&str; 6] = ["stage", "api", "inject", "ready", "pivot", "verify"];
+const STEPS: [&str; 7] = ["stage", "api", "inject", "ready", "addons", "pivot", "verify"];
 
 /// A moment of a bring-up: a step began, and so many milliseconds passed.
 type Moment = (&'static str, u64);
