@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use steer::probe::Probe;
+use steer::probe::{Probe, ProbeError, Readiness};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 const PERIOD: Duration = Duration::from_millis(100);
 
 /// What was measured.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Gap {
     /// How often the API was asked since its first answer.
     pub asked: u64,
@@ -19,6 +19,8 @@ pub struct Gap {
     pub failed: u64,
     /// Longest time between two good answers, in milliseconds; never under the period of 100.
     pub longest_ms: u64,
+    /// What came of the first request that failed, if one did.
+    pub first_failure: Option<String>,
 }
 
 /// The running measurement.
@@ -52,19 +54,31 @@ async fn sample(probe: Probe, mut stop: watch::Receiver<bool>) -> Gap {
             _ = clock.tick() => {}
         }
         // Port 0: any source port, so the connection goes where every client's goes.
-        let good = probe.ready(0).await.is_ok_and(|r| r.is_ready());
+        let failure = failure(probe.ready(0).await);
         let Some(before) = last else {
-            last = good.then(Instant::now);
+            last = failure.is_none().then(Instant::now);
             continue;
         };
         gap.asked += 1;
-        if good {
+        if let Some(failure) = failure {
+            gap.failed += 1;
+            gap.first_failure.get_or_insert(failure);
+        } else {
             let now = Instant::now();
             let length = u64::try_from((now - before).as_millis()).unwrap_or(u64::MAX);
             gap.longest_ms = gap.longest_ms.max(length);
             last = Some(now);
-        } else {
-            gap.failed += 1;
         }
+    }
+}
+
+fn failure(answer: Result<Readiness, ProbeError>) -> Option<String> {
+    match answer {
+        Ok(readiness) if readiness.is_ready() => None,
+        Ok(readiness) => {
+            let failing: Vec<_> = readiness.failing().collect();
+            Some(format!("/readyz: {} {}", readiness.status, failing.join(", ")))
+        }
+        Err(error) => Some(host::error::chain(&error)),
     }
 }

@@ -118,11 +118,14 @@ pub(crate) fn say_done(summary: &Summary, ui: &Ui) {
         ui.event(&json!({"done": summary}));
         return;
     }
+    if let Some(why) = summary.gap.as_ref().and_then(|gap| gap.first_failure.as_ref()) {
+        ui.warn(format!("the API failed at least once: {why}"));
+    }
     if !summary.changed {
         ui.data("nothing to do: the control plane of this node is self-hosted");
         return;
     }
-    let gap = summary.gap.unwrap_or_default();
+    let gap = summary.gap.clone().unwrap_or_default();
     ui.data(format!(
         "The control plane is self-hosted after {:.1} s. API since its first answer: {} of {} requests failed, longest gap {} ms.",
         std::time::Duration::from_millis(summary.elapsed_ms).as_secs_f32(),
