@@ -36,6 +36,7 @@ pub(crate) mod auth {
     pub(crate) const CONTROLLER_MANAGER: &str = "auth/kubeconfig-kube-controller-manager";
     pub(crate) const BOOTSTRAP: &str = "auth/kubeconfig-bootstrap";
     pub(crate) const SCHEDULER: &str = "auth/kubeconfig-kube-scheduler";
+    pub(crate) const GUARDIAN: &str = "auth/kubeconfig-kubestrap-guardian";
 }
 
 /// What the manifests need to know of the credentials.
@@ -212,6 +213,7 @@ impl Maker<'_> {
         let leaf = Leaf::controller_manager();
         self.certificate_kubeconfig(auth::CONTROLLER_MANAGER, ca, &leaf, &local, Some(API_NAME))?;
         self.certificate_kubeconfig(auth::SCHEDULER, ca, &Leaf::scheduler(), &local, Some(API_NAME))?;
+        self.certificate_kubeconfig(auth::GUARDIAN, ca, &Leaf::guardian(), &local, Some(API_NAME))?;
         let (token, token_expires) = self.token()?;
         let credential = Credential::Token(token.to_string());
         let kubelet = self.kubeconfig(ca, &url, None, "tls-bootstrap-token-user", credential)?;

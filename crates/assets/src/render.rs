@@ -117,6 +117,7 @@ pub fn render(config: &ClusterConfig, mut input: RenderInput) -> Result<AssetTre
         tree.public(ETCD, context.with_flags("etcd", pod, &flags)?);
     }
     context.control_plane(&mut tree)?;
+    context.guardian(&mut tree)?;
     context.addons(&mut tree)?;
     secrets(&mut tree, &facts);
     Ok(tree)
@@ -202,7 +203,7 @@ fn values(config: &ClusterConfig, input: &RenderInput, facts: &Facts) -> Values 
 }
 
 /// The placeholders of images.
-const IMAGES: [(&str, Component); 8] = [
+const IMAGES: [(&str, Component); 9] = [
     ("coredns_image", Component::Coredns),
     ("etcd_image", Component::Etcd),
     ("flannel_cni_plugin_image", Component::FlannelCniPlugin),
@@ -211,6 +212,7 @@ const IMAGES: [(&str, Component); 8] = [
     ("kube_controller_manager_image", Component::KubeControllerManager),
     ("kube_proxy_image", Component::KubeProxy),
     ("kube_scheduler_image", Component::KubeScheduler),
+    ("kubestrap_image", Component::Kubestrap),
 ];
 
 /// kube-apiserver's files that are no secrets, by name.
@@ -370,6 +372,16 @@ impl Context<'_> {
         Ok(())
     }
 
+    /// What puts the guardian on control-plane nodes, with its static pod as a file in a ConfigMap.
+    fn guardian(&self, tree: &mut AssetTree) -> Result<(), TemplateError> {
+        let name = "kubestrap-guardian";
+        let pod = fill(name, include_str!("../manifests/static/kubestrap-guardian.yaml"), &self.values)?;
+        let values = self.values.clone().into_iter().chain([("guardian_pod", pod)]).collect();
+        let text = include_str!("../manifests/cluster/kubestrap-guardian.yaml");
+        tree.public(path(name), fill(name, text, &values)?);
+        Ok(())
+    }
+
     /// What runs on top, and what nodes need to join.
     fn addons(&self, tree: &mut AssetTree) -> Result<(), TemplateError> {
         let plain = [
@@ -397,7 +409,12 @@ impl Context<'_> {
 
 /// The control plane's Secrets and the bootstrap token.
 fn secrets(tree: &mut AssetTree, facts: &Facts) {
-    let secrets = [Secret::apiserver(tree), Secret::controller_manager(tree), Secret::scheduler(tree)];
+    let secrets = [
+        Secret::apiserver(tree),
+        Secret::controller_manager(tree),
+        Secret::scheduler(tree),
+        Secret::guardian(tree),
+    ];
     for secret in secrets {
         tree.private(format!("manifests/{}-secret.yaml", secret.name()), secret.to_yaml());
     }

@@ -61,6 +61,11 @@ impl Secret {
         Self::of(tree, "kube-scheduler", [kubeconfig].into_iter())
     }
 
+    pub(crate) fn guardian(tree: &AssetTree) -> Self {
+        let kubeconfig = ("kubeconfig", "kubeconfig", auth::GUARDIAN.to_owned());
+        Self::of(tree, "kubestrap-guardian", [kubeconfig].into_iter())
+    }
+
     pub(crate) fn bootstrap_token(token: &BootstrapToken, expires: Timestamp) -> Self {
         let entry = |key: &str, value: &str| Entry {
             key: key.to_owned(),

@@ -195,6 +195,58 @@ fn every_static_pod_is_one_that_a_kubelet_takes() {
     }
 }
 
+/// The object of that kind and name.
+fn object<'a>(assets: &'a AssetDir, kind: &str, name: &str) -> &'a Value {
+    &assets.objects().iter().find(|o| o.kind() == kind && o.name() == name).unwrap().value
+}
+
+/// The guardian's static pod, as its installer finds it.
+fn guardian_pod(assets: &AssetDir) -> Value {
+    let text = &object(assets, "ConfigMap", "kubestrap-guardian")["data"]["kubestrap-guardian.yaml"];
+    assets::parse_documents(text.as_str().unwrap()).unwrap().remove(0).value
+}
+
+#[test]
+fn the_guardian_s_static_pod_is_one_that_a_kubelet_takes() {
+    let (_dir, assets) = written();
+    let pod = guardian_pod(&assets);
+    assert_eq!(static_pod_problems(&pod), Vec::<String>::new());
+    // Where the kubelet knows no PriorityClass only the number counts.
+    assert_eq!(pod["spec"]["priority"], 2_000_001_000);
+    assert_eq!(pod["spec"]["containers"][0]["image"], "IMAGE");
+    assert_eq!(pod["spec"]["containers"][0]["securityContext"]["capabilities"]["drop"][0], "ALL");
+}
+
+#[test]
+fn the_guardian_is_installed_where_it_looks_for_its_files() {
+    let (_dir, assets) = written();
+    let installer = &object(&assets, "DaemonSet", "kubestrap-guardian")["spec"]["template"]["spec"];
+    let guardian = &guardian_pod(&assets)["spec"];
+    let host_path = |spec: &Value, volume: &str| {
+        let volumes = spec["volumes"].as_array().unwrap();
+        volumes.iter().find(|v| v["name"] == volume).unwrap()["hostPath"]["path"].as_str().unwrap().to_owned()
+    };
+    let credentials = host_path(installer, "guardian");
+    assert_eq!(credentials, host_path(guardian, "credentials"));
+    assert_eq!(host_path(installer, "static-pods"), host_path(guardian, "static-pods"));
+    let kubeconfig = format!("--kubeconfig={credentials}/kubeconfig");
+    assert!(guardian["containers"][0]["args"].as_array().unwrap().contains(&kubeconfig.into()));
+    let keys = object(&assets, "Secret", "kubestrap-guardian")["data"].as_object().unwrap();
+    assert_eq!(keys.keys().collect::<Vec<_>>(), ["kubeconfig"]);
+}
+
+#[test]
+fn the_guardian_may_read_no_secret() {
+    let (_dir, assets) = written();
+    for kind in ["Role", "ClusterRole"] {
+        for rule in object(&assets, kind, "kubestrap:guardian")["rules"].as_array().unwrap() {
+            let resources = rule["resources"].as_array().unwrap();
+            let open = ["secrets", "configmaps", "*"].map(Value::from);
+            assert!(!resources.iter().any(|resource| open.contains(resource)), "{rule}");
+        }
+    }
+}
+
 /// The arguments of a pod's only container that begin with a path's folder.
 fn mentioned(spec: &Value, folder: &str) -> BTreeSet<String> {
     let args = spec["containers"][0]["args"].as_array().unwrap();
@@ -215,17 +267,14 @@ fn every_file_that_a_flag_names_is_there() {
         let wanted = mentioned(&pod.object.value["spec"], "/etc/kubernetes/secrets/");
         assert!(!wanted.is_empty() && wanted.is_subset(&staged), "{}: {wanted:?}", pod.file_name);
     }
-    let find = |kind: &str, name: &str| {
-        &assets.objects().iter().find(|o| o.kind() == kind && o.name() == name).unwrap().value
-    };
     for (kind, name) in [
         ("DaemonSet", "kube-apiserver"),
         ("Deployment", "kube-controller-manager"),
         ("Deployment", "kube-scheduler"),
     ] {
-        let spec = &find(kind, name)["spec"]["template"]["spec"];
+        let spec = &object(&assets, kind, name)["spec"]["template"]["spec"];
         let keys: BTreeSet<String> =
-            find("Secret", name)["data"].as_object().unwrap().keys().cloned().collect();
+            object(&assets, "Secret", name)["data"].as_object().unwrap().keys().cloned().collect();
         let items = spec["volumes"][0]["secret"]["items"].as_array();
         let mounted: BTreeSet<String> = match items {
             None => keys,
@@ -238,6 +287,8 @@ fn every_file_that_a_flag_names_is_there() {
         assert!(!wanted.is_empty() && wanted.is_subset(&mounted), "{name}: {wanted:?} in {mounted:?}");
         assert!(spec["containers"][0].get("ports").is_none(), "{name} would conflict with itself");
         assert_eq!(spec["securityContext"]["runAsUser"], 65532);
+        let annotations = &object(&assets, kind, name)["spec"]["template"]["metadata"]["annotations"];
+        assert_eq!(annotations["kubestrap.io/checkpoint"], "true");
     }
 }
 

@@ -73,6 +73,11 @@ impl Leaf {
         Self::client("system:kube-scheduler", None)
     }
 
+    /// The guardian's identity on every control-plane node; what it may do is in RBAC alone.
+    pub fn guardian() -> Self {
+        Self::client("system:kubestrap:guardian", None)
+    }
+
     /// The administrator, by way of RBAC.
     pub fn admin() -> Self {
         Self::client("kubernetes-admin", Some(CLUSTER_ADMINS))

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! Authorities::complete(config, given) ──► Credentials::issue(config, authorities, node)
-//!   kubernetes CA ──┬─ apiserver, apiserver-kubelet-client, controller-manager, scheduler, admins
+//!   kubernetes CA ──┬─ apiserver, apiserver-kubelet-client, controller-manager, scheduler, guardian, admins
 //!   front-proxy CA ─┴─ front-proxy-client
 //!   etcd CA ────────── server, peer, healthcheck-client, apiserver-etcd-client
 //! ```

@@ -99,6 +99,8 @@ pub struct Credentials {
     pub controller_manager: Identity,
     /// kube-scheduler's.
     pub scheduler: Identity,
+    /// The guardian's, the same on every control-plane node.
+    pub guardian: Identity,
     /// The administrator's.
     pub admin: Identity,
     /// The administrator's who needs no RBAC.
@@ -138,6 +140,7 @@ impl Credentials {
             front_proxy_client: authorities.front_proxy.issue(&Leaf::front_proxy_client(), terms)?,
             controller_manager: issue(Leaf::controller_manager())?,
             scheduler: issue(Leaf::scheduler())?,
+            guardian: issue(Leaf::guardian())?,
             admin: issue(Leaf::admin())?,
             super_admin: issue(Leaf::super_admin())?,
             kubelet: issue(Leaf::kubelet(&node.name))?,

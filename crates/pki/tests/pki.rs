@@ -79,6 +79,7 @@ fn whole_set_is_right_for_openssl() {
                 &credentials.apiserver_kubelet_client,
                 &credentials.controller_manager,
                 &credentials.scheduler,
+                &credentials.guardian,
                 &credentials.admin,
                 &credentials.super_admin,
                 &credentials.kubelet,
@@ -123,6 +124,7 @@ fn subjects_are_kubeadms() {
     assert_eq!(subject(Leaf::super_admin()), "O=system:masters, CN=kubernetes-super-admin");
     assert_eq!(subject(Leaf::kubelet("node-a")), "O=system:nodes, CN=system:node:node-a");
     assert_eq!(subject(Leaf::scheduler()), "CN=system:kube-scheduler");
+    assert_eq!(subject(Leaf::guardian()), "CN=system:kubestrap:guardian");
     assert_eq!(subject(Leaf::controller_manager()), "CN=system:kube-controller-manager");
     assert_eq!(
         subject(Leaf::apiserver_kubelet_client()),
