@@ -22,7 +22,7 @@ const MIRROR_PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) async fn pivot(context: &Context<'_>, steering: &Steering) -> Result<String, StartError> {
     steering.pivot();
     wait_for_traffic(context, steering).await?;
-    if steering.view().unsteered.is_none() {
+    if steering.view().unsteered().is_none() {
         context.report.note(Step::Pivot, "new connections go to the self-hosted apiserver");
     }
     // From here on the kubelet ends the temporary pods, each with its own grace: the apiserver
@@ -53,7 +53,7 @@ async fn wait_for_traffic(context: &Context<'_>, steering: &Steering) -> Result<
     let began = Instant::now();
     loop {
         let view = steering.view();
-        if view.unsteered.is_some() || !context.assets.shares_port || view.moved() {
+        if view.unsteered().is_some() || !context.assets.shares_port || view.moved() {
             return Ok(());
         }
         if began.elapsed() > context.options.timeout {

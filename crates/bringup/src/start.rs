@@ -155,7 +155,7 @@ impl<'a> Context<'a> {
         let steering = Steering::start(self.assets.port, probe.clone(), self.runtime.clone(), unsteered);
         let sampler = Sampler::start(probe);
         let outcome = self.move_in(&steering, staged).await;
-        summary.unsteered = steering.view().unsteered;
+        summary.unsteered = steering.view().unsteered().map(str::to_owned);
         summary.gap = Some(sampler.finish().await);
         summary.changed = true;
         // On failure the program stays in place: the temporary apiserver keeps the traffic.
@@ -312,7 +312,7 @@ impl<'a> Context<'a> {
     /// the kubelet's probe on the shared port may have been answered by the temporary one.
     async fn successor_missing(&self, view: &View, standings: &[Standing]) -> Option<String> {
         let mut seen = view.of(Side::SelfHosted);
-        let why = match (seen.next(), &view.unsteered) {
+        let why = match (seen.next(), view.unsteered()) {
             (None, _) => "it does not listen yet".to_owned(),
             (Some(_), Some(_)) => return self.shared_port_missing().await,
             (Some(seen), None) => {
