@@ -25,6 +25,9 @@ pub const BOOTSTRAP_SECRETS: &str = "/etc/kubernetes/bootstrap-secrets";
 /// Where etcd's static pod finds its certificates.
 pub const ETCD_CERTIFICATES: &str = "/etc/kubernetes/pki/etcd";
 
+/// Namespace and name of the guardian's DaemonSet; its static pod has the same.
+pub const GUARDIAN: (&str, &str) = ("kube-system", "kubestrap-guardian");
+
 /// Files of ours that no temporary pod needs: what is not staged cannot be stolen from there.
 const NOT_STAGED: [&str; 8] = [
     "tls/front-proxy-ca.key",
@@ -199,6 +202,12 @@ impl AssetDir {
     /// Static pods that stay after the pivot.
     pub fn static_pods(&self) -> &[StaticPod] {
         &self.static_pods
+    }
+
+    /// The DaemonSet that installs the guardian; `None` in directories that have none.
+    pub fn guardian(&self) -> Option<&Object> {
+        let found = |o: &&Object| o.kind() == "DaemonSet" && (o.namespace(), o.name()) == GUARDIAN;
+        self.objects.iter().find(found)
     }
 
     /// What goes into the cluster, in the order of files and documents.

@@ -26,8 +26,8 @@ mod tree;
 mod yaml;
 
 pub use dir::{
-    AssetDir, AssetErrors, AssetProblem, BOOTSTRAP_SECRETS, CONTROL_PLANE_USER, ETCD_CERTIFICATES, HostFile,
-    Object, StaticPod,
+    AssetDir, AssetErrors, AssetProblem, BOOTSTRAP_SECRETS, CONTROL_PLANE_USER, ETCD_CERTIFICATES, GUARDIAN,
+    HostFile, Object, StaticPod,
 };
 pub use given::{ExternalEtcdFiles, Given, GivenError};
 pub use render::{RenderError, RenderInput, render};
