@@ -160,7 +160,7 @@ impl AssetTree {
         }
         let files: Vec<NewFile<'_>> = staged
             .iter()
-            .map(|(path, _, file)| NewFile { path, content: &file.content, mode: file.mode })
+            .map(|(path, _, file)| NewFile { path, content: &file.content, mode: file.mode, owner: None })
             .collect();
         host::fs::write_new(&files)?;
         Ok(staged.into_iter().map(|(from, path, _)| (from, path.clone())).collect())

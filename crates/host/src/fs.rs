@@ -78,6 +78,8 @@ pub struct NewFile<'a> {
     pub content: &'a [u8],
     /// Its permissions.
     pub mode: u32,
+    /// Whose it is.
+    pub owner: Owner,
 }
 
 /// Writes many new files, much faster than one by one. Their contents are durable then; their names
@@ -88,7 +90,7 @@ pub struct NewFile<'a> {
 pub fn write_new(files: &[NewFile<'_>]) -> Result<()> {
     let part = files.len().div_ceil(SYNCED_AT_ONCE).max(1);
     let write = |part: &[NewFile<'_>]| {
-        part.iter().try_for_each(|f| tried("write", f.path, fill(f.path, f.content, f.mode, None)))
+        part.iter().try_for_each(|f| tried("write", f.path, fill(f.path, f.content, f.mode, f.owner)))
     };
     std::thread::scope(|scope| {
         let threads: Vec<_> = files.chunks(part).map(|part| scope.spawn(move || write(part))).collect();
@@ -252,6 +254,20 @@ pub fn remove_dir_all(dir: &Path) -> Result<()> {
     }
 }
 
+/// Makes a symbolic link, or has the one that is there lead to another target, atomically and durably.
+///
+/// # Errors
+/// [`FsError`]; the link that was there is intact then.
+pub fn symlink(target: &Path, link: &Path) -> Result<()> {
+    let temp = temp_name(link);
+    let result = std::os::unix::fs::symlink(target, &temp).and_then(|()| fs::rename(&temp, link));
+    if result.is_err() {
+        let _ = fs::remove_file(&temp);
+    }
+    tried("link", link, result)?;
+    sync_dir(parent(link))
+}
+
 /// Renames a file or directory and makes that durable.
 ///
 /// # Errors
@@ -293,7 +309,7 @@ mod tests {
         let files: Vec<NewFile<'_>> = staged
             .iter()
             .zip(&names)
-            .map(|(path, name)| NewFile { path, content: name.as_bytes(), mode: 0o640 })
+            .map(|(path, name)| NewFile { path, content: name.as_bytes(), mode: 0o640, owner: None })
             .collect();
         write_new(&files).unwrap();
         let pairs: Vec<_> = staged.iter().cloned().zip(names.iter().map(|n| dir.path().join(n))).collect();
@@ -305,9 +321,20 @@ mod tests {
         }
         assert_eq!(list(dir.path()).unwrap().len(), names.len());
         // A file that is there already is nobody's to overwrite here.
+        let path = dir.path().join("0");
         let error =
-            write_new(&[NewFile { path: &dir.path().join("0"), content: b"", mode: 0o640 }]).unwrap_err();
+            write_new(&[NewFile { path: &path, content: b"", mode: 0o640, owner: None }]).unwrap_err();
         assert_eq!(error.source.kind(), io::ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn a_link_is_replaced_and_leaves_no_temp_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("link");
+        symlink(Path::new("one"), &link).unwrap();
+        symlink(Path::new("two"), &link).unwrap();
+        assert_eq!(fs::read_link(&link).unwrap(), Path::new("two"));
+        assert_eq!(list(dir.path()).unwrap(), [link]);
     }
 
     #[test]

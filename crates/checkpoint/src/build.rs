@@ -1,0 +1,209 @@
+//! From a pod of the API and what its volumes hold to a checkpoint: the same pod, self-contained.
+//!
+//! ```text
+//! pod of the API ─┐
+//! volumes' files ─┼─ build ──► Checkpoint { manifest, files, digest }
+//! environment ────┘
+//! ```
+//!
+//! What cannot be had without the API is an error here, on the day on which everything works, and not on the
+//! day of the power cut.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::{Value, json};
+
+use crate::component::{Component, revision};
+use crate::digest::{Digest, digest_of};
+use crate::env::Environment;
+use crate::json::{items, text};
+use crate::manifest;
+use crate::source::{Source, source_of};
+use crate::tree::Tree;
+use crate::verify::manifest_problems;
+use crate::volumes::Volumes;
+
+/// Longest value of a label, and longest name of a pod (Kubernetes' validation).
+const MAX_LABEL: usize = 63;
+const MAX_NAME: usize = 253;
+
+/// What a checkpoint is made of.
+#[derive(Clone, Copy)]
+pub struct Inputs<'a> {
+    /// The pod as the API has it.
+    pub pod: &'a Value,
+    /// What its volumes hold; see [`crate::read_volumes`].
+    pub volumes: &'a Volumes,
+    /// The environments of the running containers by name; those that [`crate::needs_environment`] names.
+    pub instance_env: &'a BTreeMap<String, Environment>,
+    /// The image id of each container by name: noted for whoever looks, no part of the digest.
+    pub images: &'a BTreeMap<String, String>,
+}
+
+/// A self-contained copy of a pod, not yet on disk.
+#[derive(Clone, PartialEq)]
+pub struct Checkpoint {
+    /// What it is a copy of.
+    pub component: Component,
+    /// The manifest; paths of copied files are relative to the generation's directory.
+    pub pod: Value,
+    /// The files of each copied volume by its name.
+    pub files: BTreeMap<String, Tree>,
+    /// Of manifest and files.
+    pub digest: Digest,
+    /// The image id of each container by name.
+    pub images: BTreeMap<String, String>,
+    /// The pod that it was made from.
+    pub source_uid: Option<String>,
+    /// That pod's revision; see [`revision`].
+    pub revision: Option<String>,
+}
+
+// Neither files nor the manifest: both hold secrets, and this ends up in logs.
+impl fmt::Debug for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "checkpoint {} of {}", self.digest.short(), self.component)
+    }
+}
+
+/// Why a pod can have no checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    /// The object is none that the API made.
+    #[error("it is no pod with a name and a namespace")]
+    NoName,
+    /// The names of its copies would be refused.
+    #[error("its name is too long: {name} has more than {limit} characters")]
+    NameTooLong {
+        /// The name.
+        name: String,
+        /// How long it may be.
+        limit: usize,
+    },
+    /// Pod networks come up with the API's help.
+    #[error("it does not use the host's network (hostNetwork), and without the API no pod gets another")]
+    NotHostNetwork,
+    /// The kubelet asks the API what it means.
+    #[error("it needs the RuntimeClass {0}, which only the API knows")]
+    RuntimeClass(String),
+    /// The kubelet asks the API what was allocated.
+    #[error("it claims devices (resourceClaims), which only the API allocates")]
+    ResourceClaims,
+    /// A kind of volume that cannot be had.
+    #[error("volume {volume}: a volume of kind {kind} cannot be had without the API")]
+    Volume {
+        /// The volume's name.
+        volume: String,
+        /// The field that makes it one.
+        kind: String,
+    },
+    /// A path on the host that depends on who looks.
+    #[error("volume {volume}: its path on the host does not begin with /")]
+    RelativeHostPath {
+        /// The volume's name.
+        volume: String,
+    },
+    /// The volumes given are those of another pod.
+    #[error("volume {volume}: what it holds is not known")]
+    VolumeNotRead {
+        /// The volume's name.
+        volume: String,
+    },
+    /// Variables come from Secrets or ConfigMaps, and nobody knows what they say.
+    #[error(
+        "container {container}: its environment comes from Secrets or ConfigMaps and is not known, as it does not run"
+    )]
+    NoEnvironment {
+        /// The container's name.
+        container: String,
+    },
+    /// The object was changed after the instance started, or a shell took the variable away.
+    #[error(
+        "container {container}: variable {variable} comes from a Secret or ConfigMap and the running process does not have it"
+    )]
+    Variable {
+        /// The container's name.
+        container: String,
+        /// The variable's name.
+        variable: String,
+    },
+    /// A probe's port by a name that no port has.
+    #[error("container {container}: no port has the name {port}")]
+    Port {
+        /// The container's name.
+        container: String,
+        /// The name.
+        port: String,
+    },
+    /// A kubelet would not take the result.
+    #[error("a kubelet would refuse its copy: {}", .0.join("; "))]
+    Refused(Vec<String>),
+}
+
+/// Makes the checkpoint of a pod. Two pods of one revision with the same files give the same digest.
+///
+/// # Errors
+/// [`BuildError`] when the pod cannot live without the API.
+pub fn build(inputs: &Inputs<'_>) -> Result<Checkpoint, BuildError> {
+    let pod = inputs.pod;
+    let component = Component::of(pod).ok_or(BuildError::NoName)?;
+    fits(pod, &component)?;
+    let mut files = BTreeMap::new();
+    for volume in items(&pod["spec"]["volumes"]) {
+        let name = text(&volume["name"]).to_owned();
+        match source_of(volume) {
+            Source::Kept if is_relative(volume) => return Err(BuildError::RelativeHostPath { volume: name }),
+            Source::Kept | Source::Dropped => {}
+            Source::Refused(kind) => return Err(BuildError::Volume { volume: name, kind }),
+            Source::Copied { .. } => {
+                let Some(tree) = inputs.volumes.trees.get(&name) else {
+                    return Err(BuildError::VolumeNotRead { volume: name });
+                };
+                files.insert(name, tree.clone());
+            }
+        }
+    }
+    let manifest = manifest::of(pod, &component, inputs.instance_env)?;
+    let problems = manifest_problems(&manifest);
+    if !problems.is_empty() {
+        return Err(BuildError::Refused(problems));
+    }
+    let uid = text(&pod["metadata"]["uid"]);
+    Ok(Checkpoint {
+        digest: digest_of(&manifest, &files),
+        pod: manifest,
+        files,
+        images: inputs.images.clone(),
+        source_uid: (!uid.is_empty()).then(|| uid.to_owned()),
+        revision: revision(pod),
+        component,
+    })
+}
+
+/// Refuses pods that need the API for something other than files.
+fn fits(pod: &Value, component: &Component) -> Result<(), BuildError> {
+    let spec = &pod["spec"];
+    if spec["hostNetwork"] != true {
+        return Err(BuildError::NotHostNetwork);
+    }
+    if let Some(class) = spec["runtimeClassName"].as_str().filter(|class| !class.is_empty()) {
+        return Err(BuildError::RuntimeClass(class.to_owned()));
+    }
+    if !items(&spec["resourceClaims"]).is_empty() {
+        return Err(BuildError::ResourceClaims);
+    }
+    // The kubelet adds the node's name.
+    let whole = format!("{}-{}", component.static_pod_name(), text(&spec["nodeName"]));
+    for (name, limit) in [(component.name.clone(), MAX_LABEL), (whole, MAX_NAME)] {
+        if name.len() > limit {
+            return Err(BuildError::NameTooLong { name, limit });
+        }
+    }
+    Ok(())
+}
+
+fn is_relative(volume: &Value) -> bool {
+    let path = volume.get("hostPath").unwrap_or(&json!({"path": "/"}))["path"].clone();
+    !text(&path).starts_with('/')
+}

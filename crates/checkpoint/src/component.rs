@@ -1,0 +1,159 @@
+//! What a checkpoint is of: the key of a component, read from a pod that the API made.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::json::{items, text};
+
+/// Asks for checkpoints of a pod when it says `"true"`.
+pub const WANTED: &str = "kubestrap.io/checkpoint";
+/// The same in bootkube's words, so that its manifests go on working.
+pub const WANTED_BY_BOOTKUBE: &str = "checkpointer.alpha.coreos.com/checkpoint";
+/// Label of a copy: the name of its component. The only label of a copy, so that no selector of the
+/// parent's finds it.
+pub const CHECKPOINT_OF: &str = "kubestrap.io/checkpoint-of";
+/// Annotation of a copy: the generation that it was made from.
+pub const GENERATION: &str = "kubestrap.io/generation";
+
+/// What the kubelet notes on the API's image of a static pod.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+/// Between namespace and name in file names; neither may hold one.
+const SEPARATOR: char = '_';
+/// Ends the name of every copy.
+const SUFFIX: &str = "-checkpoint";
+
+/// The key of a component: all pods of one parent on this node are the same component.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Component {
+    /// Its namespace.
+    pub namespace: String,
+    /// The name of what made its pods; see [`Component::of`].
+    pub name: String,
+}
+
+impl Component {
+    /// The component that a pod is of; `None` when the pod has no name or no namespace.
+    ///
+    /// Named after the controller: a Deployment's pods go by the ReplicaSet's name without the template's hash, a
+    /// StatefulSet's pods each by their own name, as do those that nobody controls.
+    pub fn of(pod: &Value) -> Option<Self> {
+        let metadata = &pod["metadata"];
+        let pod_name = text(&metadata["name"]);
+        let owner = items(&metadata["ownerReferences"]).iter().find(|owner| owner["controller"] == true);
+        let name = match owner.map(|owner| (text(&owner["kind"]), text(&owner["name"]))) {
+            Some(("ReplicaSet", name)) => {
+                let hash = text(&metadata["labels"]["pod-template-hash"]);
+                name.strip_suffix(hash).and_then(|rest| rest.strip_suffix('-')).unwrap_or(name)
+            }
+            None | Some(("StatefulSet", _)) => pod_name,
+            Some((_, name)) => name,
+        };
+        let namespace = text(&metadata["namespace"]);
+        let whole = ![pod_name, namespace, name].contains(&"");
+        whole.then(|| Self { namespace: namespace.to_owned(), name: name.to_owned() })
+    }
+
+    /// The name of its directory: `<namespace>_<name>`.
+    pub fn dir_name(&self) -> String {
+        format!("{}{SEPARATOR}{}", self.namespace, self.name)
+    }
+
+    /// The way back from [`Component::dir_name`].
+    pub fn from_dir_name(name: &str) -> Option<Self> {
+        let (namespace, name) = name.split_once(SEPARATOR)?;
+        let whole = !namespace.is_empty() && !namespace.starts_with('.') && !name.is_empty();
+        whole.then(|| Self { namespace: namespace.to_owned(), name: name.to_owned() })
+    }
+
+    /// The name of the copy, to which the kubelet adds that of the node.
+    pub fn static_pod_name(&self) -> String {
+        format!("{}{SUFFIX}", self.name)
+    }
+
+    /// The name of the copy's file in the static pod directory.
+    pub fn file_name(&self) -> String {
+        format!("{}{SUFFIX}.yaml", self.dir_name())
+    }
+
+    /// The way back from [`Component::file_name`].
+    pub fn from_file_name(name: &str) -> Option<Self> {
+        Self::from_dir_name(name.strip_suffix(".yaml")?.strip_suffix(SUFFIX)?)
+    }
+}
+
+impl fmt::Display for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// True when a pod asks for checkpoints and the API made it.
+pub fn wants_checkpoint(pod: &Value) -> bool {
+    let annotations = &pod["metadata"]["annotations"];
+    [WANTED, WANTED_BY_BOOTKUBE].iter().any(|name| annotations[*name] == "true") && !is_mirror(pod)
+}
+
+/// True when a pod of the API is only the image of a static one.
+pub fn is_mirror(pod: &Value) -> bool {
+    !pod["metadata"]["annotations"][MIRROR].is_null()
+}
+
+/// Which revision of its parent a pod is of: the label that the controller gave it.
+pub fn revision(pod: &Value) -> Option<String> {
+    let labels = &pod["metadata"]["labels"];
+    let label = ["controller-revision-hash", "pod-template-hash"].map(|name| text(&labels[name]));
+    label.into_iter().find(|value| !value.is_empty()).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn named(pod: &str, owner: Option<(&str, &str)>) -> String {
+        let owners: Vec<Value> = owner
+            .map(|(kind, name)| json!({"kind": kind, "name": name, "controller": true}))
+            .into_iter()
+            .collect();
+        let pod = json!({"metadata": {"name": pod, "namespace": "kube-system", "ownerReferences": owners,
+            "labels": {"pod-template-hash": "5d4b7c"}}});
+        Component::of(&pod).unwrap().to_string()
+    }
+
+    #[test]
+    fn a_component_is_named_after_what_made_its_pods() {
+        assert_eq!(
+            named("kube-apiserver-x7x2v", Some(("DaemonSet", "kube-apiserver"))),
+            "kube-system/kube-apiserver"
+        );
+        assert_eq!(
+            named("kube-scheduler-5d4b7c-abcde", Some(("ReplicaSet", "kube-scheduler-5d4b7c"))),
+            "kube-system/kube-scheduler"
+        );
+        assert_eq!(named("a-5d4b7c-abcde", Some(("ReplicaSet", "other"))), "kube-system/other");
+        assert_eq!(named("etcd-0", Some(("StatefulSet", "etcd"))), "kube-system/etcd-0");
+        assert_eq!(named("alone", None), "kube-system/alone");
+        assert_eq!(Component::of(&json!({"metadata": {"name": "a"}})), None);
+    }
+
+    #[test]
+    fn names_lead_back() {
+        let component = Component { namespace: "kube-system".into(), name: "kube-apiserver".into() };
+        assert_eq!(component.file_name(), "kube-system_kube-apiserver-checkpoint.yaml");
+        assert_eq!(Component::from_file_name(&component.file_name()), Some(component.clone()));
+        assert_eq!(Component::from_dir_name(&component.dir_name()), Some(component));
+        assert_eq!(Component::from_dir_name(".new_x"), None);
+        assert_eq!(Component::from_file_name("etcd.yaml"), None);
+    }
+
+    #[test]
+    fn pods_ask_with_either_annotation_and_mirrors_do_not_count() {
+        let pod = |annotations: Value| json!({"metadata": {"annotations": annotations}});
+        assert!(wants_checkpoint(&pod(json!({WANTED: "true"}))));
+        assert!(wants_checkpoint(&pod(json!({WANTED_BY_BOOTKUBE: "true"}))));
+        assert!(!wants_checkpoint(&pod(json!({WANTED: "false"}))));
+        assert!(!wants_checkpoint(&pod(json!({WANTED: "true", MIRROR: "x"}))));
+        assert!(!wants_checkpoint(&json!({})));
+    }
+}
