@@ -1,0 +1,117 @@
+//! When nobody serves: a copy is started, another one when that does not work either.
+
+use super::{Action, ActionKind, Cause, Generation, GenerationId, Machine, Report, Source};
+
+impl Machine {
+    /// Rules R3 and R6.
+    pub(super) fn place(&mut self, actions: &mut Vec<Action>) -> Option<Action> {
+        self.seen.runtime.as_ref()?;
+        let gap_since = self.gap_since?;
+        if self.temporary_runs() || self.moved() || (self.seen.wanted == Some(false) && self.others_serve()) {
+            return None;
+        }
+        let (generation, report) = match self.disk.placed.clone() {
+            None => self.first_copy(gap_since, actions)?,
+            Some(placed) => self.next_copy(gap_since, &placed, actions)?,
+        };
+        if !self.may(ActionKind::Place) {
+            return None;
+        }
+        self.placing = Some((generation.clone(), report));
+        Some(Action::Place { generation })
+    }
+
+    fn first_copy(&mut self, gap_since: u64, actions: &mut Vec<Action>) -> Option<(GenerationId, Report)> {
+        let order = self.order();
+        // A good one that cannot be placed twice in a row may be damaged: the next one's turn.
+        let turn = self.retries.failures(ActionKind::Place) / 2;
+        let Some(best) = order.get(turn % order.len().max(1)).cloned() else {
+            let missed = !self.instances().is_empty() && self.due(gap_since + self.limits.first_start_ms);
+            self.tell_stuck(missed, actions);
+            return None;
+        };
+        let gap = self.gap(gap_since, &best.digest);
+        if !self.due(gap.place_at?) {
+            return None;
+        }
+        let (cause, generation) = (gap.cause, best.id.clone());
+        let report = match gap.revision {
+            Some(revision) => Report::Reverted { generation, revision, cause },
+            None => Report::Restored { generation, cause },
+        };
+        Some((best.id, report))
+    }
+
+    /// The copy had its time, or exits: which one comes next?
+    fn next_copy(
+        &mut self,
+        gap_since: u64,
+        placed: &GenerationId,
+        actions: &mut Vec<Action>,
+    ) -> Option<(GenerationId, Report)> {
+        let order = self.order();
+        let turn = self.retries.failures(ActionKind::Place) / 2;
+        if self.disk.get(placed).is_none() {
+            let generation = order.get(turn % order.len().max(1))?.id.clone();
+            let report = Report::Restored { generation: generation.clone(), cause: Cause::ForeignCopy };
+            return Some((generation, report));
+        }
+        let exits = self.copy_exits(placed);
+        let patience = self.limits.copy_ms.saturating_mul(1 << self.rounds.min(3));
+        if exits < self.limits.copy_exits && !self.due(self.placed_at.unwrap_or(0).max(gap_since) + patience)
+        {
+            return None;
+        }
+        let others: Vec<_> = after(&order, placed);
+        let Some(next) = others.get(turn % others.len().max(1)) else {
+            self.tell_stuck(true, actions);
+            return None;
+        };
+        let report = Report::CopyFailed { failed: placed.clone(), generation: next.id.clone(), exits };
+        Some((next.id.clone(), report))
+    }
+
+    /// All generations, the best first; those that are seen to crash come last.
+    fn order(&self) -> Vec<Generation> {
+        let mut order: Vec<_> = self.disk.by_worth().into_iter().cloned().collect();
+        order.sort_by_key(|generation| self.discredited(generation));
+        order
+    }
+
+    fn copy_exits(&self, placed: &GenerationId) -> u32 {
+        let of_copy = self
+            .instances()
+            .iter()
+            .filter(|i| matches!(&i.source, Source::Copy { generation } if generation == placed));
+        of_copy.map(|i| self.tracks.exits(i)).max().unwrap_or(0)
+    }
+
+    pub(super) fn placed(&mut self, generation: GenerationId, actions: &mut Vec<Action>) {
+        let asked = self.placing.take().filter(|(asked, _)| *asked == generation);
+        let report = asked.map(|(_, report)| report);
+        if let Some(Report::CopyFailed { .. }) = report {
+            if self.order().first().is_some_and(|first| first.id == generation) {
+                self.rounds += 1;
+            }
+        } else if self.disk.placed.is_none() {
+            let relapse = self.released_at.is_some_and(|at| self.now - at < self.limits.relapse_ms);
+            self.relapses = if relapse { self.relapses + 1 } else { 0 };
+        }
+        self.disk.placed = Some(generation);
+        self.placed_at = Some(self.now);
+        actions.extend(report.map(Action::Report));
+    }
+
+    fn tell_stuck(&mut self, stuck: bool, actions: &mut Vec<Action>) {
+        if stuck && !self.told.stuck {
+            self.told.stuck = true;
+            actions.push(Action::Report(Report::NothingToPlace));
+        }
+    }
+}
+
+/// The others of the order, beginning behind `placed`.
+fn after(order: &[Generation], placed: &GenerationId) -> Vec<Generation> {
+    let at = order.iter().position(|g| g.id == *placed).map_or(0, |at| at + 1);
+    order[at..].iter().chain(&order[..at]).filter(|g| g.id != *placed).cloned().collect()
+}
