@@ -7,4 +7,8 @@
 
 pub mod identity;
 pub mod load;
+pub mod moment;
 pub mod node;
+pub mod onlooker;
+pub mod sampler;
+pub mod whole;

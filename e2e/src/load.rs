@@ -45,6 +45,14 @@ impl Default for Rate {
     }
 }
 
+impl Rate {
+    /// A few requests on new connections, for as long as a test with power cuts takes: what it is
+    /// for is the writes that are read back.
+    pub fn trickle() -> Self {
+        Self { new_connections: 10, kept_requests: 0, kept_connections: 0, limit: Duration::from_hours(1) }
+    }
+}
+
 /// Where writes go: one ConfigMap a writer, in this namespace.
 const NAMESPACE: &str = "default";
 /// How many objects the writers change in turn.
@@ -136,7 +144,10 @@ impl Drop for Load {
     }
 }
 
-fn inside<T: Send>(netns: &std::path::Path, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
+pub(crate) fn inside<T: Send>(
+    netns: &std::path::Path,
+    work: impl Future<Output = Result<T>> + Send,
+) -> Result<T> {
     host::netns::run_in(netns, || {
         tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
     })?
@@ -185,7 +196,7 @@ impl Shared {
     }
 }
 
-fn ms(duration: Duration) -> u64 {
+pub(crate) fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -259,7 +270,7 @@ fn path(name: &str) -> String {
     format!("/api/v1/namespaces/{NAMESPACE}/configmaps/{name}")
 }
 
-fn get(path: &str) -> Request<Full<Bytes>> {
+pub(crate) fn get(path: &str) -> Request<Full<Bytes>> {
     request(Method::GET, path, "application/json", String::new())
 }
 
@@ -297,7 +308,7 @@ async fn connect(identity: &Identity, protocol: &str) -> Result<TlsStream<TcpStr
 }
 
 /// One request on a connection of its own.
-async fn fresh(identity: &Identity, request: Request<Full<Bytes>>) -> Result<Bytes> {
+pub(crate) async fn fresh(identity: &Identity, request: Request<Full<Bytes>>) -> Result<Bytes> {
     let exchange = async {
         let stream = connect(identity, "http/1.1").await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -27,6 +28,8 @@ pub struct Inputs {
     pub programs: PathBuf,
     /// The bundle of both.
     pub bundle: PathBuf,
+    /// The bundle of the oldest Kubernetes that is built, where the test needs it.
+    pub older_bundle: Option<PathBuf>,
     /// Repeat what has to hold every time.
     pub soak: bool,
 }
@@ -46,6 +49,7 @@ impl Inputs {
             kubestrap: path("KUBESTRAP_TEST_PROGRAM"),
             programs: path("KUBESTRAP_TEST_PROGRAMS"),
             bundle: path("KUBESTRAP_TEST_BUNDLE"),
+            older_bundle: std::env::var_os("KUBESTRAP_TEST_OLDER_BUNDLE").map(PathBuf::from),
             soak: std::env::var("KUBESTRAP_TEST_SOAK").is_ok_and(|v| !v.is_empty()),
         }
     }
@@ -67,6 +71,8 @@ pub struct Node {
     inputs: Inputs,
     name: String,
     dir: tempfile::TempDir,
+    /// When it was turned on last, by its own clock, as the API writes times.
+    booted: Mutex<String>,
 }
 
 /// A program that ended: its status and what it printed.
@@ -120,12 +126,20 @@ impl Node {
     /// # Errors
     /// When the sandbox cannot be made.
     pub fn create(name: &str) -> Result<Self> {
-        let inputs = Inputs::get();
+        Self::create_with(Inputs::get(), name)
+    }
+
+    /// As [`Node::create`], with another bundle: that of an older Kubernetes.
+    ///
+    /// # Errors
+    /// When the sandbox cannot be made.
+    pub fn create_with(inputs: Inputs, name: &str) -> Result<Self> {
         // On a real disk: containerd's overlays cannot lie on another overlay, nor on a small tmpfs.
         let dir = tempfile::Builder::new().prefix("kubestrap-e2e-").tempdir_in("/var/tmp")?;
-        let node = Self { inputs, name: name.to_owned(), dir };
+        let node = Self { inputs, name: name.to_owned(), dir, booted: Mutex::default() };
         let mount = format!("{}:{BUNDLE}:ro", node.inputs.bundle.display());
         node.sandbox(&["create", name, "--mount", &mount])?.success()?;
+        node.remember_the_boot()?;
         Ok(node)
     }
 
@@ -214,7 +228,50 @@ impl Node {
     /// # Errors
     /// When that fails.
     pub fn power_on(&self) -> Result<()> {
-        self.sandbox(&["power-on", &self.name])?.success().map(drop)
+        self.sandbox(&["power-on", &self.name])?.success()?;
+        self.remember_the_boot()
+    }
+
+    /// Cuts the node's power, does something to its disk, and turns it on again; when the boot began.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn power_cycle(&self, while_off: impl FnOnce(&Path) -> Result<()>) -> Result<Instant> {
+        self.power_off()?;
+        while_off(&self.disk())?;
+        let began = Instant::now();
+        self.power_on()?;
+        Ok(began)
+    }
+
+    /// The node's disk on this host. While the node is on, use [`Node::path`].
+    pub fn disk(&self) -> PathBuf {
+        self.dir.path().join(&self.name).join("disk")
+    }
+
+    /// The node's name, and the name of its Node object.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// When the node was turned on last, by its own clock, as the API writes times: they can be
+    /// compared as texts.
+    pub fn booted(&self) -> String {
+        self.booted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn remember_the_boot(&self) -> Result<()> {
+        let now = self.exec(&["date", "--utc", "+%Y-%m-%dT%H:%M:%SZ"])?.success()?.stdout;
+        now.trim().clone_into(&mut *self.booted.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(())
+    }
+
+    /// Runs a script in the node that must succeed; its output.
+    ///
+    /// # Errors
+    /// With all it printed when it failed.
+    pub fn shell(&self, script: &str) -> Result<String> {
+        Ok(self.exec(&["sh", "-ec", script])?.success()?.stdout)
     }
 
     /// The administrator's kubeconfig as it is offered to this host.

@@ -8,7 +8,7 @@ use e2e::node::{Ended, Node, eventually};
 use serde_json::Value;
 
 /// The steps of `start`, as its events name them.
-const STEPS: [&str; 7] = ["stage", "api", "inject", "ready", "addons", "pivot", "verify"];
+const STEPS: [&str; 8] = ["stage", "api", "inject", "ready", "addons", "checkpoint", "pivot", "verify"];
 
 /// A moment of a bring-up: a step began, and so many milliseconds passed.
 type Moment = (&'static str, u64);
@@ -44,7 +44,7 @@ fn a_power_cut_in_the_middle_of_a_bring_up_costs_nothing_but_time() -> Result<()
     ends_self_hosted(&node, node.up(&[])?)
 }
 
-fn kubelet_is_up(node: &Node) -> Result<()> {
+pub(crate) fn kubelet_is_up(node: &Node) -> Result<()> {
     eventually("the kubelet after a power cut", Duration::from_mins(1), || {
         node.exec(&["curl", "-sf", "http://127.0.0.1:10248/healthz"])?.success()
     })?;

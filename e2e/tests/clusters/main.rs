@@ -3,8 +3,14 @@
 
 #![expect(clippy::print_stderr, reason = "figures belong into a test's output")]
 
+mod accepted;
+mod badchange;
+mod coldboot;
+mod deletions;
 mod failures;
 mod foreign;
+mod hostile;
 mod killed;
+mod moments;
 mod pivot;
 mod whole;

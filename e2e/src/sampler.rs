@@ -1,0 +1,286 @@
+//! Is the API there? Asked ten times a second, each time on a new connection, by a client on
+//! another machine of the sandboxes' network: what is measured is what a user would have noticed.
+//! A question that hangs does not hold the next one up.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::identity::Identity;
+use crate::load::{fresh, get, inside, ms};
+use crate::node::Node;
+
+/// How often is asked.
+const EVERY: Duration = Duration::from_millis(100);
+
+/// A question without an answer after this time has failed.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Without a failed sample the time between two answers may still be this long: a machine that is
+/// busy with others pauses. The same limit as for a pivot.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long the API may be away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// Not at all: no sample fails.
+    Seamless,
+    /// No longer than this at a time.
+    Gap(Duration),
+    /// As long as it takes: the power is off.
+    Off,
+}
+
+/// One question. Times are since the sampler began.
+#[derive(Debug, Clone)]
+struct Sample {
+    asked: Duration,
+    /// None while it is under way.
+    answer: Option<(Duration, Result<(), String>)>,
+}
+
+/// What was seen in a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Phase {
+    /// Samples that began in it.
+    pub samples: usize,
+    /// Those that failed: when, in milliseconds since the phase began, and why.
+    pub failures: Vec<String>,
+    /// The longest time between two answers of which a part lies in it.
+    pub longest_gap: Duration,
+}
+
+impl Phase {
+    fn of(samples: &[Sample], from: Duration, to: Duration) -> Self {
+        let mut answered: Vec<Duration> = samples
+            .iter()
+            .filter_map(|s| s.answer.as_ref().filter(|(_, result)| result.is_ok()).map(|(at, _)| *at))
+            .filter(|at| *at <= to)
+            .collect();
+        answered.sort_unstable();
+        // Before the first answer and after the last one nobody answered either.
+        let ends = answered.iter().copied().chain([to]);
+        let starts = std::iter::once(Duration::ZERO).chain(answered.iter().copied());
+        let gaps = starts.zip(ends).filter(|(start, end)| *start <= to && *end >= from);
+        let within = samples.iter().filter(|s| (from..to).contains(&s.asked));
+        let failures = within.clone().filter_map(|s| match &s.answer {
+            Some((_, Err(error))) => Some(format!("{} ms: {error}", ms(s.asked.saturating_sub(from)))),
+            _ => None,
+        });
+        Self {
+            samples: within.clone().count(),
+            failures: failures.collect(),
+            longest_gap: gaps.map(|(start, end)| end.saturating_sub(start)).max().unwrap_or_default(),
+        }
+    }
+
+    /// Whether the API was away for no longer than that.
+    ///
+    /// # Errors
+    /// With the first failures when it was.
+    pub fn keeps(&self, limit: Limit) -> Result<()> {
+        let shown: Vec<_> = self.failures.iter().take(10).collect();
+        match limit {
+            Limit::Seamless => {
+                ensure!(self.failures.is_empty(), "{self}, and none may fail: {shown:#?}");
+                ensure!(self.longest_gap < PAUSE, "{self}");
+            }
+            Limit::Gap(most) => ensure!(self.longest_gap <= most, "{self}, at most {most:?}: {shown:#?}"),
+            Limit::Off => {}
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} of {} samples failed, longest API gap {} ms",
+            self.failures.len(),
+            self.samples,
+            ms(self.longest_gap)
+        )
+    }
+}
+
+/// Asks until it is dropped.
+pub struct Sampler {
+    began: Instant,
+    samples: Arc<Mutex<Vec<Sample>>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+impl Sampler {
+    /// Begins to ask a node's API, and waits for the first answer.
+    ///
+    /// # Errors
+    /// When there is none within a minute.
+    pub fn start(node: &Node) -> Result<Self> {
+        let (identity, netns) = node.client()?;
+        let sampler = Self::begin(identity, netns);
+        sampler.answers_since(sampler.began, Duration::from_mins(1))?;
+        Ok(sampler)
+    }
+
+    fn begin(identity: Identity, netns: PathBuf) -> Self {
+        let (began, samples, stop) = (Instant::now(), Arc::default(), Arc::new(AtomicBool::new(false)));
+        let (samples2, stop2) = (Arc::clone(&samples), Arc::clone(&stop));
+        let thread =
+            std::thread::spawn(move || inside(&netns, ask(Arc::new(identity), began, samples2, stop2)));
+        Self { began, samples, stop, thread: Some(thread) }
+    }
+
+    /// Does something, prints what was seen meanwhile, and checks it.
+    ///
+    /// # Errors
+    /// When the work fails, or the API was away for longer than the limit.
+    pub fn during<T>(&self, what: &str, limit: Limit, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let began = Instant::now();
+        let result = work();
+        let phase = self.phase(began, Instant::now())?;
+        eprintln!("{what}: {phase}, {:.1} s", began.elapsed().as_secs_f32());
+        let value = result.with_context(|| format!("{what} ({phase})"))?;
+        phase.keeps(limit).with_context(|| what.to_owned())?;
+        Ok(value)
+    }
+
+    /// What was seen between two moments.
+    ///
+    /// # Errors
+    /// When nobody asked.
+    pub fn phase(&self, from: Instant, to: Instant) -> Result<Phase> {
+        let (from, to) = (from - self.began, to - self.began);
+        let patience = Instant::now() + PATIENCE * 2;
+        loop {
+            let samples = self.samples();
+            let under_way = samples.iter().any(|s| s.asked < to && s.answer.is_none());
+            if !under_way || Instant::now() > patience {
+                ensure!(!under_way, "the sampler hangs");
+                let phase = Phase::of(&samples, from, to);
+                ensure!(phase.samples > 0 || to < from + EVERY * 2, "the sampler asked nothing");
+                return Ok(phase);
+            }
+            drop(samples);
+            std::thread::sleep(EVERY / 2);
+        }
+    }
+
+    /// Waits for the answer to a question that was asked after a moment; how long after it the
+    /// answer came.
+    ///
+    /// # Errors
+    /// With the last failure when there was none in time.
+    pub fn answers_since(&self, moment: Instant, limit: Duration) -> Result<Duration> {
+        let since = moment - self.began;
+        loop {
+            let samples = self.samples();
+            let after = || samples.iter().filter(|s| s.asked >= since).filter_map(|s| s.answer.as_ref());
+            if let Some(at) = after().filter(|(_, result)| result.is_ok()).map(|(at, _)| *at).min() {
+                return Ok(at.saturating_sub(since));
+            }
+            if moment.elapsed() > limit {
+                let last = after().filter_map(|(_, result)| result.as_ref().err()).next_back();
+                bail!("the API did not answer within {} s: {last:?}", limit.as_secs());
+            }
+            drop(samples);
+            std::thread::sleep(EVERY / 4);
+        }
+    }
+
+    fn samples(&self) -> MutexGuard<'_, Vec<Sample>> {
+        self.samples.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Sampler {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn ask(
+    identity: Arc<Identity>,
+    began: Instant,
+    samples: Arc<Mutex<Vec<Sample>>>,
+    stop: Arc<AtomicBool>,
+) -> Result<()> {
+    let mut clock = tokio::time::interval(EVERY);
+    // A machine that paused has not been asked meanwhile: no questions in a heap afterwards.
+    clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut under_way = tokio::task::JoinSet::new();
+    while !stop.load(Ordering::Relaxed) {
+        clock.tick().await;
+        let number = {
+            let mut samples = samples.lock().unwrap_or_else(PoisonError::into_inner);
+            samples.push(Sample { asked: began.elapsed(), answer: None });
+            samples.len() - 1
+        };
+        let (identity, samples) = (Arc::clone(&identity), Arc::clone(&samples));
+        under_way.spawn(async move {
+            let answer = tokio::time::timeout(PATIENCE, fresh(&identity, get("/readyz"))).await;
+            let result = match answer {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(error)) => Err(format!("{error:#}")),
+                Err(_) => Err(format!("no answer in {PATIENCE:?}")),
+            };
+            let at = began.elapsed();
+            let mut samples = samples.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(sample) = samples.get_mut(number) {
+                sample.answer = Some((at, result));
+            }
+        });
+        while under_way.try_join_next().is_some() {}
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Samples at these milliseconds; those that failed are named.
+    fn samples(at: &[u64], failed: &[u64]) -> Vec<Sample> {
+        let sample = |&at: &u64| {
+            let result = if failed.contains(&at) { Err("refused".to_owned()) } else { Ok(()) };
+            let asked = Duration::from_millis(at);
+            Sample { asked, answer: Some((asked + Duration::from_millis(5), result)) }
+        };
+        at.iter().map(sample).collect()
+    }
+
+    fn phase(samples: &[Sample], from: u64, to: u64) -> Phase {
+        Phase::of(samples, Duration::from_millis(from), Duration::from_millis(to))
+    }
+
+    #[test]
+    fn a_gap_lies_between_two_answers_and_counts_in_each_phase_that_it_touches() {
+        let all = samples(&[0, 100, 200, 300, 400, 500, 600], &[200, 300]);
+        let first = phase(&all, 0, 250);
+        assert_eq!((first.samples, first.failures.len()), (3, 1));
+        assert_eq!(first.failures[0], "200 ms: refused");
+        assert_eq!(phase(&all, 0, 450).longest_gap, Duration::from_millis(300));
+        assert_eq!(phase(&all, 250, 610).longest_gap, Duration::from_millis(300));
+        assert_eq!(phase(&all, 450, 610).longest_gap, Duration::from_millis(100));
+        assert!(phase(&all, 450, 610).keeps(Limit::Seamless).is_ok());
+        assert!(phase(&all, 0, 610).keeps(Limit::Seamless).is_err());
+        assert!(phase(&all, 0, 610).keeps(Limit::Gap(Duration::from_millis(299))).is_err());
+    }
+
+    #[test]
+    fn an_api_that_is_not_back_at_the_end_is_a_gap() {
+        let all = samples(&[0, 100, 200, 300], &[200, 300]);
+        assert_eq!(phase(&all, 0, 2000).longest_gap, Duration::from_millis(1895));
+        let never = samples(&[0, 100], &[0, 100]);
+        assert_eq!(phase(&never, 0, 200).longest_gap, Duration::from_millis(200));
+    }
+}

@@ -1,0 +1,122 @@
+//! Somebody deletes what must not be deleted, on a cluster with one node: the API is there all the
+//! time, and what is gone is restored, or served by its copy and reported.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use e2e::load::{Load, Rate};
+use e2e::node::{ASSETS, Node, eventually};
+use e2e::onlooker::guardian;
+use e2e::sampler::{Limit, Sampler};
+use e2e::whole::{STATIC_PODS, static_pods, wait_promoted, wait_reported, wait_whole};
+
+use crate::coldboot::{SETTLED, reads_back};
+
+/// How long a thing may take to be whole again.
+const WHOLE: Duration = Duration::from_mins(3);
+
+#[test]
+fn deletions_cost_nothing() -> Result<()> {
+    let node = Node::with_cluster("deletions")?;
+    wait_whole(&node, WHOLE)?;
+    wait_promoted(&node, SETTLED)?;
+    let sampler = Sampler::start(&node)?;
+    let (identity, netns) = node.client()?;
+    let writer = Load::start(identity, netns, Rate::trickle(), WHOLE);
+    let case = |what: &str, case: fn(&Node) -> Result<()>| {
+        sampler.during(&format!("deletions: {what}"), Limit::Seamless, || {
+            case(&node)?;
+            wait_whole(&node, WHOLE).map(drop)
+        })
+    };
+    case("the guardian's static pod file", the_guardian_s_file)?;
+    case("all scheduler and controller-manager pods", all_that_schedules)?;
+    case("all apiserver pods", all_apiservers)?;
+    case("the DaemonSet kubestrap-guardian", the_guardian_s_daemonset)?;
+    case("the DaemonSet kube-apiserver", the_apiserver_s_daemonset)?;
+    reads_back(writer)
+}
+
+fn kube_system(node: &Node, args: &[&str]) -> Result<String> {
+    node.get(&[&["-n", "kube-system"], args].concat())
+}
+
+fn the_guardian_s_file(node: &Node) -> Result<()> {
+    let file = node.path(&format!("{STATIC_PODS}/kubestrap-guardian.yaml"))?;
+    let before = host::fs::read_to_string(&file)?;
+    host::fs::remove_file(&file)?;
+    let began = Instant::now();
+    eventually("the guardian's file", Duration::from_secs(20), || {
+        let now = host::fs::read_to_string(&file)?;
+        ensure!(now == before, "it is another one: {now}");
+        Ok(())
+    })?;
+    eprintln!("deletions: the file was back after {:.1} s", began.elapsed().as_secs_f32());
+    Ok(())
+}
+
+/// Nobody is there to schedule the schedulers.
+fn all_that_schedules(node: &Node) -> Result<()> {
+    let began = Instant::now();
+    let selector = "k8s-app in (kube-scheduler, kube-controller-manager)";
+    kube_system(node, &["delete", "pods", "-l", selector, "--wait=false"])?;
+    // What only both of them together can do: a Deployment's pod that is made and bound.
+    node.get(&["create", "deployment", "drill", "--image=registry.k8s.io/pause:3.10.2"])?;
+    eventually("a new Deployment's pod is scheduled", Duration::from_mins(1), || {
+        let pods = node.json(&["get", "pods", "-l", "app=drill"])?;
+        ensure!(pods["items"][0]["spec"]["nodeName"].is_string(), "{}", pods["items"][0]["status"]);
+        Ok(())
+    })?;
+    eprintln!("deletions: a new pod was scheduled after {:.1} s", began.elapsed().as_secs_f32());
+    node.get(&["delete", "deployment", "drill", "--wait=false"]).map(drop)
+}
+
+fn all_apiservers(node: &Node) -> Result<()> {
+    let selector = "k8s-app=kube-apiserver";
+    let before = kube_system(node, &["get", "pods", "-l", selector, "-o", "name"])?;
+    kube_system(node, &["delete", "pods", "-l", selector])?;
+    eventually("other pods", WHOLE, || {
+        let after = kube_system(node, &["get", "pods", "-l", selector, "-o", "name"])?;
+        ensure!(!after.is_empty() && before.lines().all(|pod| !after.contains(pod)), "{before} {after}");
+        Ok(())
+    })
+}
+
+/// The guardian itself stays, and goes on with its work: the next case needs it.
+fn the_guardian_s_daemonset(node: &Node) -> Result<()> {
+    let before = guardian(node)?;
+    kube_system(node, &["delete", "daemonset", "kubestrap-guardian"])?;
+    eventually("the installer is gone", Duration::from_mins(1), || {
+        let pods =
+            kube_system(node, &["get", "pods", "-l", "k8s-app=kubestrap-guardian-installer", "-o", "name"])?;
+        ensure!(pods.is_empty(), "{pods}");
+        Ok(())
+    })?;
+    std::thread::sleep(Duration::from_secs(10));
+    ensure!(guardian(node)? == before, "the guardian was restarted");
+    ensure!(static_pods(node)?.contains(&"kubestrap-guardian.yaml".to_owned()), "its file is gone");
+    apply(node, "kubestrap-guardian.yaml")
+}
+
+fn the_apiserver_s_daemonset(node: &Node) -> Result<()> {
+    kube_system(node, &["delete", "daemonset", "kube-apiserver"])?;
+    eventually("the API's own apiserver is gone", Duration::from_mins(2), || {
+        let pods = kube_system(node, &["get", "pods", "-l", "k8s-app=kube-apiserver", "-o", "name"])?;
+        ensure!(pods.is_empty(), "{pods}");
+        Ok(())
+    })?;
+    let files = static_pods(node)?;
+    ensure!(files.contains(&"kube-system_kube-apiserver-checkpoint.yaml".to_owned()), "{files:?}");
+    eprintln!("deletions: {}", wait_reported(node, "Orphaned", "kube-apiserver", Duration::from_mins(1))?);
+    // The copy serves for as long as it takes somebody to notice.
+    std::thread::sleep(Duration::from_secs(20));
+    apply(node, "kube-apiserver.yaml")
+}
+
+/// Applies a rendered manifest again, as a user does.
+pub(crate) fn apply(node: &Node, manifest: &str) -> Result<()> {
+    let text = host::fs::read_to_string(&node.path(&format!("{ASSETS}/manifests/{manifest}"))?)?;
+    let args = ["apply", "--server-side", "--force-conflicts", "--field-manager=kubestrap", "-f", "-"];
+    node.kubectl_with(&text, &args)?.success()?;
+    Ok(())
+}

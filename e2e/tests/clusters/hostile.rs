@@ -1,0 +1,120 @@
+//! The ground under the guardian gives way: the container runtime, the kubelet, the way to the API,
+//! the disk. It starts nothing that is not needed, loses nothing, and says what is wrong.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use e2e::load::{Load, Rate};
+use e2e::node::{Node, eventually};
+use e2e::onlooker::{guardian, with_one_apiserver};
+use e2e::sampler::{Limit, Sampler};
+use e2e::whole::{CHECKPOINTS, generations, generations_are_whole, good, wait_settled, wait_whole};
+
+use crate::coldboot::{SETTLED, WHOLE, reads_back};
+
+/// How long each trouble lasts: longer than any patience of the guardian's.
+const TROUBLE: Duration = Duration::from_secs(35);
+
+/// A small file system with room for what is there, and what fills it.
+const SMALL: &str = "/mnt/small";
+
+const APISERVER: &str = "kube-system_kube-apiserver";
+
+#[test]
+fn hostile_ground() -> Result<()> {
+    let node = Node::with_cluster("hostile")?;
+    wait_whole(&node, WHOLE)?;
+    wait_settled(&node, SETTLED)?;
+    let sampler = Sampler::start(&node)?;
+    let (identity, netns) = node.client()?;
+    let writer = Load::start(identity, netns, Rate::trickle(), WHOLE);
+    let case = |what: &str, case: fn(&Node) -> Result<()>| {
+        sampler.during(&format!("hostile: {what}"), Limit::Seamless, || {
+            with_one_apiserver(&node, || {
+                case(&node)?;
+                wait_whole(&node, WHOLE).map(drop)
+            })
+        })
+    };
+    case("kubelet restarted", |node| node.shell("systemctl restart kubelet").map(drop))?;
+    case("containerd restarted", |node| node.shell("systemctl restart containerd").map(drop))?;
+    case("containerd hung", containerd_hangs)?;
+    case("API blackholed", the_api_is_blackholed)?;
+    sampler.during("hostile: disk full", Limit::Seamless, || the_disk_is_full(&node))?;
+    reads_back(writer)
+}
+
+fn containerd_hangs(node: &Node) -> Result<()> {
+    node.shell("kill -STOP $(pgrep -x containerd)")?;
+    std::thread::sleep(TROUBLE);
+    let state = node.shell("ps -o state= -p $(pgrep -x containerd)")?;
+    node.shell("kill -CONT $(pgrep -x containerd)")?;
+    ensure!(state.trim() == "T", "it was not stopped: {state}");
+    says(node, "container runtime")
+}
+
+/// Programs on the node get no answer from it, others do.
+fn the_api_is_blackholed(node: &Node) -> Result<()> {
+    node.shell(
+        "nft 'add table inet drill; add chain inet drill out { type filter hook output priority 0; }; \
+         add rule inet drill out tcp dport 6443 counter drop'",
+    )?;
+    std::thread::sleep(TROUBLE);
+    let asked = node.exec(&["curl", "-sk", "--max-time", "2", "https://127.0.0.1:6443/readyz"])?;
+    let rules = node.shell("nft list table inet drill && nft delete table inet drill")?;
+    ensure!(!asked.status.success(), "the node itself gets answers: {rules}");
+    ensure!(!rules.contains("packets 0 "), "nothing was dropped: {rules}");
+    Ok(())
+}
+
+fn the_disk_is_full(node: &Node) -> Result<()> {
+    let sums = || node.shell(&format!("cd {CHECKPOINTS} && find . -type f | sort | xargs sha256sum"));
+    node.shell(&format!(
+        "mkdir -p {SMALL} && mount -t tmpfs -o size=8m,mode=700 tmpfs {SMALL} \
+         && cp -a {CHECKPOINTS} {SMALL}/checkpoints && mount --bind {SMALL}/checkpoints {CHECKPOINTS}"
+    ))?;
+    restart_guardian(node)?;
+    let (before, old, was_good) = (sums()?, generations(node, APISERVER)?, good(node, APISERVER)?);
+    node.exec(&["sh", "-c", &format!("cat /dev/zero > {SMALL}/filler")])?;
+    let rollout = |value: &str| {
+        node.get(&["-n", "kube-system", "set", "env", "daemonset/kube-apiserver", value])?;
+        node.get(&["-n", "kube-system", "rollout", "status", "daemonset/kube-apiserver", "--timeout=120s"])
+    };
+    rollout("DRILL=1")?;
+    says(node, "No space left on device")?;
+    ensure!(sums()? == before, "before\n{before}\nwith a full disk\n{}", sums()?);
+    ensure!(good(node, APISERVER)? == was_good, "another one is good now");
+    generations_are_whole(node)?;
+    node.shell(&format!("rm {SMALL}/filler"))?;
+    eventually("with room again it is written", Duration::from_mins(2), || {
+        let now = generations(node, APISERVER)?;
+        ensure!(now.len() > old.len() || now.last() != old.last(), "still {now:?}");
+        Ok(())
+    })?;
+    // Back to the disk, with what is new.
+    node.shell(&format!(
+        "umount -l {CHECKPOINTS} && cp -a {SMALL}/checkpoints/. {CHECKPOINTS}/ && umount -l {SMALL}"
+    ))?;
+    restart_guardian(node)?;
+    wait_whole(node, WHOLE).map(drop)
+}
+
+/// Another process of it sees what is mounted by now.
+fn restart_guardian(node: &Node) -> Result<()> {
+    let before = guardian(node)?;
+    node.shell(&format!("kill -KILL {before}"))?;
+    eventually("the next guardian", Duration::from_mins(1), || {
+        ensure!(guardian(node)? != before, "it is the one it was");
+        Ok(())
+    })
+}
+
+/// Waits until the guardian's log says something.
+fn says(node: &Node, words: &str) -> Result<()> {
+    eventually(&format!("the guardian says {words:?}"), Duration::from_mins(1), || {
+        let log = node.shell("cat /var/log/pods/kube-system_kubestrap-guardian-*/*/*.log")?;
+        let line = log.lines().rfind(|line| line.contains(words)).with_context(|| log.clone())?;
+        eprintln!("hostile: {line}");
+        Ok(())
+    })
+}

@@ -1,0 +1,233 @@
+//! Power cuts at random moments while something changes, and at points in the guardian's own code
+//! where half a file is all there is. Afterwards the cluster is whole, every acknowledged write is
+//! there, and no half generation is on the disk.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use e2e::load::{Load, Rate};
+use e2e::moment::Moments;
+use e2e::node::{Inputs, Node, eventually};
+use e2e::onlooker::guardians;
+use e2e::sampler::{Limit, Sampler};
+use e2e::whole::{STATIC_PODS, generations_are_whole, wait_promoted, wait_whole};
+use serde_json::{Value, json};
+
+use crate::coldboot::{BACK, SETTLED, WHOLE, comes_back, reads_back};
+use crate::deletions::apply;
+use crate::killed::kubelet_is_up;
+
+/// A rollout of the apiserver takes this long, drain included.
+const ROLLOUT: Duration = Duration::from_secs(25);
+
+/// A bring-up takes this long.
+const BRING_UP: Duration = Duration::from_secs(14);
+
+/// Points in the guardian's code at which it can be made to end (`KUBESTRAP_FAULT`): those it comes to
+/// when a new revision is ready, …
+const WRITING: [&str; 8] = [
+    "checkpoint.write.manifest",
+    "checkpoint.write.rename",
+    "checkpoint.write.files",
+    "checkpoint.write.synced",
+    "checkpoint.promote",
+    "checkpoint.promoted",
+    "checkpoint.prune",
+    "checkpoint.pruned",
+];
+
+/// … and those it comes to after a power cut.
+const BOOTING: [&str; 4] = ["place.write", "place.written", "remove", "removed"];
+
+/// The guardian's static pod on a disk.
+const FILE: &str = "kubestrap-guardian.yaml";
+
+/// What goes on when the power goes.
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    Rollout,
+    Rotation,
+    Guardian,
+}
+
+const CHANGES: [Change; 3] = [Change::Rollout, Change::Rotation, Change::Guardian];
+
+#[test]
+fn moments_of_a_bring_up() -> Result<()> {
+    let mut moments = Moments::of("moments_of_a_bring_up");
+    let node = Node::prepared("moments-up")?;
+    let (identity, netns) = node.client()?;
+    let writer = Load::start(identity, netns, Rate::trickle(), Duration::from_mins(5));
+    let cuts = if Inputs::get().soak { 6 } else { 1 };
+    for cut in 1..=cuts {
+        let moment = moments.below(BRING_UP);
+        let mut start = node.spawn(&["kubestrap", "start"])?;
+        std::thread::sleep(moment);
+        let over = start.try_wait()?.is_some();
+        node.power_off()?;
+        start.kill()?;
+        start.wait()?;
+        eprintln!("moments: cut {cut} of {cuts} {moment:?} after the start began (over: {over})");
+        node.power_on()?;
+        kubelet_is_up(&node)?;
+    }
+    // A bring-up that was not over goes on with the same command; one that was needs none.
+    node.up(&[])?.success()?;
+    wait_whole(&node, WHOLE)?;
+    reads_back(writer)
+}
+
+#[test]
+fn moments_of_changes() -> Result<()> {
+    let mut moments = Moments::of("moments_of_changes");
+    let node = Node::with_cluster("moments")?;
+    wait_whole(&node, WHOLE)?;
+    wait_promoted(&node, SETTLED)?;
+    let sampler = Sampler::start(&node)?;
+    let (identity, netns) = node.client()?;
+    let writer = Load::start(identity, netns, Rate::trickle(), BACK);
+    let soak = Inputs::get().soak;
+    let changes: Vec<_> =
+        if soak { (0..20).map(|_| *moments.one_of(&CHANGES)).collect() } else { CHANGES.to_vec() };
+    for (number, change) in changes.into_iter().enumerate() {
+        begin(&node, change, number)?;
+        let moment = moments.below(ROLLOUT);
+        std::thread::sleep(moment);
+        let what = format!("moments {number}: {change:?}, cut {moment:?} after it began");
+        // The first answer may be that of a copy or of either revision: from then on no gap.
+        comes_back(&node, &sampler, &what, |_| Ok(()))?;
+    }
+    let writing = if soak { &WRITING[..] } else { &WRITING[..2] };
+    for (number, point) in writing.iter().enumerate() {
+        cut_at(&node, &sampler, point, |node| {
+            let drill = format!("DRILL={number}");
+            node.get(&["-n", "kube-system", "set", "env", "daemonset/kube-apiserver", &drill]).map(drop)
+        })?;
+    }
+    for point in if soak { &BOOTING[..] } else { &BOOTING[..1] } {
+        cut_at(&node, &sampler, point, |node| node.power_cycle(|_| Ok(())).map(drop))?;
+    }
+    reads_back(writer)
+}
+
+fn begin(node: &Node, change: Change, number: usize) -> Result<()> {
+    let kube_system = |args: &[&str]| node.get(&[&["-n", "kube-system"], args].concat());
+    match change {
+        Change::Rollout => kube_system(&["rollout", "restart", "daemonset/kube-apiserver"]),
+        Change::Rotation => {
+            // Text outside of the blocks of a PEM file says nothing: other bytes, the same certificate.
+            let secret = node.json(&["-n", "kube-system", "get", "secret", "kube-apiserver"])?;
+            let before = secret["data"]["ca.crt"].as_str().context("no ca.crt")?;
+            let after = base64(&[&decoded(before)?, format!("rotation {number}\n").as_bytes()].concat());
+            let patch = json!({"data": {"ca.crt": after}}).to_string();
+            kube_system(&["patch", "secret", "kube-apiserver", "-p", &patch])?;
+            kube_system(&["rollout", "restart", "daemonset/kube-apiserver"])
+        }
+        Change::Guardian => {
+            change_manifest(node, |text| {
+                let line = format!("  namespace: kube-system\n  annotations: {{drill: \"{number}\"}}\n");
+                text.replacen("  namespace: kube-system\n", &line, 1)
+            })?;
+            kube_system(&["rollout", "restart", "daemonset/kubestrap-guardian"])
+        }
+    }
+    .map(drop)
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+fn decoded(text: &str) -> Result<Vec<u8>> {
+    use base64::Engine;
+    Ok(base64::engine::general_purpose::STANDARD.decode(text)?)
+}
+
+/// Changes the guardian's static pod where it comes from. What an earlier change did is gone.
+fn change_manifest(node: &Node, change: impl FnOnce(&str) -> String) -> Result<()> {
+    apply(node, FILE)?;
+    let object = node.json(&["-n", "kube-system", "get", "configmap", "kubestrap-guardian"])?;
+    let before = object["data"][FILE].as_str().context("no manifest in the ConfigMap")?;
+    let after = change(before);
+    ensure!(before != after, "the manifest has not changed:\n{before}");
+    let patch = json!({"data": {FILE: after}}).to_string();
+    node.get(&["-n", "kube-system", "patch", "configmap", "kubestrap-guardian", "-p", &patch]).map(drop)
+}
+
+/// Makes the guardian end at a point of its code, which `act` brings it to, and cuts the power in that
+/// moment. What made it end is gone with the power.
+fn cut_at(node: &Node, sampler: &Sampler, point: &str, act: impl FnOnce(&Node) -> Result<()>) -> Result<()> {
+    let what = format!("moments: the guardian at {point}");
+    let fault = format!("    env:\n    - name: KUBESTRAP_FAULT\n      value: {point}\n");
+    sampler.during(&format!("{what}: off and back"), Limit::Off, || {
+        change_manifest(node, |text| text.replacen("    env:\n", &fault, 1))?;
+        node.get(&["-n", "kube-system", "rollout", "restart", "daemonset/kubestrap-guardian"])?;
+        armed(node, point)?;
+        act(node)?;
+        ends(node, point)?;
+        let on = node.power_cycle(|disk| without_the_fault(disk, &fault))?;
+        let api = sampler.answers_since(on, BACK)?;
+        eprintln!("{what}: the API answers {:.1} s after power-on", api.as_secs_f32());
+        Ok(())
+    })?;
+    sampler.during(&format!("{what}: taken over by the API's pods"), Limit::Seamless, || {
+        apply(node, FILE)?;
+        node.get(&["-n", "kube-system", "rollout", "restart", "daemonset/kubestrap-guardian"])?;
+        let began = Instant::now();
+        wait_whole(node, WHOLE)?;
+        eprintln!("{what}: whole {:.1} s later", began.elapsed().as_secs_f32());
+        generations_are_whole(node)
+    })
+}
+
+/// The guardian that will end at the point: its process.
+fn armed(node: &Node, point: &str) -> Result<u32> {
+    let wanted = format!("KUBESTRAP_FAULT={point}\0");
+    eventually(&format!("a guardian that will end at {point}"), Duration::from_mins(1), || {
+        let found = guardians(node)?;
+        let armed = found.iter().find(|(_, environment)| environment.contains(&wanted));
+        armed.map(|(pid, _)| *pid).with_context(|| format!("these run: {found:?}"))
+    })
+}
+
+/// Waits until a guardian has come to the point and ended there.
+fn ends(node: &Node, point: &str) -> Result<()> {
+    let pid = armed(node, point)?;
+    let deadline = Instant::now() + Duration::from_mins(3);
+    let process = node.path(&format!("/proc/{pid}"))?;
+    while process.exists() {
+        ensure!(Instant::now() < deadline, "the guardian never came to {point}");
+        // The power is to go right then.
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+fn without_the_fault(disk: &Path, fault: &str) -> Result<()> {
+    let file = disk.join(STATIC_PODS.trim_start_matches('/')).join(FILE);
+    let text = host::fs::read_to_string(&file)?;
+    let mut lines: Vec<&str> = text.lines().collect();
+    let at = lines.iter().position(|line| line.contains("KUBESTRAP_FAULT")).context("no fault in it")?;
+    ensure!(fault.contains(lines[at + 1].trim()), "not the fault: {}", lines[at + 1]);
+    lines.drain(at..at + 2);
+    host::fs::write(&file, (lines.join("\n") + "\n").as_bytes(), 0o600)?;
+    Ok(())
+}
+
+/// The fault is taken out of the file, and nothing else.
+#[test]
+fn moments_take_a_fault_out_of_a_manifest() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let manifests = dir.path().join(STATIC_PODS.trim_start_matches('/'));
+    host::fs::create_dir_all(&manifests, 0o755)?;
+    let fault = "    env:\n    - name: KUBESTRAP_FAULT\n      value: remove\n";
+    let whole = "spec:\n  containers:\n  - name: guardian\n    env:\n    - name: NODE_NAME\n";
+    let with = whole.replacen("    env:\n", fault, 1);
+    host::fs::write(&manifests.join(FILE), with.as_bytes(), 0o600)?;
+    without_the_fault(dir.path(), fault)?;
+    ensure!(host::fs::read_to_string(&manifests.join(FILE))? == whole);
+    let _: Value = serde_saphyr::from_str(&with)?;
+    Ok(())
+}
