@@ -73,6 +73,8 @@ pub(crate) struct Assets {
     pub(crate) objects: Vec<apply::Object>,
     /// The port that temporary and self-hosted apiserver share.
     pub(crate) port: u16,
+    /// Whether one of the objects installs the guardian.
+    pub(crate) guardian: bool,
     /// Whether they can share it: both have `--permit-port-sharing`.
     pub(crate) shares_port: bool,
     /// Containers of the self-hosted control plane: the program that each runs, and its name.
@@ -111,6 +113,7 @@ impl Assets {
             pods: known(&dir),
             objects: dir.objects().iter().map(object).collect(),
             workers: dir.objects().iter().flat_map(|o| workers(&o.value)).collect(),
+            guardian: dir.guardian().is_some(),
             labels: labels(&dir),
             node_name: options.node_name.clone(),
             dir: options.asset_dir.clone(),
@@ -205,9 +208,11 @@ impl Assets {
     }
 }
 
-/// Images that must be on the node before its control plane can come up: those of all static pods.
+/// Images that must be on the node before its control plane can come up: those of all static pods and
+/// the guardian's.
 pub fn images(dir: &AssetDir) -> Vec<String> {
     let mut images: Vec<_> = known(dir).into_iter().flat_map(|pod| pod.images).collect();
+    images.extend(dir.guardian().iter().flat_map(|guardian| images_of(&guardian.value)));
     images.sort();
     images.dedup();
     images
@@ -285,7 +290,7 @@ fn known(dir: &AssetDir) -> Vec<KnownPod> {
         },
         name: pod.object.name().to_owned(),
         file: pod.file_name.clone(),
-        images: containers(&pod.object.value).filter_map(|c| Some(c["image"].as_str()?.to_owned())).collect(),
+        images: images_of(&pod.object.value),
         programs: containers(&pod.object.value).filter_map(program).collect(),
         temporary,
     };
@@ -300,6 +305,10 @@ pub(crate) fn pod_spec(object: &Value) -> &Value {
 
 fn containers(object: &Value) -> impl Iterator<Item = &Value> {
     pod_spec(object)["containers"].as_array().into_iter().flatten()
+}
+
+fn images_of(object: &Value) -> Vec<String> {
+    containers(object).filter_map(|c| Some(c["image"].as_str()?.to_owned())).collect()
 }
 
 /// The containers of something that makes pods: what each runs, and its name.

@@ -64,6 +64,26 @@ pub(crate) async fn self_hosted(context: &Context<'_>, missing: &str) -> String 
     with_causes(parts.join("\n"))
 }
 
+/// What is known of the guardian: of its static pod, or where that is not there of the pod that installs it.
+pub(crate) async fn guardian(context: &Context<'_>, missing: &str) -> String {
+    let (namespace, name) = ::assets::GUARDIAN;
+    let guardian = PodSelector::exact(namespace, &format!("{name}-{}", context.options.node_name));
+    let installer = PodSelector::prefix(namespace, &format!("{name}-"));
+    let mut parts = vec![missing.to_owned()];
+    for selector in [guardian, installer] {
+        match context.runtime.diagnose(&selector, &[], LOG_LINES).await {
+            Ok(diagnosis) => {
+                parts.push(diagnosis.to_string());
+                if diagnosis.pod.is_some() {
+                    break;
+                }
+            }
+            Err(error) => parts.push(format!("pod {selector}: {error}")),
+        }
+    }
+    with_causes(parts.join("\n"))
+}
+
 /// Whether this pod is a self-hosted apiserver that came as far as its port and found it taken.
 pub(crate) async fn found_port_taken(context: &Context<'_>, pod: &PodIdentity) -> bool {
     let selector = PodSelector::exact(&pod.namespace, &pod.name);

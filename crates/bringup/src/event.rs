@@ -10,6 +10,8 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
+    /// Give the guardian time to bring the control plane back from its checkpoints.
+    Restore,
     /// Put the secrets and the static pods in place.
     Stage,
     /// Wait until the temporary API answers.
@@ -20,6 +22,8 @@ pub enum Step {
     Ready,
     /// Apply what the control plane does not wait for.
     Addons,
+    /// Wait until the guardian has a checkpoint of each required pod on this node's disk.
+    Checkpoint,
     /// Move traffic and leadership, and let the temporary control plane go.
     Pivot,
     /// Check that only the self-hosted control plane is left.
@@ -28,17 +32,28 @@ pub enum Step {
 
 impl Step {
     /// All steps in their order.
-    pub const ALL: [Self; 7] =
-        [Self::Stage, Self::Api, Self::Inject, Self::Ready, Self::Addons, Self::Pivot, Self::Verify];
+    pub const ALL: [Self; 9] = [
+        Self::Restore,
+        Self::Stage,
+        Self::Api,
+        Self::Inject,
+        Self::Ready,
+        Self::Addons,
+        Self::Checkpoint,
+        Self::Pivot,
+        Self::Verify,
+    ];
 
     /// The step's name, as in events and on the command line.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Restore => "restore",
             Self::Stage => "stage",
             Self::Api => "api",
             Self::Inject => "inject",
             Self::Ready => "ready",
             Self::Addons => "addons",
+            Self::Checkpoint => "checkpoint",
             Self::Pivot => "pivot",
             Self::Verify => "verify",
         }
@@ -47,11 +62,13 @@ impl Step {
     /// What the step does, for people.
     pub fn title(self) -> &'static str {
         match self {
+            Self::Restore => "let the guardian bring the control plane back",
             Self::Stage => "stage the temporary control plane",
             Self::Api => "wait for the temporary API",
             Self::Inject => "apply the control plane's manifests",
             Self::Ready => "wait for the self-hosted control plane",
             Self::Addons => "apply the add-ons",
+            Self::Checkpoint => "wait for checkpoints on this node's disk",
             Self::Pivot => "move traffic and leadership to it",
             Self::Verify => "check that it stands alone",
         }

@@ -3,9 +3,9 @@
 //! pivot to the control plane that runs as pods of the API, and the end of the temporary one.
 //!
 //! ```text
-//!  observe ─▶ plan ─▶ stage ─▶ api ─▶ inject ─▶ ready ─▶ pivot ─▶ verify
-//!     │                 └──────────── steering ────────────┘        │
-//!     └─ files, container runtime, API: never a marker of its own ◀─┘
+//!  observe ─▶ plan ─▶ stage ─▶ api ─▶ inject ─▶ ready ─▶ addons ─▶ checkpoint ─▶ pivot ─▶ verify
+//!     │                 └─────────────────────── steering ───────────────────────┘        │
+//!     └─ files, container runtime, API: never a marker of its own ◀───────────────────────┘
 //! ```
 //!
 //! Every step adopts what it finds, so that it can be killed at any moment and run again. While the
@@ -13,6 +13,7 @@
 
 mod addons;
 mod assets;
+mod checkpointed;
 mod diagnosis;
 mod error;
 mod etcd;

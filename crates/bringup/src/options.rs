@@ -20,6 +20,8 @@ pub struct Options {
     pub manifest_dir: PathBuf,
     /// Where the temporary control plane's static pods look for their secrets.
     pub secrets_dir: PathBuf,
+    /// Where the guardian keeps its checkpoints.
+    pub checkpoint_dir: PathBuf,
     /// The container runtime's socket.
     pub runtime_socket: PathBuf,
     /// Pods that must be ready on this node before the pivot.
@@ -36,6 +38,7 @@ impl Options {
             node_name,
             manifest_dir: "/etc/kubernetes/manifests".into(),
             secrets_dir: "/etc/kubernetes/bootstrap-secrets".into(),
+            checkpoint_dir: "/var/lib/kubestrap/checkpoints".into(),
             runtime_socket: cri::DEFAULT_SOCKET.into(),
             required: required(DEFAULT_REQUIRED_PODS).unwrap_or_default(),
             timeout: Duration::from_mins(5),

@@ -27,11 +27,21 @@ pub struct Observed {
     pub objects: usize,
     /// How many are applied when it is.
     pub addons: usize,
+    /// Whether one of them installs the guardian: without it nobody makes checkpoints.
+    pub guardian: bool,
+    /// Whether the guardian and checkpoints are on this node's disk: it came up without `start` before.
+    pub restorable: bool,
+    /// Required pods for which a copy from a checkpoint runs on this node.
+    pub copies: Vec<String>,
+    /// Whether the temporary control plane's secrets are on this host.
+    pub secrets: bool,
 }
 
 impl Observed {
-    fn self_hosted(&self) -> bool {
-        self.api_ready && !self.standings.is_empty() && self.standings.iter().all(Standing::ready)
+    pub(crate) fn self_hosted(&self) -> bool {
+        // After a power cut copies serve until the pods of the API are there.
+        let stands = |standing: &Standing| standing.ready() || self.copies.contains(&standing.required);
+        self.api_ready && !self.standings.is_empty() && self.standings.iter().all(stands)
     }
 
     fn staged(&self) -> bool {
@@ -64,24 +74,36 @@ impl Plan {
 
 /// Plans the bring-up.
 ///
-/// - A control plane that is self-hosted here and stands alone: nothing.
-/// - One that is self-hosted here while something temporary is still ending: only that is seen off.
+/// - A control plane that is self-hosted here and stands alone: nothing. Nothing is applied either:
+///   what was changed with kubectl since is meant.
+/// - One that is self-hosted here while something temporary is left: only that is seen off.
+/// - One that the guardian is about to bring back: it gets the time for it. Only if it does not, all
+///   other steps follow.
 /// - Anything else, be it a fresh host, a bring-up that was killed, or a node that lost its power:
 ///   all steps, each of which adopts what is there.
 pub fn plan(observed: &Observed) -> Plan {
     if observed.self_hosted() && !observed.staged() {
         let mut steps = Vec::new();
-        if !observed.temporary_pods.is_empty() {
+        if observed.secrets || !observed.temporary_pods.is_empty() {
             steps.push(Planned { step: Step::Verify, actions: verify(observed) });
         }
         return Plan { steps };
     }
-    let steps = Step::ALL.into_iter().map(|step| Planned { step, actions: actions(step, observed) });
-    Plan { steps: steps.collect() }
+    let needed = |step: &Step| match step {
+        Step::Restore => observed.restorable && !observed.staged(),
+        Step::Checkpoint => observed.guardian,
+        _ => true,
+    };
+    let steps = Step::ALL.into_iter().filter(needed);
+    Plan { steps: steps.map(|step| Planned { step, actions: actions(step, observed) }).collect() }
 }
 
 fn actions(step: Step, observed: &Observed) -> Vec<String> {
     match step {
+        Step::Restore => vec![
+            "wait until the guardian has started what it has checkpoints of".to_owned(),
+            "end here when it has; what follows is done when it has not after a minute".to_owned(),
+        ],
         Step::Stage => {
             let all = observed.lasting_files.iter().chain(&observed.temporary_files);
             all.map(|(path, state)| match state {
@@ -96,6 +118,7 @@ fn actions(step: Step, observed: &Observed) -> Vec<String> {
         Step::Inject => vec![format!("apply {} objects", observed.objects)],
         Step::Ready => observed.standings.iter().map(ready).collect(),
         Step::Addons => vec![format!("apply {} objects", observed.addons)],
+        Step::Checkpoint => vec!["wait until the guardian has a checkpoint of each required pod".to_owned()],
         Step::Pivot => vec![
             "send new connections to the self-hosted apiserver".to_owned(),
             "remove the temporary control plane's static pods".to_owned(),
@@ -142,6 +165,7 @@ mod tests {
             temporary_files: vec![("/m/bootstrap-kube-apiserver.yaml".into(), FileState::Missing)],
             lasting_files: vec![("/m/etcd.yaml".into(), FileState::Missing)],
             objects: 40,
+            guardian: true,
             ..Observed::default()
         }
     }
@@ -157,7 +181,7 @@ mod tests {
     #[test]
     fn a_fresh_host_gets_every_step_in_order() {
         let plan = plan(&fresh());
-        assert_eq!(plan.steps.iter().map(|s| s.step).collect::<Vec<_>>(), Step::ALL);
+        assert_eq!(plan.steps.iter().map(|s| s.step).collect::<Vec<_>>(), Step::ALL[1..]);
         assert_eq!(plan.to_string().lines().nth(1), Some("     write /m/etcd.yaml"));
     }
 
@@ -168,9 +192,9 @@ mod tests {
         observed.api_ready = true;
         observed.standings = vec![standing(None)];
         // Everything is ready, but the temporary pods are still staged: the pivot is to come.
-        assert_eq!(steps(&observed), Step::ALL);
+        assert_eq!(steps(&observed), Step::ALL[1..]);
         observed.standings = vec![standing(Some("no pod"))];
-        assert_eq!(steps(&observed), Step::ALL);
+        assert_eq!(steps(&observed), Step::ALL[1..]);
     }
 
     #[test]
@@ -185,10 +209,42 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_stands_for_its_pod_until_that_is_there() {
+        let mut observed = fresh();
+        observed.api_ready = true;
+        observed.standings = vec![standing(Some("container kube-apiserver does not run"))];
+        assert_eq!(steps(&observed), Step::ALL[1..]);
+        observed.copies = vec!["kube-apiserver".into()];
+        assert_eq!(steps(&observed), []);
+        // The power went away in the middle of the pivot.
+        observed.secrets = true;
+        assert_eq!(steps(&observed), [Step::Verify]);
+    }
+
+    #[test]
+    fn a_node_with_checkpoints_may_come_back_by_itself_first() {
+        let mut observed = fresh();
+        observed.restorable = true;
+        assert_eq!(steps(&observed), Step::ALL);
+        // While the temporary control plane is there the guardian stands back.
+        observed.temporary_files[0].1 = FileState::Same;
+        assert_eq!(steps(&observed), Step::ALL[1..]);
+    }
+
+    #[test]
+    fn without_a_guardian_nobody_waits_for_checkpoints() {
+        let without = steps(&Observed { guardian: false, ..fresh() });
+        assert_eq!(
+            without,
+            Step::ALL[1..].iter().copied().filter(|s| *s != Step::Checkpoint).collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
     fn a_node_without_an_api_starts_over() {
         let mut observed = fresh();
         observed.standings = vec![];
         observed.api_ready = false;
-        assert_eq!(steps(&observed), Step::ALL);
+        assert_eq!(steps(&observed), Step::ALL[1..]);
     }
 }

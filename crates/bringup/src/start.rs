@@ -17,7 +17,7 @@ use crate::options::Options;
 use crate::plan::{Observed, Plan, plan};
 use crate::steering::{Side, Steering, View};
 use crate::workloads::{self, PodIdentity, Standing};
-use crate::{diagnosis, outdated, pivot, stage};
+use crate::{checkpointed, diagnosis, outdated, pivot, stage};
 
 /// How often something is looked at that is waited for.
 pub(crate) const POLL: Duration = Duration::from_millis(100);
@@ -31,6 +31,10 @@ const BLIND_PROBES: usize = 20;
 /// Why nothing is steered where two apiservers cannot be up at once.
 const NOT_SHARED: &str = "the temporary and the self-hosted apiserver do not both have \
                           --permit-port-sharing, so that the API was away while the port changed hands";
+
+/// Said where nothing in the asset directory makes checkpoints.
+const NO_GUARDIAN: &str =
+    "no guardian is among the manifests: after a power cut this node needs another `start`";
 
 /// How a bring-up ended well.
 #[derive(Debug, Clone, Serialize)]
@@ -81,7 +85,12 @@ pub async fn dry_run(options: &Options, report: &Reporter<'_>) -> Result<Plan, S
 /// [`StartError`]; the temporary control plane stays up then.
 pub async fn start(options: &Options, report: &Reporter<'_>) -> Result<Summary, StartError> {
     let context = Context::new(options, report).await?;
-    let plan = plan(&context.observe().await?);
+    let mut observed = context.observe().await?;
+    if plan(&observed).has(Step::Restore) {
+        context.step(Step::Restore, checkpointed::restore(&context)).await?;
+        observed = Observed { restorable: false, ..context.observe().await? };
+    }
+    let plan = plan(&observed);
     let mut summary = Summary { changed: false, gap: None, unsteered: None, pods: Vec::new(), elapsed_ms: 0 };
     if plan.has(Step::Stage) {
         context.bring_up(&mut summary).await?;
@@ -116,7 +125,7 @@ impl<'a> Context<'a> {
         Ok(())
     }
 
-    async fn observe(&self) -> Result<Observed, StartError> {
+    pub(crate) async fn observe(&self) -> Result<Observed, StartError> {
         let look = |files: &[stage::HostFile]| -> Vec<_> {
             files.iter().map(|file| (file.path.clone(), stage::state(file))).collect()
         };
@@ -131,6 +140,10 @@ impl<'a> Context<'a> {
             standings,
             objects: self.parts.control_plane.steps.len(),
             addons: self.parts.addons.steps.len(),
+            guardian: self.assets.guardian,
+            restorable: checkpointed::restorable(self.options),
+            copies: workloads::copies(&self.runtime, &self.options.required).await?,
+            secrets: self.options.secrets_dir.exists(),
         })
     }
 
@@ -171,6 +184,11 @@ impl<'a> Context<'a> {
         self.step(Step::Inject, self.inject()).await?;
         self.step(Step::Ready, self.wait_until_ready(steering)).await?;
         self.step(Step::Addons, self.apply_addons()).await?;
+        if self.assets.guardian {
+            self.step(Step::Checkpoint, checkpointed::wait(self)).await?;
+        } else {
+            self.report.note(Step::Addons, NO_GUARDIAN);
+        }
         self.step(Step::Pivot, pivot::pivot(self, steering)).await
     }
 

@@ -75,6 +75,22 @@ pub(crate) async fn look(
     Ok(standings)
 }
 
+/// The requirements for which a copy from a checkpoint runs on this node.
+///
+/// # Errors
+/// When the runtime does not answer.
+pub(crate) async fn copies(runtime: &Cri, required: &[RequiredPod]) -> Result<Vec<String>, StartError> {
+    let containers = runtime.containers(Filter::all()).await?;
+    let running: HashSet<_> =
+        containers.iter().filter(|c| c.state == ContainerState::Running).map(|c| c.pod_id.as_str()).collect();
+    let mut pods = runtime.sandboxes(Filter::all()).await?;
+    pods.retain(|pod| {
+        pod.labels.contains_key(checkpoint::CHECKPOINT_OF) && running.contains(pod.id.as_str())
+    });
+    let has_copy = |r: &&RequiredPod| pods.iter().any(|pod| r.matches(&pod.namespace, &pod.name));
+    Ok(required.iter().filter(has_copy).map(|r| r.description.clone()).collect())
+}
+
 /// The pods of a namespace that are not ready, each with what it lacks.
 ///
 /// # Errors
