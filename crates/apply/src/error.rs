@@ -46,6 +46,19 @@ pub enum ApiError {
 }
 
 impl ApiError {
+    /// The HTTP status of a refusal.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Refused { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// Whether the API server said that there is no such object.
+    pub fn is_not_found(&self) -> bool {
+        self.status() == Some(404)
+    }
+
     /// Whether the connection failed because the server's certificate is not one that we trust, or
     /// not for the name by which we know it.
     pub fn untrusted(&self) -> bool {

@@ -21,6 +21,7 @@ mod discovery;
 mod engine;
 mod error;
 mod event;
+mod lease;
 mod node;
 mod object;
 mod plan;
@@ -33,8 +34,10 @@ pub use client::{ClientError, ClientOptions, client_from_kubeconfig, client_from
 pub use engine::{FIELD_MANAGER, Options, apply};
 pub use error::ApiError;
 pub use event::{ApplyEvent, Waiting};
+pub use lease::{CONTROL_PLANE_LEASES, HeldLease, held_lease, release_dead_lease};
 pub use node::label_node;
 pub use object::{Object, ObjectRef};
 pub use plan::{Plan, Rank, Step, plan};
 pub use readyz::{ReadyzFailure, readyz};
 pub use report::{Action, Outcome, Rejection, Report};
+pub use request::Call;

@@ -15,7 +15,7 @@ const SHOWN_CHARS: usize = 300;
 
 /// A request to be sent, possibly many times.
 #[derive(Debug, Clone)]
-pub(crate) struct Call {
+pub struct Call {
     pub(crate) method: Method,
     pub(crate) path: String,
     pub(crate) content_type: &'static str,
@@ -23,8 +23,41 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    pub(crate) fn get(path: impl Into<String>) -> Self {
+    /// Reads what is at this path, which may have a query.
+    pub fn get(path: impl Into<String>) -> Self {
         Self { method: Method::GET, path: path.into(), content_type: "", body: Vec::new() }
+    }
+
+    /// Makes an object.
+    pub fn post(path: impl Into<String>, object: &Value) -> Self {
+        Self::with_json(Method::POST, path.into(), "application/json", object)
+    }
+
+    /// Replaces an object; refused when it has another `resourceVersion` by now.
+    pub fn put(path: impl Into<String>, object: &Value) -> Self {
+        Self::with_json(Method::PUT, path.into(), "application/json", object)
+    }
+
+    /// Changes an object by a JSON merge patch.
+    pub fn merge(path: impl Into<String>, patch: &Value) -> Self {
+        Self::with_json(Method::PATCH, path.into(), "application/merge-patch+json", patch)
+    }
+
+    /// Changes an object by a strategic merge patch: lists with keys are merged by them.
+    pub fn strategic_merge(path: impl Into<String>, patch: &Value) -> Self {
+        Self::with_json(Method::PATCH, path.into(), "application/strategic-merge-patch+json", patch)
+    }
+
+    fn with_json(method: Method, path: String, content_type: &'static str, value: &Value) -> Self {
+        Self { method, path, content_type, body: value.to_string().into_bytes() }
+    }
+
+    /// Sends it, and takes the object of a success.
+    ///
+    /// # Errors
+    /// [`ApiError`] for anything else, also when it took longer than `limit`.
+    pub async fn object(&self, client: &Client, limit: Duration) -> Result<Value, ApiError> {
+        self.json(client, limit).await.map(|(_, object)| object)
     }
 
     /// Sends it. A redirect is no success: the API server does not redirect.

@@ -10,7 +10,6 @@ use kube::api::{Api, DeleteParams, Preconditions};
 use crate::diagnosis;
 use crate::error::StartError;
 use crate::event::Step;
-use crate::leases;
 use crate::stage;
 use crate::start::{Context, POLL, REQUEST_LIMIT};
 use crate::steering::{Side, Steering};
@@ -29,7 +28,7 @@ pub(crate) async fn pivot(context: &Context<'_>, steering: &Steering) -> Result<
     // serves its kept connections on while it drains.
     let paths: Vec<_> = context.assets.temporary_pods.iter().map(|file| file.path.clone()).collect();
     stage::remove(&paths)?;
-    let mut to_release = leases::CONTROL_PLANE.to_vec();
+    let mut to_release = apply::CONTROL_PLANE_LEASES.to_vec();
     let began = Instant::now();
     loop {
         let left = temporary_pods(context).await?;
@@ -101,7 +100,7 @@ async fn release<'n>(
             continue;
         };
         // The API moves in these seconds; a lease that is not given back runs out by itself.
-        match leases::release(&context.client, name, started).await {
+        match apply::release_dead_lease(&context.client, name, started, REQUEST_LIMIT).await {
             Ok(true) => context.report.note(Step::Pivot, format!("the lease of {name} is handed over")),
             Ok(false) => {}
             Err(error) => tracing::warn!(%error, name, "the lease is not handed over and has to run out"),

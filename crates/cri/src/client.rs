@@ -16,6 +16,7 @@ use tonic::{Response, Status};
 use tower::service_fn;
 
 use crate::error::CriError;
+use crate::events::ContainerEvents;
 use crate::model::{CgroupDriver, Container, ContainerStatus, Image, Pod, RuntimeStatus, Version};
 
 /// Where containerd listens unless its configuration says otherwise.
@@ -141,6 +142,13 @@ impl Cri {
         Ok(answer.containers.into_iter().map(Into::into).collect())
     }
 
+    /// News of all containers from now on.
+    pub async fn events(&self) -> Result<ContainerEvents, CriError> {
+        let request = v1::GetEventsRequest {};
+        let stream = self.read("GetContainerEvents", self.runtime().get_container_events(request)).await?;
+        Ok(ContainerEvents::new(stream, self.clone()))
+    }
+
     /// Everything about one container.
     pub async fn container_status(&self, id: &str) -> Result<ContainerStatus, CriError> {
         let request = v1::ContainerStatusRequest { container_id: id.to_owned(), verbose: true };
@@ -199,6 +207,11 @@ impl Cri {
 
     fn images_service(&self) -> ImageServiceClient<Channel> {
         ImageServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_LIMIT)
+    }
+
+    /// What a status means that came later than a call's answer.
+    pub(crate) fn failed(&self, call: &'static str, status: &Status) -> CriError {
+        CriError::from_status(&self.socket, call, self.read_limit, status)
     }
 
     async fn read<T>(

@@ -8,13 +8,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use cri::{ContainerState, Cri, CriError, Filter, PodSelector, PodState, label};
+use cri::{ContainerChange, ContainerState, Cri, CriError, Filter, PodSelector, PodState, label};
 use k8s_cri::v1;
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::body::Body;
 use tonic::codegen::http;
-use tonic::server::{NamedService, UnaryService};
+use tonic::server::{NamedService, ServerStreamingService, UnaryService};
 use tonic::{Request, Response, Status};
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -46,6 +46,28 @@ where
 {
     let codec = tonic_prost::ProstCodec::<A, Q>::default();
     tonic::server::Grpc::new(codec).unary(Unary(answer), request).await
+}
+
+/// Two events, and the end of the stream.
+struct Events;
+
+impl ServerStreamingService<v1::GetEventsRequest> for Events {
+    type Response = v1::ContainerEventResponse;
+    type ResponseStream = tokio_stream::Iter<std::vec::IntoIter<Result<Self::Response, Status>>>;
+    type Future = std::future::Ready<Result<Response<Self::ResponseStream>, Status>>;
+
+    fn call(&mut self, _: Request<v1::GetEventsRequest>) -> Self::Future {
+        let event = |id: &str, change: v1::ContainerEventType| v1::ContainerEventResponse {
+            container_id: id.to_owned(),
+            container_event_type: change.into(),
+            ..v1::ContainerEventResponse::default()
+        };
+        let events = vec![
+            Ok(event("c3", v1::ContainerEventType::ContainerStoppedEvent)),
+            Ok(event("c4", v1::ContainerEventType::ContainerStartedEvent)),
+        ];
+        std::future::ready(Ok(Response::new(tokio_stream::iter(events))))
+    }
 }
 
 /// A runtime with one crash-looping pod, whose log is this file.
@@ -158,6 +180,10 @@ impl tower::Service<http::Request<Body>> for Runtime {
                         Err::<v1::StopPodSandboxResponse, _>(Status::unknown("no such cgroup"))
                     })
                     .await
+                }
+                "GetContainerEvents" => {
+                    let codec = tonic_prost::ProstCodec::<v1::ContainerEventResponse, _>::default();
+                    tonic::server::Grpc::new(codec).server_streaming(Events, request).await
                 }
                 "Version" => {
                     tokio::time::sleep(Duration::from_mins(1)).await;
@@ -285,4 +311,16 @@ async fn nobody_there_is_told_at_once() {
     drop(listener);
     let dead = cri.version().await.unwrap_err();
     assert!(matches!(dead, CriError::NotRunning { .. }), "{dead:?}");
+}
+
+#[tokio::test]
+async fn news_of_containers_come_until_the_runtime_ends_them() {
+    let (_dir, cri) = runtime().await;
+    let mut events = cri.events().await.unwrap();
+    let mut seen = Vec::new();
+    while let Some(event) = events.next().await.unwrap() {
+        seen.push((event.id, event.change));
+    }
+    let expected = [("c3", ContainerChange::Stopped), ("c4", ContainerChange::Started)];
+    assert_eq!(seen, expected.map(|(id, change)| (id.to_owned(), change)));
 }
