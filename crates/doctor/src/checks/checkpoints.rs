@@ -1,0 +1,294 @@
+//! The checkpoints on disk: whole, good, current, acceptable to the kubelet, startable with no
+//! registry.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use checkpoint::{Component, Generation, GenerationId, Problem, StaticDir, Store, StoreError};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::certificates::{self, Limits};
+use crate::check::Check;
+use crate::files::Files;
+use crate::pod;
+use crate::runtime::{self, Answer};
+use crate::source::{self, Source};
+
+const WAIT: &str = "see that its pod is Ready on this node and the guardian runs: it writes one then; kubectl -n kube-system get pods -o wide";
+const DAMAGED: &str =
+    "remove the damaged directory while the pod of the API is Ready: the guardian writes a new one";
+
+/// All checkpoints of a node.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Checkpoints {
+    /// By component.
+    pub(crate) components: BTreeMap<Component, Kept>,
+    /// Why they cannot be read; none when they can.
+    pub(crate) unreadable: Option<String>,
+}
+
+/// What is kept of one component.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Kept {
+    /// Oldest first.
+    pub(crate) generations: Vec<Seen>,
+    /// What is no generation and should be one.
+    pub(crate) damaged: Vec<String>,
+    /// The generation that the static pod in the kubelet's directory is of.
+    pub(crate) placed: Option<GenerationId>,
+}
+
+/// A generation and what is wrong with it.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) generation: Generation,
+    pub(crate) manifest: Result<Value, String>,
+    pub(crate) problems: Vec<String>,
+}
+
+impl Seen {
+    /// Its files are complete and match, and its manifest can be read.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.problems.is_empty() && self.manifest.is_ok()
+    }
+}
+
+impl Kept {
+    /// The generation that the guardian would start: the last known good one, else the newest.
+    pub(crate) fn best(&self) -> Option<&Seen> {
+        let good = self.generations.iter().rev().find(|seen| seen.generation.good);
+        good.or_else(|| self.newest())
+    }
+
+    pub(crate) fn newest(&self) -> Option<&Seen> {
+        self.generations.last()
+    }
+}
+
+impl Checkpoints {
+    /// Reads and verifies all of them; `dir` and `static_pods` are paths of the node.
+    pub(crate) fn read(files: &Files, dir: &Path, static_pods: &Path) -> Self {
+        let ours = files.path(dir);
+        let mut checkpoints = Self::default();
+        // Paths are told as the node's own processes see them.
+        let told = |problem: &Problem| {
+            let path = problem.path.strip_prefix(&ours).unwrap_or(&problem.path);
+            format!("{}: {}", dir.join(path).display(), problem.message)
+        };
+        if let Err(error) = checkpoints.fill(&Store::view(&ours, dir), &told) {
+            checkpoints.unreadable = Some(host::error::chain(&error));
+        }
+        for (component, id) in StaticDir::open(&files.path(static_pods)).placed().unwrap_or_default() {
+            checkpoints.components.entry(component).or_default().placed = Some(id);
+        }
+        checkpoints
+    }
+
+    fn fill(&mut self, store: &Store, told: &dyn Fn(&Problem) -> String) -> Result<(), StoreError> {
+        for component in store.components()? {
+            let damaged = store.damaged(&component)?.iter().map(told).collect();
+            let see = |generation: Generation| Seen {
+                manifest: generation.manifest().map_err(|error| host::error::chain(&error)),
+                problems: store.check(&generation).iter().map(told).collect(),
+                generation,
+            };
+            let generations = store.generations(&component)?.into_iter().map(see).collect();
+            self.components.insert(component, Kept { generations, damaged, placed: None });
+        }
+        Ok(())
+    }
+
+    /// What the guardian would start of a component.
+    pub(crate) fn best(&self, namespace: &str, name: &str) -> Option<&Value> {
+        let component = Component { namespace: namespace.to_owned(), name: name.to_owned() };
+        self.components.get(&component)?.best()?.manifest.as_ref().ok()
+    }
+
+    /// When each generation was written.
+    pub(crate) fn times(&self) -> Vec<(String, Timestamp)> {
+        let all = self.components.iter().flat_map(|(component, kept)| {
+            kept.generations.iter().map(move |seen| (component, &seen.generation))
+        });
+        all.map(|(component, g)| (format!("the checkpoint {} of {component} was written", g.id), g.made))
+            .collect()
+    }
+
+    /// The images that the checkpoints need, of every generation.
+    pub(crate) fn images(&self) -> impl Iterator<Item = String> + '_ {
+        let manifests = self.components.values().flat_map(|kept| &kept.generations);
+        manifests.filter_map(|seen| seen.manifest.as_ref().ok()).flat_map(pod::images)
+    }
+
+    /// All checks, those of components that must be there and those of what is there besides.
+    pub(crate) fn checks(
+        &self,
+        files: &Files,
+        required: &[Component],
+        runtime: &Answer,
+        limits: Limits,
+        now: Timestamp,
+    ) -> Vec<Check> {
+        if let Some(why) = &self.unreadable {
+            return vec![Check::unknown("Checkpoints", why.clone(), "run this as root")];
+        }
+        let nothing = Kept::default();
+        let mut all: BTreeMap<&Component, &Kept> = self.components.iter().collect();
+        for component in required {
+            all.entry(component).or_insert(&nothing);
+        }
+        let of = |(component, kept): (&Component, &Kept)| {
+            of_component(component, kept, files, runtime, limits, now)
+        };
+        all.into_iter().flat_map(of).collect()
+    }
+}
+
+fn of_component(
+    component: &Component,
+    kept: &Kept,
+    files: &Files,
+    runtime: &Answer,
+    limits: Limits,
+    now: Timestamp,
+) -> Vec<Check> {
+    let named = |check: &str| format!("{check}-{component}");
+    let mut checks =
+        vec![whole(named("Checkpoint"), kept), current(named("Current"), component, kept, runtime)];
+    checks.extend(kept.placed.as_ref().map(|id| placed(named("Placed"), kept, id)));
+    let Some(best) = kept.best() else { return checks };
+    let id = &best.generation.id;
+    let manifest = match &best.manifest {
+        Ok(manifest) => manifest,
+        Err(why) => {
+            checks.push(Check::failed(named("StaticPod"), format!("generation {id}: {why}"), DAMAGED));
+            return checks;
+        }
+    };
+    checks.push(acceptable(named("StaticPod"), manifest));
+    checks.push(runtime::images(named("Images"), runtime, &pod::images(manifest)));
+    let judged = certificates::of_tree(&best.generation.dir.join("files"), limits, now);
+    let remedy = "put new certificates into its Secret; the guardian writes a new generation when a pod with them is Ready";
+    checks.push(Check::of_problems(
+        named("Certificates"),
+        &judged.fatal,
+        &judged.minor,
+        judged.summary(),
+        remedy,
+    ));
+    let missing = pod::missing_host_paths(files, manifest);
+    let ok = "everything that it mounts from the host is there";
+    checks.push(Check::of_problems(named("HostPaths"), &missing.fatal, &missing.minor, ok, "put these back"));
+    checks
+}
+
+/// Whether there is a generation to start, and which are damaged.
+fn whole(name: String, kept: &Kept) -> Check {
+    let generations = &kept.generations;
+    let sound = generations.iter().filter(|seen| seen.is_whole()).count();
+    if generations.is_empty() && kept.damaged.is_empty() {
+        return Check::failed(name, "there is no checkpoint of it", WAIT);
+    }
+    let mut fatal = Vec::new();
+    let mut minor = Vec::new();
+    // A directory that cannot be read at all may have been the good one.
+    let has_good = generations.iter().any(|seen| seen.generation.good);
+    if has_good { &mut minor } else { &mut fatal }.extend(kept.damaged.iter().cloned());
+    let best = kept.best().map(|seen| seen.generation.id.clone());
+    let newest = kept.newest().map(|seen| seen.generation.id.clone());
+    for seen in generations.iter().filter(|seen| !seen.is_whole()) {
+        let id = &seen.generation.id;
+        let which = if seen.generation.good { "the last known good generation" } else { "generation" };
+        let why =
+            seen.problems.iter().chain(seen.manifest.as_ref().err()).cloned().collect::<Vec<_>>().join(", ");
+        let problem = format!("{which} {id} is damaged: {why}");
+        // What the guardian would start first has to be whole, and so has what came last.
+        let matters =
+            Some(id) == best.as_ref() || Some(id) == newest.as_ref() || Some(id) == kept.placed.as_ref();
+        if matters { fatal.push(problem) } else { minor.push(problem) }
+    }
+    if sound == 0 {
+        fatal.insert(0, "it has no whole generation".to_owned());
+        fatal.append(&mut minor);
+    } else if !has_good {
+        minor.insert(
+            0,
+            "no generation was Ready for long enough yet to be the last known good one".to_owned(),
+        );
+    }
+    let good = generations.iter().rev().find(|seen| seen.generation.good);
+    let good =
+        good.map(|seen| format!(", the last known good one is {}", seen.generation.id)).unwrap_or_default();
+    let damaged =
+        !fatal.is_empty() || generations.iter().any(|seen| !seen.is_whole()) || !kept.damaged.is_empty();
+    Check::of_problems(
+        name,
+        &fatal,
+        &minor,
+        format!("{sound} whole generations{good}"),
+        if damaged { DAMAGED } else { WAIT },
+    )
+}
+
+/// Whether the newest generation is what runs.
+fn current(name: String, component: &Component, kept: &Kept, runtime: &Answer) -> Check {
+    let Ok(runtime) = runtime else {
+        return Check::unknown(name, "the container runtime does not answer", "start it first");
+    };
+    let running = source::running(&runtime.pods, component);
+    let Some(newest) = kept.newest() else {
+        return Check::ok(name, "nothing can be older than what runs");
+    };
+    let newest = &newest.generation;
+    let behind = |what: String| {
+        Check::warning(
+            name.clone(),
+            what,
+            "wait until it is Ready; the node comes back with the older one until then",
+        )
+    };
+    let mut answers = running.iter().map(|running| match &running.source {
+        Source::Api if running.is_of(newest) => {
+            Ok(format!("the newest generation {} is what runs", newest.id))
+        }
+        Source::Api => {
+            Err(format!("{} runs, and the newest generation {} is of another pod", running.pod, newest.id))
+        }
+        Source::Checkpoint { generation } => Ok(format!("generation {generation} itself runs")),
+        Source::Temporary => Err(format!("the temporary {} runs: a bring-up is not finished", running.pod)),
+    });
+    let first = answers.next();
+    match (first, answers.find(Result::is_ok)) {
+        (None, _) => Check::warning(name, "nothing of it runs on this node now", WAIT),
+        (_, Some(Ok(what))) | (Some(Ok(what)), _) => Check::ok(name, what),
+        (Some(Err(what)), _) => behind(what),
+    }
+}
+
+/// Whether the static pod that is in its place already has its generation behind it.
+fn placed(name: String, kept: &Kept, id: &GenerationId) -> Check {
+    let remedy = "run the guardian: it places a whole generation";
+    match kept.generations.iter().find(|seen| seen.generation.id == *id) {
+        None => {
+            Check::failed(name, format!("its static pod is of generation {id}, which is not there"), remedy)
+        }
+        Some(seen) if !seen.is_whole() => {
+            Check::failed(name, format!("its static pod is of generation {id}, which is damaged"), remedy)
+        }
+        Some(_) => Check::ok(name, format!("its static pod is of generation {id}")),
+    }
+}
+
+fn acceptable(name: String, manifest: &Value) -> Check {
+    let mut problems = checkpoint::manifest_problems(manifest);
+    if pod::always_pulls(manifest) {
+        problems.push("imagePullPolicy Always needs a registry".to_owned());
+    }
+    Check::of_problems(
+        name,
+        &problems,
+        &[],
+        "the kubelet takes it, and it needs neither API nor pod network",
+        DAMAGED,
+    )
+}

@@ -1,0 +1,150 @@
+//! etcd: the apiserver is nothing without it. A local one is a static pod of this node, which comes
+//! back by itself when its manifest, certificates and data are there.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+
+use super::guardian;
+use crate::certificates::{self, Judged, Limits, Renewal};
+use crate::check::Check;
+use crate::etcd::{self, Etcd, Health};
+use crate::files::Files;
+use crate::pod::{self, Manifest, Manifests};
+use crate::runtime::{self, Answer};
+
+const LOOK: &str = "look at it with: crictl ps -a --name etcd; crictl logs <id>";
+
+/// The static pod of this node's own etcd.
+pub(crate) fn manifest(manifests: &Manifests) -> Option<&Manifest> {
+    manifests.pods.iter().find(|manifest| etcd::server(&manifest.pod).is_some())
+}
+
+/// What has to lie on this node's disk.
+pub(crate) fn on_disk(
+    files: &Files,
+    manifests: &Manifests,
+    known: Option<&Etcd>,
+    addresses: &[IpAddr],
+    runtime: &Answer,
+    limits: Limits,
+    now: Timestamp,
+) -> Vec<Check> {
+    const NAME: &str = "EtcdPod";
+    let Some(manifest) = manifest(manifests) else {
+        return vec![match known {
+            Some(etcd) if !etcd.is_local(addresses) => Check::ok(NAME, "etcd is not on this node"),
+            Some(_) => Check::failed(
+                NAME,
+                "the apiserver's checkpoint uses an etcd of this node, and its static pod is not there",
+                "put it back: `kubestrap render` writes static-manifests/etcd.yaml, and `kubestrap start` places it",
+            ),
+            None => Check::unknown(
+                NAME,
+                "there is no static pod of etcd, and no checkpoint of kube-apiserver that says where etcd is",
+                "see to the checkpoint first",
+            ),
+        }];
+    };
+    let image = runtime::images("EtcdImage".to_owned(), runtime, &pod::images(&manifest.pod));
+    let mut static_pod = guardian::static_pod(NAME, files, manifest);
+    static_pod.remedy = static_pod
+        .remedy
+        .map(|_| "put it back: `kubestrap start` writes manifest and certificates".to_owned());
+    let places = etcd::places(&manifest.pod);
+    vec![static_pod, image, certificates(files, &places, limits, now), data(files, &places)]
+}
+
+fn certificates(files: &Files, places: &etcd::Places, limits: Limits, now: Timestamp) -> Check {
+    let mut judged = Judged::default();
+    for (flag, path) in &places.certificates {
+        let place = path.display().to_string();
+        match files.text(path) {
+            Err(error) => judged.fatal.push(format!("{place} ({flag}) cannot be read: {error}")),
+            Ok(text) if !flag.ends_with("key-file") => {
+                let found = certificates::of_text(&text, &place, Renewal::ByHand, limits, now);
+                if found.count == 0 && found.fatal.is_empty() {
+                    judged.fatal.push(format!("{place} ({flag}) holds no certificate"));
+                }
+                judged.add(found);
+            }
+            Ok(_) => {}
+        }
+    }
+    let remedy = "render the assets again with the same CA and run `kubestrap start`, which puts etcd's certificates in place";
+    Check::of_problems("EtcdCertificates", &judged.fatal, &judged.minor, judged.summary(), remedy)
+}
+
+fn data(files: &Files, places: &etcd::Places) -> Check {
+    const NAME: &str = "EtcdData";
+    let Some(dir) = &places.data else {
+        return Check::failed(
+            NAME,
+            "its data is in no directory of the host: it is gone with the pod",
+            "mount a hostPath at --data-dir",
+        );
+    };
+    // etcd's own layout (server/storage/datadir): member/snap/db and member/wal.
+    let (database, wal) = (dir.join("member/snap/db"), dir.join("member/wal"));
+    if files.path(&database).is_file() && files.is_dir(&wal) {
+        return Check::ok(NAME, format!("{} holds a member's data", dir.display()));
+    }
+    match files.path(dir).metadata() {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            Check::unknown(NAME, format!("{}: {error}", dir.display()), "run this as root")
+        }
+        _ => Check::failed(
+            NAME,
+            format!("{} holds no member's data", dir.display()),
+            "restore it from a snapshot: etcdutl snapshot restore",
+        ),
+    }
+}
+
+/// How etcd is right now. `local` is the answer of this node's own.
+pub(crate) fn health(
+    known: Option<&Etcd>,
+    endpoints: &[(String, Health)],
+    local: Option<&Health>,
+) -> Vec<Check> {
+    let mut checks: Vec<_> =
+        local.map(|health| one("EtcdRunning", "this node's etcd", health)).into_iter().collect();
+    if known.is_none() {
+        let remedy = "see to the checkpoint first";
+        checks.push(Check::unknown(
+            "EtcdHealth",
+            "no checkpoint of kube-apiserver says where etcd is",
+            remedy,
+        ));
+        return checks;
+    }
+    let healthy = endpoints.iter().filter(|(_, health)| *health == Health::Healthy).count();
+    if healthy > 0 {
+        checks.extend(endpoints.iter().map(|(url, health)| {
+            let mut check = one(&format!("EtcdHealth-{url}"), &format!("etcd at {url}"), health);
+            // The apiserver uses the others.
+            if check.result == crate::Outcome::Failed {
+                check.result = crate::Outcome::Warning;
+            }
+            check
+        }));
+    } else {
+        checks.extend(
+            endpoints
+                .iter()
+                .map(|(url, health)| one(&format!("EtcdHealth-{url}"), &format!("etcd at {url}"), health)),
+        );
+    }
+    checks
+}
+
+fn one(name: &str, what: &str, health: &Health) -> Check {
+    match health {
+        Health::Healthy => Check::ok(name, format!("{what} is healthy")),
+        Health::Unhealthy(why) => Check::failed(name, format!("{what} is not healthy: {why}"), LOOK),
+        Health::Silent(why) => Check::failed(name, format!("{what} does not answer: {why}"), LOOK),
+        Health::Unasked(why) => {
+            Check::unknown(name, format!("{what} was not asked: {why}"), "see that it answers")
+        }
+    }
+}

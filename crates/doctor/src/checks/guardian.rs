@@ -1,0 +1,85 @@
+//! The guardian: its static pod, its image, its credentials. Without it nobody starts a checkpoint.
+
+use jiff::Timestamp;
+
+use crate::certificates::{self, Judged, Limits, Renewal};
+use crate::check::Check;
+use crate::files::Files;
+use crate::pod::{self, Manifest, Manifests};
+use crate::runtime::{self, Answer};
+
+/// The name of its static pod, and of the DaemonSet that installs it.
+pub(crate) const NAME: &str = "kubestrap-guardian";
+const REMEDY: &str = "see that its installer runs on this node: kubectl -n kube-system get pods -l k8s-app=kubestrap-guardian-installer -o wide; \
+     it puts file and credentials back within seconds";
+
+/// All checks of the guardian.
+pub(crate) fn checks(
+    files: &Files,
+    manifests: &Manifests,
+    runtime: &Answer,
+    limits: Limits,
+    now: Timestamp,
+) -> Vec<Check> {
+    let Some(manifest) = manifests.named(NAME) else {
+        return vec![Check::failed("Guardian", "its static pod is not there", REMEDY)];
+    };
+    let image = runtime::images("GuardianImage".to_owned(), runtime, &pod::images(&manifest.pod));
+    vec![static_pod("Guardian", files, manifest), image, credentials(files, manifest, limits, now)]
+}
+
+/// Whether the kubelet would take a static pod's manifest and start it with no registry.
+pub(crate) fn static_pod(name: &str, files: &Files, manifest: &Manifest) -> Check {
+    let missing = pod::missing_host_paths(files, &manifest.pod);
+    let mut fatal = assets::static_pod_problems(&manifest.pod);
+    fatal.extend(missing.fatal);
+    if pod::always_pulls(&manifest.pod) {
+        fatal.push("imagePullPolicy Always needs a registry".to_owned());
+    }
+    let ok = format!("{} is there and complete", manifest.file);
+    Check::of_problems(name, &fatal, &missing.minor, ok, REMEDY)
+}
+
+/// Its certificates lie in one of its hostPath directories, beside its kubeconfig.
+fn credentials(files: &Files, manifest: &Manifest, limits: Limits, now: Timestamp) -> Check {
+    const CHECK: &str = "GuardianCredentials";
+    let mut judged = Judged::default();
+    let mut dirs = Vec::new();
+    for dir in credential_dirs(files, manifest) {
+        judged.add(certificates::of_tree(&files.path(&dir), limits, now));
+        dirs.push(dir);
+    }
+    if let Some(kubeconfig) = kubeconfig(manifest) {
+        match files.text(&kubeconfig) {
+            Ok(text) if !certificates::kubeconfig_has_credentials(&text) => {
+                judged.fatal.push(format!("{kubeconfig} is no kubeconfig with credentials"));
+            }
+            Ok(text) if !dirs.iter().any(|dir| kubeconfig.starts_with(dir.as_str())) => {
+                judged.add(certificates::of_text(&text, &kubeconfig, Renewal::ByHand, limits, now));
+            }
+            Ok(_) => {}
+            Err(error) => judged.fatal.push(format!("{kubeconfig} cannot be read: {error}")),
+        }
+    }
+    if judged.count == 0 && judged.fatal.is_empty() {
+        judged.fatal.push("it has no certificate".to_owned());
+    }
+    // It starts checkpoints without them too; it cannot tell then when to take them away.
+    Check::of_problems(CHECK, &judged.fatal, &judged.minor, judged.summary(), REMEDY)
+}
+
+/// The file that its `--kubeconfig` names, on the host.
+fn kubeconfig(manifest: &Manifest) -> Option<String> {
+    pod::containers(&manifest.pod).find_map(|container| {
+        let path = pod::flag(container, "--kubeconfig")?;
+        Some(pod::on_host(&manifest.pod, container, path)?.to_string_lossy().into_owned())
+    })
+}
+
+/// Its hostPath directories under `/etc`: those of state and sockets hold no credentials of its own.
+fn credential_dirs(files: &Files, manifest: &Manifest) -> Vec<String> {
+    let volumes = manifest.pod["spec"]["volumes"].as_array().into_iter().flatten();
+    let paths = volumes.filter_map(|volume| volume["hostPath"]["path"].as_str());
+    let own = paths.filter(|path| path.starts_with("/etc/") && !path.ends_with("/manifests"));
+    own.filter(|path| files.is_dir(path)).map(str::to_owned).collect()
+}

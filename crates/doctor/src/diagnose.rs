@@ -1,0 +1,195 @@
+//! All checks of one node.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use checkpoint::Component;
+use jiff::Timestamp;
+use node::Root;
+
+use crate::certificates::Limits;
+use crate::check::{Check, Diagnosis};
+use crate::checks::checkpoints::Checkpoints;
+use crate::checks::kubelet::Kubelet;
+use crate::checks::{self, clock, disk, guardian};
+use crate::etcd::{self, Etcd, Health};
+use crate::files::Files;
+use crate::pod::{self, Manifests};
+use crate::runtime::{self, Answer, Runtime};
+use crate::source::TEMPORARY;
+use crate::units::Unit;
+
+/// Where the components of a control plane live.
+const NAMESPACE: &str = "kube-system";
+/// What makes a control plane: a node that has all of these and an etcd serves by itself.
+const CONTROL_PLANE: [&str; 3] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+
+/// Which node is looked at, and what it is held to.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Its file system.
+    pub root: Root,
+    /// Where its checkpoints lie.
+    pub checkpoints: PathBuf,
+    /// Where the guardian places static pods, so where the kubelet has to read them.
+    pub static_pod_dir: PathBuf,
+    /// The container runtime's socket, as a path of ours.
+    pub socket: PathBuf,
+    /// The node's own addresses: an etcd at one of them is its own.
+    pub addresses: Vec<IpAddr>,
+    /// Components without which it does not come back.
+    pub required: Vec<Component>,
+    /// How long certificates have to be valid yet.
+    pub limits: Limits,
+}
+
+impl Options {
+    /// The usual places of a control-plane node below that root.
+    pub fn new(root: Root, addresses: Vec<IpAddr>) -> Self {
+        let component = |name: &str| Component { namespace: NAMESPACE.to_owned(), name: name.to_owned() };
+        Self {
+            socket: root.path(node::CRI_SOCKET),
+            root,
+            checkpoints: "/var/lib/kubestrap/checkpoints".into(),
+            static_pod_dir: node::STATIC_POD_DIR.into(),
+            addresses,
+            required: CONTROL_PLANE.map(component).into(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// What lies on the node's disk.
+pub(crate) struct Disk {
+    pub(crate) files: Files,
+    pub(crate) kubelet: Kubelet,
+    pub(crate) manifests: Manifests,
+    pub(crate) checkpoints: Checkpoints,
+    pub(crate) etcd: Option<Etcd>,
+}
+
+impl Disk {
+    pub(crate) fn read(options: &Options) -> Self {
+        let files = Files::new(options.root.clone());
+        let kubelet = Kubelet::read(&files);
+        let manifests = Manifests::read(&files, &options.static_pod_dir);
+        let checkpoints = Checkpoints::read(&files, &options.checkpoints, &options.static_pod_dir);
+        let apiserver = checkpoints.best(NAMESPACE, CONTROL_PLANE[0]);
+        let etcd = apiserver.and_then(|pod| Etcd::of_apiserver(&files, pod));
+        Self { files, kubelet, manifests, checkpoints, etcd }
+    }
+
+    /// Every image that something needs in order to come back.
+    fn images(&self) -> BTreeSet<String> {
+        let static_pods = self.manifests.pods.iter().flat_map(|manifest| pod::images(&manifest.pod));
+        let pause = runtime::configured_pause_image(&self.files);
+        self.checkpoints.images().chain(static_pods).chain(pause).collect()
+    }
+}
+
+/// What answered.
+pub(crate) struct Live {
+    /// None where the kubelet has no health endpoint.
+    pub(crate) kubelet: Option<Result<(), String>>,
+    pub(crate) runtime: Answer,
+    pub(crate) etcd: Vec<(String, Health)>,
+    /// None where no etcd is this node's own.
+    pub(crate) local_etcd: Option<Health>,
+}
+
+impl Live {
+    pub(crate) async fn look(options: &Options, disk: &Disk) -> Self {
+        let kubelet = async {
+            match disk.kubelet.healthz() {
+                Some(address) => Some(node::preflight::kubelet_healthz(address).await),
+                None => None,
+            }
+        };
+        let etcd = async {
+            match &disk.etcd {
+                Some(etcd) => etcd.health().await,
+                None => Vec::new(),
+            }
+        };
+        let local_etcd = async {
+            match checks::etcd::manifest(&disk.manifests) {
+                Some(manifest) => Some(etcd::local_health(&manifest.pod).await),
+                None => None,
+            }
+        };
+        let runtime = Runtime::look(&options.socket, disk.images());
+        let (kubelet, runtime, etcd, local_etcd) = tokio::join!(kubelet, runtime, etcd, local_etcd);
+        Self { kubelet, runtime, etcd, local_etcd }
+    }
+}
+
+/// Makes all checks of a node at this time. Takes some 100 ms, and no longer than some seconds when
+/// nobody answers.
+pub async fn diagnose(options: &Options, now: Timestamp) -> Diagnosis {
+    let disk = Disk::read(options);
+    let live = Live::look(options, &disk).await;
+    Diagnosis::new(judge(options, &disk, &live, now), now)
+}
+
+/// The checks, in the order in which a node comes up.
+pub(crate) fn judge(options: &Options, disk: &Disk, live: &Live, now: Timestamp) -> Vec<Check> {
+    let Options { limits, required, addresses, static_pod_dir, .. } = options;
+    let Disk { files, kubelet, manifests, checkpoints, etcd } = disk;
+    let mut all = vec![clock::clock(now, &checkpoints.times())];
+    all.extend(room(options, disk));
+    all.extend(container_runtime(files, &live.runtime));
+    all.extend(kubelet.checks(files, static_pod_dir, *limits, now));
+    all.push(checks::kubelet::running(live.kubelet.as_ref()));
+    all.push(static_pods(manifests));
+    all.extend(checks::etcd::on_disk(
+        files,
+        manifests,
+        etcd.as_ref(),
+        addresses,
+        &live.runtime,
+        *limits,
+        now,
+    ));
+    all.extend(checks::etcd::health(etcd.as_ref(), &live.etcd, live.local_etcd.as_ref()));
+    all.extend(guardian::checks(files, manifests, &live.runtime, *limits, now));
+    all.extend(checkpoints.checks(files, required, &live.runtime, *limits, now));
+    all.push(Check::ok("PodNetwork", "not needed: all of these pods use the host's network"));
+    all
+}
+
+fn room(options: &Options, disk: &Disk) -> Vec<Check> {
+    let gc = disk.kubelet.image_gc_percent();
+    let checkpoints = options.checkpoints.to_string_lossy();
+    vec![
+        disk::room("DiskCheckpoints", &disk.files, &checkpoints, 100),
+        disk::room("DiskContainers", &disk.files, &runtime::containerd_root(&disk.files), gc),
+        disk::writable("WritableCheckpoints", &disk.files, &options.checkpoints),
+        disk::writable("WritableStaticPods", &disk.files, &options.static_pod_dir),
+    ]
+}
+
+fn container_runtime(files: &Files, answer: &Answer) -> Vec<Check> {
+    let mut checks = Vec::new();
+    // Another runtime, or one that another unit starts, is the administrator's business.
+    if let Some(unit) = Unit::read(files, "containerd.service") {
+        checks.push(unit.installed("ContainerdInstalled", files));
+        checks.push(unit.enabled_check("ContainerdEnabled"));
+    }
+    checks.push(runtime::answers(answer));
+    checks.push(runtime::pause_image(files, answer));
+    checks
+}
+
+/// Files that the kubelet cannot read, and what a bring-up has left.
+fn static_pods(manifests: &Manifests) -> Check {
+    const NAME: &str = "StaticPods";
+    let temporary: Vec<_> =
+        manifests.pods.iter().map(|m| pod::name(&m.pod)).filter(|name| name.starts_with(TEMPORARY)).collect();
+    let mut minor = manifests.unreadable.clone();
+    if !temporary.is_empty() {
+        minor.push(format!("a bring-up is not finished: {} would come back", temporary.join(", ")));
+    }
+    let remedy = "run `kubestrap start` to its end, and remove files that are no manifests";
+    Check::of_problems(NAME, &[], &minor, format!("{} static pods", manifests.pods.len()), remedy)
+}

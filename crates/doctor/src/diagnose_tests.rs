@@ -1,0 +1,386 @@
+//! A good node, and each way in which it can be broken.
+
+use jiff::SignedDuration;
+
+use crate::Outcome::{Failed, Unknown, Warning};
+use crate::check::{Outcome, Verdict};
+use crate::etcd::Health;
+use crate::fixture::{CHECKPOINTS, World, component, sandbox};
+
+/// Breaks a good node and expects exactly these checks to find it.
+#[track_caller]
+fn broken(break_it: impl FnOnce(&mut World), expected: &[(&str, Outcome)], text: &str) {
+    let mut world = World::new();
+    break_it(&mut world);
+    let (found, told) = world.problems();
+    let found: Vec<(&str, Outcome)> = found.iter().map(|(name, outcome)| (name.as_str(), *outcome)).collect();
+    assert_eq!(found, expected, "{told}");
+    assert!(told.contains(text), "{text:?} is not in\n{told}");
+}
+
+fn generation(world: &World, name: &str) -> String {
+    let generations = world.store().generations(&component(name)).unwrap();
+    generations
+        .last()
+        .unwrap()
+        .dir
+        .to_str()
+        .unwrap()
+        .strip_prefix(world.dir.path().to_str().unwrap())
+        .unwrap()
+        .to_owned()
+}
+
+#[test]
+fn a_good_node_comes_back() {
+    let world = World::new();
+    assert_eq!(world.problems(), (vec![], String::new()));
+    let checks = world.checks();
+    assert_eq!(Verdict::of(&checks), Verdict::ComesBack);
+    assert!(checks.len() > 35, "{}", checks.len());
+    let mut names: Vec<_> = checks.iter().map(|check| &check.name).collect();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), checks.len(), "each check has a name of its own");
+}
+
+#[test]
+fn the_kubelet() {
+    broken(
+        |w| w.remove("/usr/local/bin/kubelet"),
+        &[("KubeletInstalled", Failed)],
+        "/usr/local/bin/kubelet, which is no program",
+    );
+    broken(|w| w.remove("/etc/systemd/system/kubelet.service"), &[("KubeletInstalled", Unknown)], "no unit");
+    broken(
+        |w| w.remove("/etc/systemd/system/multi-user.target.wants/kubelet.service"),
+        &[("KubeletEnabled", Failed)],
+        "not started at boot",
+    );
+    broken(
+        |w| w.live().kubelet = Some(Err("refused".into())),
+        &[("KubeletRunning", Failed)],
+        "not healthy (refused)",
+    );
+    broken(|w| w.live().kubelet = None, &[("KubeletRunning", Unknown)], "turned off");
+    broken(|w| w.remove("/var/lib/kubelet/config.yaml"), &[("StaticPodDir", Failed)], "cannot be read");
+    broken(
+        |w| w.write("/var/lib/kubelet/config.yaml", "imageGCHighThresholdPercent: 100\n", 0o644),
+        &[("StaticPodDir", Failed)],
+        "not told to read static pods",
+    );
+    broken(
+        |w| {
+            w.write(
+                "/var/lib/kubelet/config.yaml",
+                "staticPodPath: /etc/else\nimageGCHighThresholdPercent: 100\n",
+                0o644,
+            )
+        },
+        &[("StaticPodDir", Failed)],
+        "reads static pods from /etc/else",
+    );
+}
+
+#[test]
+fn the_kubelet_s_credentials() {
+    const NAME: &str = "KubeletCredentials";
+    broken(|w| w.remove("/etc/kubernetes/kubelet.conf"), &[(NAME, Failed)], "cannot be read");
+    broken(
+        |w| w.write("/etc/kubernetes/kubelet.conf", "users: []\n", 0o600),
+        &[(NAME, Failed)],
+        "no kubeconfig with credentials",
+    );
+    broken(
+        |w| w.remove("/var/lib/kubelet/pki/kubelet-client-1.pem"),
+        &[(NAME, Failed)],
+        "kubelet-client-current.pem cannot be read",
+    );
+    // It renews itself: short is no problem, a last tenth is, an end is one.
+    broken(|w| w.kubelet_certificate(3600), &[], "");
+    let short = |w: &mut World, rest: i64| {
+        w.kubelet_certificate(100_000);
+        w.now += SignedDuration::from_secs(100_000 - rest);
+    };
+    broken(|w| short(w, 9000), &[(NAME, Warning)], "in 2 h");
+    broken(|w| short(w, -1), &[(NAME, Failed)], "expired at");
+}
+
+#[test]
+fn the_container_runtime() {
+    let silent = |w: &mut World| w.live().runtime = Err("no container runtime listens".into());
+    let mut expected =
+        vec![("CRI", Failed), ("SandboxImage", Unknown), ("EtcdImage", Unknown), ("GuardianImage", Unknown)];
+    let names: Vec<_> = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"]
+        .iter()
+        .flat_map(|name| [format!("Current-kube-system/{name}"), format!("Images-kube-system/{name}")])
+        .collect();
+    expected.extend(names.iter().map(|name| (name.as_str(), Unknown)));
+    broken(silent, &expected, "no container runtime listens");
+    broken(|w| w.runtime().not_ready = Some("x: y".into()), &[("CRI", Failed)], "cannot start pods: x: y");
+    broken(|w| w.remove("/usr/local/bin/containerd"), &[("ContainerdInstalled", Failed)], "no program");
+    broken(
+        |w| w.remove("/etc/systemd/system/multi-user.target.wants/containerd.service"),
+        &[("ContainerdEnabled", Failed)],
+        "",
+    );
+    broken(|w| w.remove("/etc/systemd/system/containerd.service"), &[], "");
+}
+
+#[test]
+fn images() {
+    let lacks = |image: &'static str| {
+        move |w: &mut World| {
+            w.runtime().images.insert(image.to_owned(), false);
+        }
+    };
+    broken(lacks("registry.k8s.io/pause:3.10"), &[("SandboxImage", Failed)], "no pod can start");
+    broken(lacks("etcd:3"), &[("EtcdImage", Failed)], "etcd:3");
+    broken(lacks("kubestrap:1"), &[("GuardianImage", Failed)], "kubestrap:1");
+    broken(lacks("kube-scheduler:1"), &[("Images-kube-system/kube-scheduler", Failed)], "kube-scheduler:1");
+}
+
+#[test]
+fn the_guardian() {
+    let dir = "/etc/kubernetes/kubestrap/guardian";
+    broken(
+        |w| w.remove("/etc/kubernetes/manifests/kubestrap-guardian.yaml"),
+        &[("Guardian", Failed)],
+        "not there",
+    );
+    broken(
+        |w| w.remove(dir),
+        &[("Guardian", Failed), ("GuardianCredentials", Failed)],
+        "guardian is missing or no directory",
+    );
+    broken(|w| w.remove(&format!("{dir}/kubeconfig")), &[("GuardianCredentials", Failed)], "cannot be read");
+    let ends = |seconds: u64| {
+        move |w: &mut World| w.write(&format!("{dir}/kubeconfig"), &w.kubeconfig("g", seconds), 0o600)
+    };
+    broken(
+        ends(29 * 86_400),
+        &[("GuardianCredentials", Warning)],
+        "kubeconfig (client-certificate-data) expires at 2026-11-30",
+    );
+    broken(ends(23 * 3600), &[("GuardianCredentials", Failed)], "in 23 h");
+    let always = |w: &mut World| {
+        let path = "/etc/kubernetes/manifests/kubestrap-guardian.yaml";
+        let text = std::fs::read_to_string(w.path(path)).unwrap();
+        w.write(path, &text.replace("\"image\"", "\"imagePullPolicy\":\"Always\",\"image\""), 0o600);
+    };
+    broken(always, &[("Guardian", Failed)], "needs a registry");
+}
+
+#[test]
+fn etcd() {
+    let manifest = "/etc/kubernetes/manifests/etcd.yaml";
+    broken(|w| w.remove(manifest), &[("EtcdPod", Failed)], "its static pod is not there");
+    broken(
+        |w| w.remove("/etc/kubernetes/pki/etcd/peer.crt"),
+        &[("EtcdCertificates", Failed)],
+        "peer.crt (--peer-cert-file) cannot be read",
+    );
+    broken(
+        |w| w.remove("/etc/kubernetes/pki/etcd/server.key"),
+        &[("EtcdCertificates", Failed)],
+        "server.key (--key-file) cannot be read",
+    );
+    let ended = |w: &mut World| {
+        w.write("/etc/kubernetes/pki/etcd/server.crt", &w.certificate("s", 60).cert_pem, 0o644)
+    };
+    broken(ended, &[("EtcdCertificates", Failed)], "server.crt expires at");
+    broken(|w| w.remove("/var/lib/etcd/member/snap/db"), &[("EtcdData", Failed)], "holds no member's data");
+    broken(
+        |w| w.live().local_etcd = Some(Health::Silent("refused".into())),
+        &[("EtcdRunning", Failed)],
+        "refused",
+    );
+    let health =
+        |health: Health| move |w: &mut World| w.live().etcd = vec![("https://10.0.0.1:2379".into(), health)];
+    let name = "EtcdHealth-https://10.0.0.1:2379";
+    broken(health(Health::Unhealthy("status 503: ALARM NOSPACE".into())), &[(name, Failed)], "NOSPACE");
+    broken(health(Health::Unasked("a name".into())), &[(name, Unknown)], "was not asked: a name");
+    // One of two answers: the apiserver uses that one.
+    broken(
+        |w| w.live().etcd.push(("https://10.0.0.2:2379".into(), Health::Silent("gone".into()))),
+        &[("EtcdHealth-https://10.0.0.2:2379", Warning)],
+        "gone",
+    );
+    // An etcd elsewhere is no static pod of this node.
+    let elsewhere = |w: &mut World| {
+        w.remove(manifest);
+        w.options.addresses.clear();
+        w.live().local_etcd = None;
+    };
+    broken(elsewhere, &[], "");
+}
+
+#[test]
+fn the_disk_and_the_clock() {
+    broken(|w| w.remove("/var/lib/containerd"), &[("DiskContainers", Unknown)], "/var/lib/containerd");
+    broken(
+        |w| w.now -= SignedDuration::from_hours(2),
+        &[("Clock", Failed), ("KubeletCredentials", Failed)],
+        "is before the checkpoint 000001-",
+    );
+    // Back before the certificates: nothing is valid yet.
+    let mut world = World::new();
+    world.now -= SignedDuration::from_hours(24 * 300);
+    let (found, told) = world.problems();
+    assert!(found.contains(&("Clock".to_owned(), Failed)), "{told}");
+    assert!(told.contains("is not valid before"), "{told}");
+}
+
+#[test]
+fn files_of_a_checkpoint() {
+    const CHECK: &str = "Checkpoint-kube-system/kube-scheduler";
+    let file = |w: &World, name: &str| format!("{}/files/secrets/{name}", generation(w, "kube-scheduler"));
+    broken(
+        |w| w.write(&file(w, "kubeconfig"), "users: []", 0o440),
+        &[(CHECK, Failed)],
+        "kubeconfig: its content is not what was written",
+    );
+    broken(|w| w.remove(&file(w, "kubeconfig")), &[(CHECK, Failed)], "kubeconfig: it is gone");
+    broken(
+        |w| {
+            w.write(
+                &file(w, "kubeconfig"),
+                &std::fs::read_to_string(w.path(&file(w, "kubeconfig"))).unwrap(),
+                0o444,
+            )
+        },
+        &[(CHECK, Failed)],
+        "its mode is",
+    );
+    broken(
+        |w| w.remove(&format!("{}/generation.json", generation(w, "kube-scheduler"))),
+        &[(CHECK, Failed)],
+        &format!("{CHECKPOINTS}/kube-system_kube-scheduler/000001-"),
+    );
+    broken(
+        |w| w.remove(&generation(w, "kube-scheduler")),
+        &[(CHECK, Failed)],
+        "/good: it leads to generation 000001-",
+    );
+    broken(
+        |w| w.write(&file(w, "client.key"), &w.certificate("other", 60).key_pem, 0o440),
+        &[(CHECK, Failed), ("Certificates-kube-system/kube-scheduler", Failed)],
+        "client.crt: its key is another one's",
+    );
+}
+
+#[test]
+fn a_component_without_a_checkpoint() {
+    broken(
+        |w| w.remove(&format!("{CHECKPOINTS}/kube-system_kube-scheduler")),
+        &[("Checkpoint-kube-system/kube-scheduler", Failed)],
+        "there is no checkpoint of it",
+    );
+    broken(
+        |w| w.remove(&format!("{CHECKPOINTS}/kube-system_kube-scheduler/good")),
+        &[("Checkpoint-kube-system/kube-scheduler", Warning)],
+        "no generation was Ready for long enough",
+    );
+    // Without that of the apiserver nobody knows where etcd is.
+    let mut world = World::new();
+    world.remove(CHECKPOINTS);
+    world.live().etcd = Vec::new();
+    let (found, told) = world.problems();
+    for expected in [
+        ("WritableCheckpoints", Failed),
+        ("EtcdHealth", Unknown),
+        ("Checkpoint-kube-system/kube-apiserver", Failed),
+    ] {
+        assert!(found.contains(&(expected.0.to_owned(), expected.1)), "{told}");
+    }
+}
+
+#[test]
+fn certificates_in_a_checkpoint() {
+    const CHECK: &str = "Certificates-kube-system/kube-scheduler";
+    let ends = |seconds: u64| {
+        move |w: &mut World| {
+            w.remove(&format!("{CHECKPOINTS}/kube-system_kube-scheduler"));
+            let pod = World::pod("kube-scheduler", "1");
+            let checkpoint = w.checkpoint_with(&pod, "kube-scheduler", &w.certificate("s", seconds));
+            let generation = w.store().write(&checkpoint, w.now).unwrap();
+            w.store().promote(&generation.component, &generation.id).unwrap();
+        }
+    };
+    broken(ends(31 * 86_400), &[], "");
+    broken(ends(29 * 86_400), &[(CHECK, Warning)], "secrets/client.crt expires at");
+    broken(ends(23 * 3600), &[(CHECK, Failed)], "secrets/client.crt expires at");
+}
+
+#[test]
+fn what_a_checkpoint_needs_of_the_host() {
+    let elsewhere = |w: &mut World| {
+        let mut pod = World::pod("kube-scheduler", "2");
+        pod["spec"]["volumes"][1]["hostPath"]["path"] = "/etc/gone".into();
+        let checkpoint = w.checkpoint_with(&pod, "kube-scheduler", &w.certificate("s", 1 << 26));
+        let generation = w.store().write(&checkpoint, w.now).unwrap();
+        w.store().promote(&generation.component, &generation.id).unwrap();
+        w.runtime().pods[2] = sandbox("kube-scheduler", "2");
+        w.runtime().images.insert("kube-scheduler:2".to_owned(), true);
+    };
+    broken(
+        elsewhere,
+        &[("HostPaths-kube-system/kube-scheduler", Failed)],
+        "/etc/gone is missing or no directory",
+    );
+}
+
+#[test]
+fn the_newest_generation_and_what_runs() {
+    const CHECK: &str = "Current-kube-system/kube-scheduler";
+    broken(|w| w.runtime().pods[2] = sandbox("kube-scheduler", "2"), &[(CHECK, Warning)], "of another pod");
+    broken(|w| drop(w.runtime().pods.pop()), &[(CHECK, Warning)], "nothing of it runs");
+    // The same revision under another UID is the same.
+    broken(|w| w.runtime().pods[2].uid = "other".into(), &[], "");
+    // A copy of it runs.
+    let copy = |w: &mut World| {
+        let pod = &mut w.runtime().pods[2];
+        pod.labels.insert("kubestrap.io/checkpoint-of".into(), "kube-scheduler".into());
+        pod.annotations.insert("kubestrap.io/generation".into(), "000001-0".into());
+    };
+    broken(copy, &[], "");
+    let temporary = |w: &mut World| {
+        let pod = &mut w.runtime().pods[2];
+        pod.name = "bootstrap-kube-scheduler-a".into();
+        pod.annotations.insert("kubernetes.io/config.source".into(), "file".into());
+    };
+    broken(temporary, &[(CHECK, Warning)], "a bring-up is not finished");
+}
+
+#[test]
+fn a_copy_that_is_placed() {
+    let place = |w: &World| {
+        let generation = w.store().generations(&component("kube-scheduler")).unwrap().pop().unwrap();
+        checkpoint::StaticDir::open(&w.path("/etc/kubernetes/manifests"))
+            .place(&w.store(), &generation)
+            .unwrap();
+        generation
+    };
+    broken(|w| drop(place(w)), &[], "");
+    let orphan = |w: &mut World| {
+        place(w);
+        w.remove(&format!("{CHECKPOINTS}/kube-system_kube-scheduler"));
+    };
+    broken(
+        orphan,
+        &[("Checkpoint-kube-system/kube-scheduler", Failed), ("Placed-kube-system/kube-scheduler", Failed)],
+        "which is not there",
+    );
+}
+
+#[test]
+fn what_lies_about_among_static_pods() {
+    let dir = "/etc/kubernetes/manifests";
+    broken(|w| w.write(&format!("{dir}/x.yaml"), "a: [", 0o600), &[("StaticPods", Warning)], "x.yaml: ");
+    let temporary = "kind: Pod\nmetadata: {name: bootstrap-kube-apiserver}\n";
+    broken(
+        |w| w.write(&format!("{dir}/b.yaml"), temporary, 0o600),
+        &[("StaticPods", Warning)],
+        "bootstrap-kube-apiserver would come back",
+    );
+}

@@ -1,0 +1,36 @@
+//! Would this node come back right now, with no API and no registry? And: what runs where, from
+//! which source?
+//!
+//! ```text
+//! files below a root ──┐                      ┌─▶ Diagnosis: every check with its remedy, one verdict
+//! container runtime ───┼─ look ─▶ judge ──────┤
+//! kubelet, etcd ───────┘                      └─▶ the guardian's published report, for other nodes
+//! ```
+//!
+//! Everything is read first and judged then, by functions that take what was read. Nothing is changed
+//! but for a probe file that shows whether a directory can be written. The root is a parameter: the
+//! guardian runs the same checks on `/proc/1/root`.
+
+mod certificates;
+mod check;
+mod checks;
+mod diagnose;
+mod etcd;
+mod files;
+mod http;
+mod pod;
+mod runtime;
+mod source;
+mod units;
+
+pub use certificates::Limits;
+pub use check::{Check, Diagnosis, Outcome, Verdict};
+pub use diagnose::{Options, diagnose};
+pub use etcd::Member;
+pub use files::Files;
+pub use source::Source;
+
+#[cfg(test)]
+mod diagnose_tests;
+#[cfg(test)]
+mod fixture;

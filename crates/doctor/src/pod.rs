@@ -1,0 +1,204 @@
+//! What a pod's manifest needs of its host: images, directories, files behind its flags.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::files::Files;
+
+/// A hostPath volume whose source has to be there before the pod is started
+/// (`k8s.io/api/core/v1.HostPathType`).
+const MUST_EXIST: [&str; 5] = ["Directory", "File", "Socket", "CharDevice", "BlockDevice"];
+
+/// A static pod's manifest and the file that it is in.
+#[derive(Clone, Debug)]
+pub(crate) struct Manifest {
+    /// The file's name.
+    pub(crate) file: String,
+    /// The pod.
+    pub(crate) pod: Value,
+}
+
+/// What lies in a directory of static pods.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Manifests {
+    /// Pods that can be read.
+    pub(crate) pods: Vec<Manifest>,
+    /// Files that cannot, each with why.
+    pub(crate) unreadable: Vec<String>,
+}
+
+impl Manifests {
+    /// Reads a directory as the kubelet does: every file but those whose name begins with a dot.
+    pub(crate) fn read(files: &Files, dir: &Path) -> Self {
+        let mut manifests = Self::default();
+        for path in host::fs::list(&files.path(dir)).unwrap_or_default() {
+            let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            if file.starts_with('.') || path.is_dir() {
+                continue;
+            }
+            let text = files.text(dir.join(&file)).map_err(|error| error.to_string());
+            let documents = text.and_then(|text| assets::parse_documents(&text).map_err(|e| e.to_string()));
+            match documents.map(|documents| documents.into_iter().next()) {
+                Ok(Some(document)) => manifests.pods.push(Manifest { file, pod: document.value }),
+                Ok(None) => manifests.unreadable.push(format!("{file} is empty")),
+                Err(why) => manifests.unreadable.push(format!("{file}: {why}")),
+            }
+        }
+        manifests
+    }
+
+    /// The pod of that name.
+    pub(crate) fn named(&self, name: &str) -> Option<&Manifest> {
+        self.pods.iter().find(|manifest| self::name(&manifest.pod) == name)
+    }
+}
+
+/// The pod's name.
+pub(crate) fn name(pod: &Value) -> &str {
+    pod["metadata"]["name"].as_str().unwrap_or_default()
+}
+
+fn items(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// The pod's containers, those that run first first.
+pub(crate) fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
+    items(&pod["spec"]["initContainers"]).iter().chain(items(&pod["spec"]["containers"]))
+}
+
+/// The images that the pod needs, each once.
+pub(crate) fn images(pod: &Value) -> Vec<String> {
+    let volumes = items(&pod["spec"]["volumes"]).iter().filter_map(|v| v["image"]["reference"].as_str());
+    let mut images: Vec<String> =
+        containers(pod).filter_map(|c| c["image"].as_str()).chain(volumes).map(str::to_owned).collect();
+    images.sort();
+    images.dedup();
+    images
+}
+
+/// True when the pod cannot start without a registry although its images are there.
+pub(crate) fn always_pulls(pod: &Value) -> bool {
+    containers(pod).any(|container| container["imagePullPolicy"] == "Always")
+}
+
+/// What is missing on the host of the pod's hostPath volumes: what must be there, and what would
+/// be made empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct MissingPaths {
+    pub(crate) fatal: Vec<String>,
+    pub(crate) minor: Vec<String>,
+}
+
+/// Looks for the sources of the pod's hostPath volumes.
+pub(crate) fn missing_host_paths(files: &Files, pod: &Value) -> MissingPaths {
+    let mut missing = MissingPaths::default();
+    for volume in items(&pod["spec"]["volumes"]) {
+        let Some(path) = volume["hostPath"]["path"].as_str() else { continue };
+        let kind = volume["hostPath"]["type"].as_str().unwrap_or_default();
+        let is_there = match kind {
+            "Directory" => files.is_dir(path),
+            "File" => files.path(path).is_file(),
+            _ => files.exists(path).unwrap_or(false),
+        };
+        if is_there {
+            continue;
+        }
+        if MUST_EXIST.contains(&kind) {
+            missing.fatal.push(format!("{path} is missing or no {}", kind.to_lowercase()));
+        } else if kind.is_empty() {
+            missing.minor.push(format!("{path} is missing and would be made an empty directory"));
+        }
+    }
+    missing
+}
+
+/// The value of a flag of a container, the last one where it is given several times.
+pub(crate) fn flag<'a>(container: &'a Value, name: &str) -> Option<&'a str> {
+    let words =
+        || items(&container["command"]).iter().chain(items(&container["args"])).filter_map(Value::as_str);
+    let joined = words().filter_map(|word| word.strip_prefix(name)?.strip_prefix('=')).next_back();
+    joined.or_else(|| words().skip_while(|word| *word != name).nth(1))
+}
+
+/// Where a path of a container lies on the host: below one of its hostPath volumes.
+pub(crate) fn on_host(pod: &Value, container: &Value, path: &str) -> Option<PathBuf> {
+    let mut mounts: Vec<&Value> = items(&container["volumeMounts"]).iter().collect();
+    // The longest mount path wins, as it does for the container.
+    mounts.sort_by_key(|mount| std::cmp::Reverse(mount["mountPath"].as_str().map_or(0, str::len)));
+    mounts.into_iter().find_map(|mount| {
+        let inner = Path::new(path).strip_prefix(mount["mountPath"].as_str()?).ok()?;
+        let volumes = items(&pod["spec"]["volumes"]);
+        let volume = volumes.iter().find(|volume| volume["name"] == mount["name"])?;
+        let base = Path::new(volume["hostPath"]["path"].as_str()?);
+        let base = mount["subPath"].as_str().map_or_else(|| base.to_owned(), |sub| base.join(sub));
+        Some(if inner.as_os_str().is_empty() { base } else { base.join(inner) })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use node::Root;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn flags_are_read_in_both_forms_and_the_last_counts() {
+        let container =
+            json!({"command": ["etcd", "--name", "a"], "args": ["--data-dir=/x", "--data-dir=/y"]});
+        assert_eq!(flag(&container, "--data-dir"), Some("/y"));
+        assert_eq!(flag(&container, "--name"), Some("a"));
+        assert_eq!(flag(&container, "--data"), None);
+    }
+
+    #[test]
+    fn a_container_s_path_is_found_on_the_host() {
+        let container = json!({"volumeMounts": [
+            {"name": "outer", "mountPath": "/etc/kubernetes"},
+            {"name": "inner", "mountPath": "/etc/kubernetes/secrets"},
+            {"name": "memory", "mountPath": "/tmp"},
+        ]});
+        let pod = json!({"spec": {"volumes": [
+            {"name": "outer", "hostPath": {"path": "/outer"}}, {"name": "inner", "hostPath": {"path": "/inner"}},
+            {"name": "memory", "emptyDir": {}}]}});
+        let found = |path: &str| on_host(&pod, &container, path);
+        assert_eq!(
+            found("/etc/kubernetes/secrets/etcd/ca.crt").as_deref(),
+            Some(Path::new("/inner/etcd/ca.crt"))
+        );
+        assert_eq!(found("/etc/kubernetes/x").as_deref(), Some(Path::new("/outer/x")));
+        assert_eq!(found("/etc/kubernetes-other/x"), None);
+        assert_eq!(found("/tmp/x"), None);
+    }
+
+    #[test]
+    fn what_must_be_there_and_what_is_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::new(Root::below(dir.path()));
+        host::fs::create_dir_all(&dir.path().join("there"), 0o755).unwrap();
+        let volume = |path: &str, kind: &str| json!({"name": "v", "hostPath": {"path": path, "type": kind}});
+        let pod = json!({"spec": {"volumes": [
+            volume("/there", "Directory"), volume("/there", "File"), volume("/gone", "Directory"),
+            volume("/made", "DirectoryOrCreate"), volume("/plain", "")]}});
+        let missing = missing_host_paths(&files, &pod);
+        assert_eq!(missing.fatal, ["/there is missing or no file", "/gone is missing or no directory"]);
+        assert_eq!(missing.minor, ["/plain is missing and would be made an empty directory"]);
+    }
+
+    #[test]
+    fn hidden_files_are_no_manifests_and_broken_ones_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            host::fs::write(&dir.path().join(name), text.as_bytes(), 0o600).unwrap();
+        };
+        write("a.yaml", "kind: Pod\nmetadata: {name: a}\n");
+        write(".hidden.yaml", "kind: [");
+        write("broken.yaml", "kind: [");
+        let manifests = Manifests::read(&Files::new(Root::below(dir.path())), Path::new("/"));
+        assert!(manifests.named("a").is_some());
+        assert_eq!(manifests.unreadable.len(), 1, "{manifests:?}");
+        assert!(manifests.unreadable[0].starts_with("broken.yaml: "), "{manifests:?}");
+    }
+}

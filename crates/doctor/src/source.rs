@@ -1,0 +1,140 @@
+//! From which source a pod runs: made by the API, a checkpoint's copy, or temporary.
+
+use checkpoint::{CHECKPOINT_OF, Component, GENERATION, Generation};
+use cri::Pod;
+use serde::Serialize;
+
+/// Where the kubelet notes from which of its sources it has a pod
+/// (`k8s.io/kubelet/pkg/types.ConfigSourceAnnotationKey`).
+const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
+/// Temporary static pods of a bring-up are named so.
+pub(crate) const TEMPORARY: &str = "bootstrap-";
+/// The labels by which a controller tells its revisions apart: DaemonSets and StatefulSets the
+/// first, ReplicaSets the second.
+pub(crate) const REVISIONS: [&str; 2] = ["controller-revision-hash", "pod-template-hash"];
+
+/// Who made a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", tag = "kind")]
+pub enum Source {
+    /// A controller, by way of the API.
+    Api,
+    /// The guardian: a copy of a generation.
+    Checkpoint {
+        /// The generation.
+        generation: String,
+    },
+    /// `kubestrap start`, for the time of a bring-up.
+    Temporary,
+}
+
+/// A pod of a component that runs on this node.
+#[derive(Clone, Debug)]
+pub(crate) struct Running<'a> {
+    pub(crate) pod: &'a str,
+    pub(crate) uid: &'a str,
+    pub(crate) source: Source,
+    revision: Option<&'a str>,
+}
+
+impl Running<'_> {
+    /// True when that generation was made from this very pod, or from one of the same revision.
+    pub(crate) fn is_of(&self, generation: &Generation) -> bool {
+        generation.source_uid.as_deref() == Some(self.uid)
+            || (self.revision.is_some() && generation.revision.as_deref() == self.revision)
+    }
+}
+
+/// What of a component runs, as the runtime's sandboxes tell. It needs no API.
+pub(crate) fn running<'a>(pods: &'a [Pod], component: &Component) -> Vec<Running<'a>> {
+    let of = |pod: &'a Pod| {
+        let source = source(pod, component)?;
+        let revision = REVISIONS.iter().find_map(|label| pod.labels.get(*label)).map(String::as_str);
+        Some(Running { pod: &pod.name, uid: &pod.uid, source, revision })
+    };
+    pods.iter().filter(|pod| pod.namespace == component.namespace).filter_map(of).collect()
+}
+
+fn source(pod: &Pod, component: &Component) -> Option<Source> {
+    if pod.labels.get(CHECKPOINT_OF) == Some(&component.name) {
+        let generation = pod.annotations.get(GENERATION).cloned().unwrap_or_default();
+        return Some(Source::Checkpoint { generation });
+    }
+    let is_static = pod.annotations.get(CONFIG_SOURCE).is_some_and(|source| source != "api");
+    if is_static {
+        let temporary = pod.name.strip_prefix(TEMPORARY)?.strip_prefix(component.name.as_str())?;
+        return (temporary.is_empty() || temporary.starts_with('-')).then_some(Source::Temporary);
+    }
+    is_named_after(pod, &component.name).then_some(Source::Api)
+}
+
+/// Controllers name their pods `<name>-<random>`, ReplicaSets' `<name>-<hash>-<random>`.
+fn is_named_after(pod: &Pod, component: &str) -> bool {
+    if pod.name == component {
+        return true;
+    }
+    let Some(rest) = pod.name.strip_prefix(component).and_then(|rest| rest.strip_prefix('-')) else {
+        return false;
+    };
+    let hash = pod.labels.get("pod-template-hash");
+    let random = match hash.and_then(|hash| rest.strip_prefix(hash.as_str())?.strip_prefix('-')) {
+        Some(random) => random,
+        None => rest,
+    };
+    !random.contains('-')
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use cri::PodState;
+
+    use super::*;
+
+    fn pod(name: &str, labels: &[(&str, &str)], annotations: &[(&str, &str)]) -> Pod {
+        let map = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        Pod {
+            id: name.to_owned(),
+            namespace: "kube-system".to_owned(),
+            name: name.to_owned(),
+            uid: format!("uid-{name}"),
+            attempt: 0,
+            state: PodState::Ready,
+            labels: map(labels),
+            annotations: map(annotations),
+            created: None,
+        }
+    }
+
+    #[test]
+    fn a_component_s_pods_are_told_from_others_with_like_names() {
+        let pods = [
+            pod("kube-scheduler-7d9f-abcde", &[("pod-template-hash", "7d9f")], &[(CONFIG_SOURCE, "api")]),
+            pod(
+                "kube-scheduler-checkpoint-demo",
+                &[(CHECKPOINT_OF, "kube-scheduler")],
+                &[(CONFIG_SOURCE, "file"), (GENERATION, "000001-a")],
+            ),
+            pod("bootstrap-kube-scheduler-demo", &[], &[(CONFIG_SOURCE, "file")]),
+            pod(
+                "kube-scheduler-extra-7d9f-abcde",
+                &[("pod-template-hash", "7d9f")],
+                &[(CONFIG_SOURCE, "api")],
+            ),
+            pod("kube-schedulers-abcde", &[], &[]),
+        ];
+        let component = Component { namespace: "kube-system".to_owned(), name: "kube-scheduler".to_owned() };
+        let found: Vec<_> = running(&pods, &component).into_iter().map(|r| (r.pod, r.source)).collect();
+        assert_eq!(
+            found,
+            [
+                ("kube-scheduler-7d9f-abcde", Source::Api),
+                ("kube-scheduler-checkpoint-demo", Source::Checkpoint { generation: "000001-a".to_owned() }),
+                ("bootstrap-kube-scheduler-demo", Source::Temporary),
+            ]
+        );
+    }
+}
