@@ -49,7 +49,9 @@ impl Inputs {
             kubestrap: path("KUBESTRAP_TEST_PROGRAM"),
             programs: path("KUBESTRAP_TEST_PROGRAMS"),
             bundle: path("KUBESTRAP_TEST_BUNDLE"),
-            older_bundle: std::env::var_os("KUBESTRAP_TEST_OLDER_BUNDLE").map(PathBuf::from),
+            older_bundle: std::env::var_os("KUBESTRAP_TEST_OLDER_BUNDLE")
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from),
             soak: std::env::var("KUBESTRAP_TEST_SOAK").is_ok_and(|v| !v.is_empty()),
         }
     }

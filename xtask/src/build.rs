@@ -33,6 +33,9 @@ const NODE: &[&str] = &[
 /// The target that `.cargo/config.toml` names; static binaries need a named one.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
+/// The oldest Kubernetes of `components/components.toml`.
+const OLDEST: &str = "1.36";
+
 /// All that was built.
 #[derive(Debug)]
 pub(crate) struct Built {
@@ -97,6 +100,13 @@ pub(crate) fn kubestrap_path() -> PathBuf {
 
 pub(crate) fn target_dir() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// The bundle of the oldest Kubernetes that is built: its kubelet has rules of its own.
+pub(crate) fn older_bundle(kubestrap: &Path) -> Result<PathBuf> {
+    let programs =
+        components::ensure(&Request { kubernetes: Some(OLDEST.to_owned()), ..Request::default() })?;
+    bundle(kubestrap, &programs)
 }
 
 fn bundle(kubestrap: &Path, programs: &ProgramsDir) -> Result<PathBuf> {

@@ -1,9 +1,14 @@
 //! `cargo xtask test`: everything, the tests on real clusters included.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, ensure};
 use host::command::Command;
 
 use crate::build::{self, say};
+
+/// What the tests of an older Kubernetes are called.
+const OLDER: &str = "accepted";
 
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct TestArgs {
@@ -17,6 +22,9 @@ pub(crate) struct TestArgs {
 /// Builds what is missing, then runs all tests: those that need no cluster, then those that do.
 pub(crate) fn run(args: TestArgs) -> Result<()> {
     let built = build::all()?;
+    // Takes minutes where it is not cached, and one test needs it.
+    let wanted = args.filter.as_deref().is_none_or(|filter| OLDER.contains(filter) || filter.contains(OLDER));
+    let older = if wanted { build::older_bundle(&built.kubestrap)? } else { PathBuf::new() };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let test = |rest: &[&str]| -> Result<()> {
         let command = Command::new(&cargo)
@@ -25,6 +33,7 @@ pub(crate) fn run(args: TestArgs) -> Result<()> {
             .env("KUBESTRAP_TEST_PROGRAM", &built.kubestrap)
             .env("KUBESTRAP_TEST_PROGRAMS", &built.programs.path)
             .env("KUBESTRAP_TEST_BUNDLE", &built.bundle)
+            .env("KUBESTRAP_TEST_OLDER_BUNDLE", &older)
             .env("KUBESTRAP_TEST_SOAK", if args.soak { "1" } else { "" })
             .current_dir(build::root());
         say(&format!("running cargo test {}", rest.join(" ")));

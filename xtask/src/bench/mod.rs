@@ -2,8 +2,11 @@
 //! prints a table, or with `-o json` one object with every figure and ratio.
 
 mod bringup;
+mod coldboot;
 mod figures;
+mod guardian;
 mod node;
+mod tool;
 
 use anyhow::Result;
 use clap::{Subcommand, ValueEnum};
@@ -18,6 +21,10 @@ pub(crate) struct BenchArgs {
 enum Bench {
     /// From bare nodes with warm images to control planes: kubestrap and kubeadm in turn
     Bringup(bringup::BringupArgs),
+    /// From a power-on to a control plane: kubestrap and kubeadm in turn
+    Coldboot(coldboot::ColdbootArgs),
+    /// What the guardian of a node at rest takes
+    Guardian(guardian::GuardianArgs),
 }
 
 /// How figures are printed on stdout.
@@ -33,5 +40,7 @@ pub(crate) enum Format {
 pub(crate) fn run(args: BenchArgs) -> Result<()> {
     match args.bench {
         Bench::Bringup(args) => bringup::run(&args),
+        Bench::Coldboot(args) => coldboot::run(&args),
+        Bench::Guardian(args) => guardian::run(&args),
     }
 }

@@ -67,11 +67,7 @@ impl Site {
         self.sandbox("create", &[name, "--mount", &bundle, "--mount", &programs]).run()?;
         // From here on it is deleted, also when the lines below fail.
         let mut node = Node { site: self, name: name.to_owned(), pid: 0, address: String::new() };
-        let list: Value = serde_json::from_slice(&self.sandbox("list", &["-o", "json"]).run()?.stdout)?;
-        let own = list.as_array().and_then(|nodes| nodes.iter().find(|n| n["name"] == name));
-        let own = own.with_context(|| format!("sandbox {name} is not listed: {list}"))?;
-        node.pid = own["pid"].as_i64().context("the node is off")?;
-        own["address"].as_str().context("the node has no address")?.clone_into(&mut node.address);
+        node.look()?;
         Ok(node)
     }
 }
@@ -96,6 +92,27 @@ pub(crate) struct Node<'s> {
 }
 
 impl Node<'_> {
+    /// Finds out where it is now.
+    fn look(&mut self) -> Result<()> {
+        let list: Value = serde_json::from_slice(&self.site.sandbox("list", &["-o", "json"]).run()?.stdout)?;
+        let own = list.as_array().and_then(|nodes| nodes.iter().find(|n| n["name"] == self.name.as_str()));
+        let own = own.with_context(|| format!("sandbox {} is not listed: {list}", self.name))?;
+        self.pid = own["pid"].as_i64().context("the node is off")?;
+        own["address"].as_str().context("the node has no address")?.clone_into(&mut self.address);
+        Ok(())
+    }
+
+    /// Cuts its power.
+    pub(crate) fn power_off(&self) -> Result<()> {
+        self.site.sandbox("power-off", &[&self.name]).run().map(drop).map_err(Into::into)
+    }
+
+    /// Turns it on again.
+    pub(crate) fn power_on(&mut self) -> Result<()> {
+        self.site.sandbox("power-on", &[&self.name]).run()?;
+        self.look()
+    }
+
     /// A program in the node.
     pub(crate) fn command(&self, argv: &[&str]) -> Command {
         let exec = self.site.sandbox("exec", &[&self.name, "--"]);
@@ -138,4 +155,12 @@ impl Drop for Node<'_> {
             crate::build::say(&format!("sandbox {} could not be deleted: {error}", self.name));
         }
     }
+}
+
+/// Bytes as mebibytes.
+pub(crate) fn mib(bytes: u64) -> f64 {
+    // Far below the 2^52 bytes from which on this would round.
+    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+    let bytes = bytes as f64;
+    bytes / f64::from(1 << 20)
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::watch::{self, Source};
-use crate::bench::node::Node;
+use crate::bench::node::{Node, mib};
 
 /// How long a run may take.
 const LIMIT: Duration = Duration::from_mins(5);
@@ -27,7 +27,7 @@ const NODE_ROUNDS: u32 = 5;
 #[derive(Debug)]
 pub(super) struct Timed<'a> {
     /// The command in the node.
-    pub(super) argv: &'a [&'a str],
+    pub(super) argv: &'a [String],
     /// A kubeconfig in the node with every right, from the first moment on.
     pub(super) kubeconfig: &'a str,
     /// Which pods are the control plane.
@@ -75,7 +75,7 @@ impl fmt::Display for Run {
 /// Runs and measures.
 pub(super) fn run(node: &Node<'_>, timed: &Timed<'_>) -> Result<Run> {
     let over = AtomicBool::new(false);
-    let command = node.command(timed.argv);
+    let command = node.command(&timed.argv.iter().map(String::as_str).collect::<Vec<_>>());
     let began = Instant::now();
     let mut child = command.spawn(Stdio::piped(), Stdio::piped())?;
     let stdout = child.stdout.take().context("no pipe")?;
@@ -164,11 +164,4 @@ fn peak_of_child(exec: u32) -> Option<u64> {
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
-}
-
-fn mib(bytes: u64) -> f64 {
-    // Far below the 2^52 bytes from which on this would round.
-    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-    let bytes = bytes as f64;
-    bytes / f64::from(1 << 20)
 }

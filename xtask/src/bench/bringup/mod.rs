@@ -6,7 +6,6 @@
 //! configuration, pod network and kind of keys.
 
 mod measure;
-mod tool;
 mod watch;
 
 use std::io::Write;
@@ -20,9 +19,10 @@ use serde::Serialize;
 use super::Format;
 use super::figures::{Compared, Spread, table};
 use super::node::Site;
+use super::tool::{Tool, pairs};
 use crate::build::{self, Built, say};
-use measure::Run;
-use tool::Tool;
+use measure::{Run, Timed};
+use watch::Source;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct BringupArgs {
@@ -59,19 +59,12 @@ pub(crate) fn run(args: &BringupArgs) -> Result<()> {
     let built = build::all()?;
     let render_ms = render(&built)?;
     let site = Site::take(&built)?;
-    let mut pairs = Vec::new();
-    for number in 1..=args.pairs {
-        // Whoever comes second finds warmer caches: they change places.
-        let order = if number % 2 == 1 { Tool::BOTH } else { [Tool::Kubeadm, Tool::Kubestrap] };
-        let run = |tool: Tool| -> Result<Run> {
-            let run = tool.bring_up(&site).with_context(|| format!("{} in pair {number}", tool.name()))?;
-            say(&format!("pair {number} of {}: {} {run}", args.pairs, tool.name()));
-            Ok(run)
-        };
-        let (first, second) = (run(order[0])?, run(order[1])?);
-        let (kubestrap, kubeadm) = if order == Tool::BOTH { (first, second) } else { (second, first) };
-        pairs.push(Pair { kubestrap, kubeadm });
-    }
+    let pairs = pairs(args.pairs, |tool, number| {
+        let run = bring_up(tool, &site)?;
+        say(&format!("pair {number} of {}: {} {run}", args.pairs, tool.name()));
+        Ok(run)
+    })?;
+    let pairs: Vec<_> = pairs.into_iter().map(|(kubestrap, kubeadm)| Pair { kubestrap, kubeadm }).collect();
     let report = Report {
         bench: "bringup",
         kubernetes: built.programs.kubernetes.clone(),
@@ -82,6 +75,13 @@ pub(crate) fn run(args: &BringupArgs) -> Result<()> {
         pairs,
     };
     print(&report, args.output)
+}
+
+/// Prepares a fresh node and brings a control plane up on it.
+fn bring_up(tool: Tool, site: &Site) -> Result<Run> {
+    let node = tool.prepare(site)?;
+    let source = if tool == Tool::Kubestrap { Source::Api } else { Source::File };
+    measure::run(&node, &Timed { argv: &tool.command(), kubeconfig: tool.kubeconfig(), source })
 }
 
 fn figures(pairs: &[Pair]) -> Vec<Compared> {

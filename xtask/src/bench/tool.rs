@@ -1,10 +1,8 @@
-//! The two tools: how a node is prepared for each, and what is timed.
+//! The two tools: how a node is prepared for each, and the command that brings its cluster up.
 
 use anyhow::{Context, Result};
 
-use super::measure::{self, Run, Timed};
-use super::watch::Source;
-use crate::bench::node::{BUNDLE, Node, PROGRAMS, Site};
+use super::node::{BUNDLE, Node, PROGRAMS, Site};
 
 /// The kubelet's configuration on a node.
 const KUBELET_CONFIG: &str = "/var/lib/kubelet/config.yaml";
@@ -28,16 +26,13 @@ WantedBy=multi-user.target
 const IGNORED_CHECKS: [&str; 5] = ["SystemVerification", "Swap", "Mem", "NumCPU", "Hostname"];
 
 /// A tool that brings clusters up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Tool {
     Kubestrap,
     Kubeadm,
 }
 
 impl Tool {
-    /// Both, in the order of the first pair.
-    pub(super) const BOTH: [Self; 2] = [Self::Kubestrap, Self::Kubeadm];
-
     /// Its name.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -46,35 +41,53 @@ impl Tool {
         }
     }
 
-    /// Prepares a fresh node and brings a control plane up on it.
-    pub(super) fn bring_up(self, site: &Site) -> Result<Run> {
+    /// Makes a fresh node on which the tool's command has everything left to do.
+    pub(super) fn prepare(self, site: &Site) -> Result<Node<'_>> {
         let node = site.node(self.name())?;
         node.run(&["kubestrap", "up", "--bundle", BUNDLE, "--prepare-only"])?;
         let kubelet = std::fs::read_to_string(node.path(KUBELET_CONFIG))?;
         forget(&node)?;
+        if self == Self::Kubeadm {
+            prepare_kubeadm(&node, &kubelet)?;
+        }
+        Ok(node)
+    }
+
+    /// The command that brings a control plane up on a prepared node.
+    pub(super) fn command(self) -> Vec<String> {
+        let kubeadm = format!("{PROGRAMS}/kubeadm");
+        let argv: &[&str] = match self {
+            Self::Kubestrap => &["kubestrap", "-o", "json", "up", "--bundle", BUNDLE, "--no-wait"],
+            Self::Kubeadm => &[&kubeadm, "init", "--config", KUBEADM_CONFIG],
+        };
+        argv.iter().map(|&arg| arg.to_owned()).collect()
+    }
+
+    /// A kubeconfig in the node with every right, from the first moment on.
+    pub(super) fn kubeconfig(self) -> &'static str {
         match self {
-            Self::Kubestrap => measure::run(
-                &node,
-                &Timed {
-                    argv: &["kubestrap", "-o", "json", "up", "--bundle", BUNDLE, "--no-wait"],
-                    kubeconfig: "/var/lib/kubestrap/assets/auth/kubeconfig-super-admin",
-                    source: Source::Api,
-                },
-            ),
-            Self::Kubeadm => {
-                prepare_kubeadm(&node, &kubelet)?;
-                let kubeadm = format!("{PROGRAMS}/kubeadm");
-                measure::run(
-                    &node,
-                    &Timed {
-                        argv: &[&kubeadm, "init", "--config", KUBEADM_CONFIG],
-                        kubeconfig: "/etc/kubernetes/super-admin.conf",
-                        source: Source::File,
-                    },
-                )
-            }
+            Self::Kubestrap => "/var/lib/kubestrap/assets/auth/kubeconfig-super-admin",
+            Self::Kubeadm => "/etc/kubernetes/super-admin.conf",
         }
     }
+}
+
+/// Measures both tools in turn; kubestrap's run and kubeadm's of each pair.
+pub(super) fn pairs<T>(number: u32, mut run: impl FnMut(Tool, u32) -> Result<T>) -> Result<Vec<(T, T)>> {
+    let mut pairs = Vec::new();
+    for number in 1..=number {
+        let mut run =
+            |tool: Tool| run(tool, number).with_context(|| format!("{} in pair {number}", tool.name()));
+        // Whoever comes second finds warmer caches: they change places.
+        pairs.push(if number % 2 == 1 {
+            let kubestrap = run(Tool::Kubestrap)?;
+            (kubestrap, run(Tool::Kubeadm)?)
+        } else {
+            let kubeadm = run(Tool::Kubeadm)?;
+            (run(Tool::Kubestrap)?, kubeadm)
+        });
+    }
+    Ok(pairs)
 }
 
 /// Takes back all that the timed command has to do: what is left is programs, containerd, images.

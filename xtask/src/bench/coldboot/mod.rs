@@ -1,0 +1,173 @@
+//! `cargo xtask bench coldboot`: power cut and power-on, kubestrap's node and kubeadm's in turn.
+//!
+//! Both nodes come out of the same bundle and run the same pod network. Only the one that is
+//! measured is on. Each is left alone for a while before its power goes, so that nothing is under
+//! way: every pod is Ready, and kubestrap's checkpoints are known to be good.
+
+mod boot;
+
+use std::cell::RefCell;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+
+use super::Format;
+use super::figures::{Compared, table};
+use super::node::{Node, Site};
+use super::tool::{Tool, pairs};
+use crate::build::{self, say};
+use boot::Boot;
+
+/// How long a node is left alone before its power goes.
+const REST: Duration = Duration::from_secs(15);
+
+/// How long a checkpoint may take to be known as good.
+const SETTLED: Duration = Duration::from_mins(3);
+
+/// Components whose checkpoints must be good, as their directories are called.
+pub(super) const COMPONENTS: [&str; 3] =
+    ["kube-system_kube-apiserver", "kube-system_kube-controller-manager", "kube-system_kube-scheduler"];
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ColdbootArgs {
+    /// How many pairs of power cuts
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pairs: u32,
+    /// Measure only this tool: figures of one run, no comparison
+    #[arg(long, value_enum)]
+    only: Option<Tool>,
+    /// How the figures are printed
+    #[arg(short, long, default_value = "text")]
+    output: Format,
+}
+
+/// All that was measured.
+#[derive(Debug, Serialize)]
+struct Report {
+    bench: &'static str,
+    kubernetes: String,
+    figures: Vec<Compared>,
+    pairs: Vec<Pair>,
+}
+
+#[derive(Debug, Serialize)]
+struct Pair {
+    kubestrap: Boot,
+    kubeadm: Boot,
+}
+
+/// Measures and prints.
+pub(crate) fn run(args: &ColdbootArgs) -> Result<()> {
+    let built = build::all()?;
+    let site = Site::take(&built)?;
+    if let Some(tool) = args.only {
+        return alone(&site, tool, args);
+    }
+    // One after the other: whoever is not measured is off.
+    let kubestrap = RefCell::new(at_rest(&site, Tool::Kubestrap)?);
+    kubestrap.borrow().power_off()?;
+    let kubeadm = RefCell::new(at_rest(&site, Tool::Kubeadm)?);
+    kubeadm.borrow().power_off()?;
+    let pairs = pairs(args.pairs, |tool, number| {
+        let mut node = match tool {
+            Tool::Kubestrap => kubestrap.borrow_mut(),
+            Tool::Kubeadm => kubeadm.borrow_mut(),
+        };
+        let boot = once(&mut node, tool)?;
+        say(&format!("pair {number} of {}: {} {boot}", args.pairs, tool.name()));
+        Ok(boot)
+    })?;
+    let pairs: Vec<_> = pairs.into_iter().map(|(kubestrap, kubeadm)| Pair { kubestrap, kubeadm }).collect();
+    let kubernetes = built.programs.kubernetes.clone();
+    let report = Report { bench: "coldboot", kubernetes, figures: figures(&pairs), pairs };
+    let text = match args.output {
+        Format::Json => serde_json::to_string_pretty(&report)?,
+        Format::Text => format!(
+            "Kubernetes {}, {} pairs, from the power-on\n\n{}",
+            report.kubernetes,
+            report.pairs.len(),
+            table(&report.figures)
+        ),
+    };
+    writeln!(std::io::stdout(), "{text}")?;
+    Ok(())
+}
+
+/// One tool's boots, printed one by one.
+fn alone(site: &Site, tool: Tool, args: &ColdbootArgs) -> Result<()> {
+    let mut node = at_rest(site, tool)?;
+    node.power_off()?;
+    let mut boots = Vec::new();
+    for number in 1..=args.pairs {
+        let boot = once(&mut node, tool).with_context(|| format!("boot {number} of {}", tool.name()))?;
+        say(&format!("boot {number} of {}: {} {boot}", args.pairs, tool.name()));
+        boots.push(boot);
+    }
+    if args.output == Format::Json {
+        writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&boots)?)?;
+    }
+    Ok(())
+}
+
+/// Boots a node that is off, waits until all is as it was, leaves it alone, and cuts its power.
+fn once(node: &mut Node<'_>, tool: Tool) -> Result<Boot> {
+    let boot = boot::measure(node, tool)?;
+    std::thread::sleep(REST);
+    node.power_off()?;
+    Ok(boot)
+}
+
+fn figures(pairs: &[Pair]) -> Vec<Compared> {
+    let compare = |figure, of: fn(&Boot) -> f64| {
+        let pairs: Vec<_> = pairs.iter().map(|p| (of(&p.kubestrap), of(&p.kubeadm))).collect();
+        Compared::of(figure, &pairs)
+    };
+    vec![
+        compare("until /readyz, s", |boot| boot.readyz_s),
+        compare("until each control-plane component has a ready pod, s", |boot| boot.components_s),
+        compare("until all pods are ready, none a copy, s", |boot| boot.all_s),
+        compare("peak memory of the node, MiB", |boot| boot.node_mib),
+    ]
+}
+
+/// A node with a cluster that has been left alone.
+pub(super) fn at_rest(site: &Site, tool: Tool) -> Result<Node<'_>> {
+    let node = tool.prepare(site)?;
+    let argv = tool.command();
+    node.run(&argv.iter().map(String::as_str).collect::<Vec<_>>())?;
+    if tool == Tool::Kubeadm {
+        add_pod_network(&node)?;
+    }
+    let began = Instant::now();
+    boot::wait_for_all(&node, tool, "", began)?;
+    if tool == Tool::Kubestrap {
+        wait_for_good_checkpoints(&node)?;
+    }
+    say(&format!("{}: at rest after {:.0} s", tool.name(), began.elapsed().as_secs_f64()));
+    std::thread::sleep(REST);
+    Ok(node)
+}
+
+/// kubestrap's, so that both nodes have the same to do when they boot.
+fn add_pod_network(node: &Node<'_>) -> Result<()> {
+    const ASSETS: &str = "/root/pod-network";
+    node.run(&["kubestrap", "render", "--asset-dir", ASSETS, "--node-address", &node.address])?;
+    let manifest = format!("{ASSETS}/manifests/flannel.yaml");
+    let kubeconfig = Tool::Kubeadm.kubeconfig();
+    node.run(&["kubectl", "--kubeconfig", kubeconfig, "apply", "--server-side", "-f", &manifest]).map(drop)
+}
+
+fn wait_for_good_checkpoints(node: &Node<'_>) -> Result<()> {
+    let began = Instant::now();
+    while began.elapsed() < SETTLED {
+        let root = node.path("/var/lib/kubestrap/checkpoints");
+        // A link whose target is missing is there, too.
+        if COMPONENTS.iter().all(|component| root.join(component).join("good").symlink_metadata().is_ok()) {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    bail!("no good checkpoint of each of {COMPONENTS:?} within {} s", SETTLED.as_secs())
+}
