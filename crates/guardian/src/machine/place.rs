@@ -1,6 +1,6 @@
 //! When nobody serves: a copy is started, another one when that does not work either.
 
-use super::{Action, ActionKind, Cause, Generation, GenerationId, Machine, Report, Source};
+use super::{Action, ActionKind, Cause, Generation, GenerationId, Instance, Machine, Report, Source};
 
 impl Machine {
     /// Rules R3 and R6.
@@ -23,9 +23,7 @@ impl Machine {
 
     fn first_copy(&mut self, gap_since: u64, actions: &mut Vec<Action>) -> Option<(GenerationId, Report)> {
         let order = self.order();
-        // A good one that cannot be placed twice in a row may be damaged: the next one's turn.
-        let turn = self.retries.failures(ActionKind::Place) / 2;
-        let Some(best) = order.get(turn % order.len().max(1)).cloned() else {
+        let (Some(best), Some(next)) = (order.first(), self.turn(&order)) else {
             let missed = !self.instances().is_empty() && self.due(gap_since + self.limits.first_start_ms);
             self.tell_stuck(missed, actions);
             return None;
@@ -34,12 +32,12 @@ impl Machine {
         if !self.due(gap.place_at?) {
             return None;
         }
-        let (cause, generation) = (gap.cause, best.id.clone());
+        let (cause, generation) = (gap.cause, next.clone());
         let report = match gap.revision {
             Some(revision) => Report::Reverted { generation, revision, cause },
             None => Report::Restored { generation, cause },
         };
-        Some((best.id, report))
+        Some((next, report))
     }
 
     /// The copy had its time, or exits: which one comes next?
@@ -50,9 +48,8 @@ impl Machine {
         actions: &mut Vec<Action>,
     ) -> Option<(GenerationId, Report)> {
         let order = self.order();
-        let turn = self.retries.failures(ActionKind::Place) / 2;
         if self.disk.get(placed).is_none() {
-            let generation = order.get(turn % order.len().max(1))?.id.clone();
+            let generation = self.turn(&order)?;
             let report = Report::Restored { generation: generation.clone(), cause: Cause::ForeignCopy };
             return Some((generation, report));
         }
@@ -63,12 +60,12 @@ impl Machine {
             return None;
         }
         let others: Vec<_> = after(&order, placed);
-        let Some(next) = others.get(turn % others.len().max(1)) else {
+        let Some(next) = self.turn(&others) else {
             self.tell_stuck(true, actions);
             return None;
         };
-        let report = Report::CopyFailed { failed: placed.clone(), generation: next.id.clone(), exits };
-        Some((next.id.clone(), report))
+        let report = Report::CopyFailed { failed: placed.clone(), generation: next.clone(), exits };
+        Some((next, report))
     }
 
     /// All generations, the best first; those that are seen to crash come last.
@@ -78,12 +75,19 @@ impl Machine {
         order
     }
 
+    /// The first one that can be placed: one that could not be twice in a row may be damaged.
+    fn turn(&self, order: &[Generation]) -> Option<GenerationId> {
+        let turn = self.retries.failures(ActionKind::Place) / 2;
+        order.get(turn % order.len().max(1)).map(|generation| generation.id.clone())
+    }
+
+    fn copies<'a>(&'a self, id: &'a GenerationId) -> impl Iterator<Item = &'a Instance> {
+        let of_it = move |i: &&Instance| matches!(&i.source, Source::Copy { generation } if generation == id);
+        self.instances().iter().filter(of_it)
+    }
+
     fn copy_exits(&self, placed: &GenerationId) -> u32 {
-        let of_copy = self
-            .instances()
-            .iter()
-            .filter(|i| matches!(&i.source, Source::Copy { generation } if generation == placed));
-        of_copy.map(|i| self.tracks.exits(i)).max().unwrap_or(0)
+        self.copies(placed).map(|i| self.tracks.exits(i)).max().unwrap_or(0)
     }
 
     pub(super) fn placed(&mut self, generation: GenerationId, actions: &mut Vec<Action>) {
@@ -97,6 +101,9 @@ impl Machine {
             let relapse = self.released_at.is_some_and(|at| self.now - at < self.limits.relapse_ms);
             self.relapses = if relapse { self.relapses + 1 } else { 0 };
         }
+        // Its pod of an earlier try may still be there.
+        let earlier: Vec<_> = self.copies(&generation).map(|i| i.pod.clone()).collect();
+        earlier.iter().for_each(|pod| self.tracks.forgive(pod));
         self.disk.placed = Some(generation);
         self.placed_at = Some(self.now);
         actions.extend(report.map(Action::Report));

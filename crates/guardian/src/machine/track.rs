@@ -49,6 +49,13 @@ impl Tracks {
         }
     }
 
+    /// The exits of this pod so far count no more.
+    pub(super) fn forgive(&mut self, pod: &str) {
+        if let Some(track) = self.0.get_mut(pod) {
+            track.base = track.restarts;
+        }
+    }
+
     pub(super) fn of(&self, instance: &Instance) -> Option<&Track> {
         self.0.get(&instance.pod)
     }
@@ -63,9 +70,12 @@ impl Tracks {
         self.of(instance).map_or(0, |track| track.restarts.saturating_sub(track.base))
     }
 
-    /// What an API instance is made of, also when the API cannot be asked now.
+    /// What an API instance runs, or will run when it is started again. Known also when the API
+    /// cannot be asked now.
     pub(super) fn digest(&self, instance: &Instance) -> Option<Digest> {
-        instance.digest.clone().or_else(|| self.of(instance)?.digest.clone())
+        let at_start = self.of(instance).and_then(|track| track.digest.clone());
+        let now = instance.digest.clone();
+        if instance.running { at_start.or(now) } else { now.or(at_start) }
     }
 
     /// Does the container that runs prove its digest by being Ready? Not when the content came later.
