@@ -15,6 +15,7 @@ use crate::event::{Reporter, Step};
 use crate::gap::{Gap, Sampler};
 use crate::options::Options;
 use crate::plan::{Observed, Plan, plan};
+use crate::serving::Serving;
 use crate::steering::{Side, Steering, View};
 use crate::workloads::{self, PodIdentity, Standing};
 use crate::{checkpointed, diagnosis, outdated, pivot, stage};
@@ -291,10 +292,14 @@ impl<'a> Context<'a> {
 
     async fn wait_until_ready(&self, steering: &Steering) -> Result<String, StartError> {
         let began = Instant::now();
+        let mut serving = Serving::default();
         loop {
             let view = steering.view();
             let missing = match self.standings().await {
-                Ok(standings) => self.what_is_missing(&view, &standings).await,
+                Ok(standings) => {
+                    self.open_gates(&view, &standings, &mut serving).await;
+                    self.what_is_missing(&view, &standings).await
+                }
                 // A request may fail, the wait goes on: only its end counts.
                 Err(error) => Some(error.to_string()),
             };
@@ -308,6 +313,24 @@ impl<'a> Context<'a> {
             }
             self.report.waiting(Step::Ready, missing);
             tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Tells of the self-hosted apiservers among the required pods which of them serve.
+    async fn open_gates(&self, view: &View, standings: &[Standing], serving: &mut Serving) {
+        for pod in standings.iter().filter_map(|s| s.pod.as_ref()) {
+            let listens =
+                view.of(Side::SelfHosted).any(|s| s.owner.as_ref().is_some_and(|o| o.uid == pod.uid));
+            if !listens || serving.knows(pod) {
+                continue;
+            }
+            let ready = match view.unsteered() {
+                None => view.successor_ready(&[&pod.uid]),
+                Some(_) => self.shared_port_missing().await.is_none(),
+            };
+            if ready {
+                serving.tell(self, pod).await;
+            }
         }
     }
 
