@@ -5,14 +5,14 @@ mod common;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use checkpoint::{Component, Generation, GenerationId, PlaceError, StaticDir, Store, StoreError};
 use common::{checkpoint, now};
 use host::command::Command;
 
 struct World {
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     store: Store,
     statics: StaticDir,
     component: Component,
@@ -23,7 +23,7 @@ fn world() -> World {
     let store = Store::open(&dir.path().join("checkpoints")).unwrap();
     let manifests = dir.path().join("manifests");
     host::fs::create_dir_all(&manifests, 0o755).unwrap();
-    World { statics: StaticDir::open(&manifests), store, _dir: dir, component: component() }
+    World { statics: StaticDir::open(&manifests), store, dir, component: component() }
 }
 
 fn component() -> Component {
@@ -39,6 +39,10 @@ impl World {
         self.store.generations(&self.component).unwrap().into_iter().map(|g| g.id).collect()
     }
 
+    fn store_dir(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
     fn problems(&self, generation: &Generation) -> Vec<String> {
         let problems = self.store.check(generation);
         let relative = |path: &Path| path.strip_prefix(&generation.dir).unwrap().display().to_string();
@@ -51,8 +55,8 @@ fn a_generation_comes_back_as_it_was_written() {
     let world = world();
     let written = world.write("--a");
     assert_eq!(world.store.check(&written), []);
-    assert_eq!(world.store.generations(&world.component).unwrap(), [written.clone()]);
-    assert_eq!(world.store.components().unwrap(), [world.component.clone()]);
+    assert_eq!(world.store.generations(&world.component).unwrap(), std::slice::from_ref(&written));
+    assert_eq!(world.store.components().unwrap(), std::slice::from_ref(&world.component));
     assert_eq!(written.revision.as_deref(), Some("6d4cf56db6"));
     assert_eq!(written.source_uid.as_deref(), Some(common::UID));
     assert_eq!((written.made, &written.images), (now(), &common::images()));
@@ -204,7 +208,7 @@ fn a_generation_without_its_record_is_none_and_is_told() {
     let world = world();
     let (first, second) = (world.write("--a"), world.write("--b"));
     host::fs::write(&first.dir.join("generation.json"), b"{\"version\": 1, \"na", 0o600).unwrap();
-    assert_eq!(world.ids(), [second.id.clone()]);
+    assert_eq!(world.ids(), std::slice::from_ref(&second.id));
     let damaged = world.store.damaged(&world.component).unwrap();
     assert_eq!(damaged.len(), 1);
     assert!(damaged[0].to_string().contains("generation.json"), "{}", damaged[0]);
@@ -251,16 +255,10 @@ fn what_is_placed_is_only_what_a_kubelet_can_read() {
     let dir = world.store_dir("manifests");
     let file = dir.join("kube-system_web-checkpoint.yaml");
     assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o600);
-    assert_eq!(host::fs::list(&dir).unwrap(), [file.clone()]);
+    assert_eq!(host::fs::list(&dir).unwrap(), std::slice::from_ref(&file));
     host::fs::write(&dir.join("etcd.yaml"), b"kind: Pod", 0o600).unwrap();
     host::fs::write(&file, b"{\"kind\":", 0o600).unwrap();
     assert_eq!(world.statics.placed().unwrap(), []);
-}
-
-impl World {
-    fn store_dir(&self, name: &str) -> std::path::PathBuf {
-        self._dir.path().join(name)
-    }
 }
 
 #[test]

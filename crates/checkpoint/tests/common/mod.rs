@@ -2,7 +2,8 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 use std::collections::BTreeMap;
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -48,7 +49,9 @@ impl Kubelet {
                 own(parent, 0, *gid);
                 chmod(parent, 0o2755);
             }
-            host::fs::write(&file, content, *mode).unwrap();
+            // As the kubelet does, not synced.
+            File::create(&file).unwrap().write_all(content).unwrap();
+            chmod(&file, *mode);
             own(&file, *uid, *gid);
         }
         let old = fs::read_link(target.join("..data"));
@@ -79,7 +82,8 @@ pub(crate) fn images() -> BTreeMap<String, String> {
 }
 
 fn own(path: &Path, uid: u32, gid: u32) {
-    lchown(path, Some(uid), Some(gid)).expect("these tests need root");
+    let done = lchown(path, Some(uid), Some(gid));
+    done.unwrap_or_else(|error| panic!("these tests need root: {error}"));
 }
 
 fn chmod(path: &Path, mode: u32) {

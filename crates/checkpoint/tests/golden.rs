@@ -1,0 +1,178 @@
+//! The checkpoints of our own control plane, file by file, against golden files. A change there is to be read
+//! like code: `UPDATE_GOLDEN=1 cargo test --release -p checkpoint --test golden` writes them anew.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use assets::{AssetTree, Given, RenderInput, parse_documents, render};
+use checkpoint::{Checkpoint, Kind, Store, Tree};
+use cluster::ClusterConfig;
+use common::{Kubelet, UID, now};
+use pki::NodeIdentity;
+use serde_json::{Value, json};
+
+fn check(name: &str, text: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        host::fs::write(&path, text.as_bytes(), 0o644).unwrap();
+        return;
+    }
+    let golden = host::fs::read_to_string(&path).unwrap();
+    let diff = similar::TextDiff::from_lines(golden.as_str(), text)
+        .unified_diff()
+        .header("golden", "now")
+        .to_string();
+    assert!(diff.is_empty(), "{name} differs:\n{diff}");
+}
+
+fn rendered() -> Vec<Value> {
+    let input = RenderInput {
+        node: NodeIdentity {
+            name: "node-a".to_owned(),
+            addresses: vec![IpAddr::V4(Ipv4Addr::new(192, 0, 2, 10))],
+        },
+        given: Given::default(),
+        existing: None,
+        upstream_dns: true,
+        now: now(),
+    };
+    let tree: AssetTree = render(&ClusterConfig::default(), input).unwrap();
+    let manifests = tree.iter().filter(|(path, _)| path.starts_with("manifests/kube-"));
+    let texts = manifests.map(|(_, file)| String::from_utf8(file.content.clone()).unwrap());
+    texts.flat_map(|text| parse_documents(&text).unwrap()).map(|document| document.value).collect()
+}
+
+fn find<'a>(objects: &'a [Value], kinds: &[&str], name: &str) -> &'a Value {
+    let is_it = |object: &&Value| {
+        kinds.contains(&object["kind"].as_str().unwrap()) && object["metadata"]["name"] == name
+    };
+    objects.iter().find(is_it).unwrap()
+}
+
+/// The pod that the controllers make of a workload, with what the API adds to it.
+fn pod_of(workload: &Value) -> Value {
+    let name = workload["metadata"]["name"].as_str().unwrap();
+    let template = &workload["spec"]["template"];
+    let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": template["metadata"], "spec": template["spec"]});
+    let (owner, parent) = match workload["kind"].as_str().unwrap() {
+        "DaemonSet" => ("DaemonSet", name.to_owned()),
+        _ => ("ReplicaSet", format!("{name}-5d4b7c9f66")),
+    };
+    let metadata = &mut pod["metadata"];
+    metadata["namespace"] = "kube-system".into();
+    metadata["name"] = format!("{name}-x7x2v").into();
+    metadata["uid"] = UID.into();
+    metadata["labels"]["pod-template-hash"] = "5d4b7c9f66".into();
+    metadata["ownerReferences"] = json!([{"kind": owner, "name": parent, "controller": true}]);
+    let spec = &mut pod["spec"];
+    for (field, value) in [
+        ("nodeName", json!("node-a")),
+        ("schedulerName", json!("default-scheduler")),
+        ("serviceAccount", json!("default")),
+        ("serviceAccountName", json!("default")),
+        ("restartPolicy", json!("Always")),
+        ("dnsPolicy", json!("ClusterFirst")),
+        ("priority", json!(2_000_001_000)),
+        ("preemptionPolicy", json!("PreemptLowerPriority")),
+    ] {
+        spec[field] = value;
+    }
+    pod
+}
+
+/// What the kubelet makes of a pod's volumes: the listed items, the default mode, the group of `fsGroup`.
+fn materialise(kubelet: &Kubelet, pod: &Value, objects: &[Value]) {
+    let group = u32::try_from(pod["spec"]["securityContext"]["fsGroup"].as_u64().unwrap()).unwrap();
+    for volume in pod["spec"]["volumes"].as_array().unwrap() {
+        let (kind, field, plugin, name) = if volume["secret"].is_null() {
+            ("ConfigMap", "configMap", "kubernetes.io~configmap", &volume["configMap"]["name"])
+        } else {
+            ("Secret", "secret", "kubernetes.io~secret", &volume["secret"]["secretName"])
+        };
+        let data = find(objects, &[kind], name.as_str().unwrap())["data"].as_object().unwrap();
+        let source = &volume[field];
+        let mode = u32::try_from(source["defaultMode"].as_u64().unwrap_or(0o644)).unwrap() | 0o440;
+        let items = source["items"].as_array();
+        let paths: Vec<(String, String)> = items.map_or_else(
+            || data.keys().map(|key| (key.clone(), key.clone())).collect(),
+            |items| {
+                let text = |value: &Value| value.as_str().unwrap().to_owned();
+                items.iter().map(|item| (text(&item["key"]), text(&item["path"]))).collect()
+            },
+        );
+        let files: Vec<common::Content<'_>> = paths
+            .iter()
+            .map(|(key, path)| (path.as_str(), data[key].as_str().unwrap().as_bytes(), mode, 0, group))
+            .collect();
+        kubelet.write(plugin, volume["name"].as_str().unwrap(), &files);
+    }
+}
+
+/// The manifest as a kubelet gets it, and each file with its mode and owner.
+fn text_of(checkpoint: &Checkpoint) -> String {
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::view(root.path(), std::path::Path::new("/var/lib/kubestrap/checkpoints"));
+    let generation = store.write(checkpoint, now()).unwrap();
+    assert_eq!(store.check(&generation), []);
+    let manifest = generation.manifest().unwrap();
+    assert_eq!(assets::static_pod_problems(&manifest), Vec::<String>::new());
+    let mut lines = vec![serde_json::to_string_pretty(&manifest).unwrap()];
+    for (volume, tree) in &checkpoint.files {
+        for entry in tree.entries() {
+            let slash = if entry.kind == Kind::Dir && !entry.path.is_empty() { "/" } else { "" };
+            lines
+                .push(format!("{volume}/{}{slash} {:o} {}:{}", entry.path, entry.mode, entry.uid, entry.gid));
+        }
+    }
+    // Keys are new each time, and so is what is made of them.
+    let id = generation.id.to_string();
+    lines.join("\n").replace(&id, "000001-<digest>") + "\n"
+}
+
+fn check_component(name: &str) {
+    let objects = rendered();
+    let pod = pod_of(find(&objects, &["DaemonSet", "Deployment"], name));
+    let kubelet = Kubelet::new();
+    materialise(&kubelet, &pod, &objects);
+    let checkpoint: Checkpoint = kubelet.checkpoint(&pod);
+    let user = &checkpoint.pod["spec"]["securityContext"]["runAsUser"];
+    assert_eq!(user, 65532);
+    for entry in checkpoint.files.values().flat_map(Tree::entries) {
+        // It runs as 65532 with that group: without the kubelet's chown every file is readable for it.
+        let readable = entry.mode & 0o004 != 0 || (entry.gid == 65532 && entry.mode & 0o040 != 0);
+        assert!(readable, "{entry:?}");
+    }
+    check(&format!("{name}.txt"), &text_of(&checkpoint));
+}
+
+#[test]
+fn kube_apiserver() {
+    check_component("kube-apiserver");
+}
+
+#[test]
+fn kube_controller_manager() {
+    check_component("kube-controller-manager");
+}
+
+#[test]
+fn kube_scheduler() {
+    check_component("kube-scheduler");
+}
+
+#[test]
+fn two_pods_of_one_revision_have_one_digest() {
+    let objects = rendered();
+    let first = pod_of(find(&objects, &["DaemonSet"], "kube-apiserver"));
+    let mut second = first.clone();
+    second["metadata"]["name"] = "kube-apiserver-abcde".into();
+    second["metadata"]["resourceVersion"] = "77".into();
+    second["spec"]["nodeName"] = "node-b".into();
+    second["status"] = json!({"phase": "Running"});
+    let kubelet = Kubelet::new();
+    materialise(&kubelet, &first, &objects);
+    assert_eq!(kubelet.checkpoint(&first).digest, kubelet.checkpoint(&second).digest);
+}
