@@ -93,6 +93,17 @@ pub(crate) fn of_tree(dir: &Path, limits: Limits, now: Timestamp) -> Judged {
     judged
 }
 
+/// The certificates of all files of a directory that can be read, whatever is wrong with them.
+pub(crate) fn found_in_tree(dir: &Path) -> Vec<Found> {
+    let read = |path: &std::path::PathBuf| {
+        let place = path.strip_prefix(dir).unwrap_or(path).display().to_string();
+        Some((files::small_text(path).ok()?, place))
+    };
+    let texts: Vec<_> = files::tree(dir).iter().filter_map(read).collect();
+    let all = texts.iter().flat_map(|(text, place)| pems(text, place));
+    all.filter_map(|(place, pem)| found(&pem, &place).ok()).collect()
+}
+
 /// The certificates of one file: PEM, or a kubeconfig with certificates in it.
 pub(crate) fn of_text(text: &str, place: &str, renewal: Renewal, limits: Limits, now: Timestamp) -> Judged {
     let mut judged = Judged::default();
@@ -182,7 +193,7 @@ fn judge(found: &Found, renewal: Renewal, limits: Limits, now: Timestamp) -> Jud
 }
 
 /// A length of time in its largest unit: `12 d`, `5 h`, `40 min`, `7 s`.
-pub(crate) fn words(duration: SignedDuration) -> String {
+pub fn words(duration: SignedDuration) -> String {
     let seconds = duration.as_secs();
     match seconds {
         172_800.. => format!("{} d", seconds / 86_400),

@@ -130,6 +130,9 @@ pub struct Diagnosis {
     pub verdict: Verdict,
     /// When the checks were made.
     pub time: Timestamp,
+    /// The first certificate to end of those that were looked at; renewals by itself do not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_end: Option<Timestamp>,
     /// Every check, also those that passed.
     pub checks: Vec<Check>,
 }
@@ -137,7 +140,7 @@ pub struct Diagnosis {
 impl Diagnosis {
     /// Sums the checks up.
     pub fn new(checks: Vec<Check>, time: Timestamp) -> Self {
-        Self { verdict: Verdict::of(&checks), time, checks }
+        Self { verdict: Verdict::of(&checks), time, first_end: None, checks }
     }
 
     /// The checks that did not pass, worst first.

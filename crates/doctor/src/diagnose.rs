@@ -129,7 +129,9 @@ impl Live {
 pub async fn diagnose(options: &Options, now: Timestamp) -> Diagnosis {
     let disk = Disk::read(options);
     let live = Live::look(options, &disk).await;
-    Diagnosis::new(judge(options, &disk, &live, now), now)
+    let mut diagnosis = Diagnosis::new(judge(options, &disk, &live, now), now);
+    diagnosis.first_end = disk.checkpoints.first_end();
+    diagnosis
 }
 
 /// The checks, in the order in which a node comes up.

@@ -75,7 +75,7 @@ fn the_kubelet() {
                 "/var/lib/kubelet/config.yaml",
                 "staticPodPath: /etc/else\nimageGCHighThresholdPercent: 100\n",
                 0o644,
-            )
+            );
         },
         &[("StaticPodDir", Failed)],
         "reads static pods from /etc/else",
@@ -186,7 +186,7 @@ fn etcd() {
         "server.key (--key-file) cannot be read",
     );
     let ended = |w: &mut World| {
-        w.write("/etc/kubernetes/pki/etcd/server.crt", &w.certificate("s", 60).cert_pem, 0o644)
+        w.write("/etc/kubernetes/pki/etcd/server.crt", &w.certificate("s", 60).cert_pem, 0o644);
     };
     broken(ended, &[("EtcdCertificates", Failed)], "server.crt expires at");
     broken(|w| w.remove("/var/lib/etcd/member/snap/db"), &[("EtcdData", Failed)], "holds no member's data");
@@ -247,7 +247,7 @@ fn files_of_a_checkpoint() {
                 &file(w, "kubeconfig"),
                 &std::fs::read_to_string(w.path(&file(w, "kubeconfig"))).unwrap(),
                 0o444,
-            )
+            );
         },
         &[(CHECK, Failed)],
         "its mode is",

@@ -10,8 +10,8 @@ use rustls::ClientConfig;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::ask::{self as http, HttpError};
 use crate::files::Files;
-use crate::http::{self, HttpError};
 use crate::pod;
 
 /// etcd's client port.
@@ -106,7 +106,7 @@ impl Etcd {
             match self.ask(url, "/v3/cluster/member/list", Some("{\"linearizable\":false}")).await {
                 Ok(answer) if answer.status == 200 => return members(&answer.body),
                 Ok(answer) => {
-                    last = format!("{url} answered with status {}: {}", answer.status, answer.body.trim())
+                    last = format!("{url} answered with status {}: {}", answer.status, answer.body.trim());
                 }
                 Err(Health::Silent(why) | Health::Unasked(why) | Health::Unhealthy(why)) => last = why,
                 Err(Health::Healthy) => {}

@@ -78,7 +78,7 @@ impl World {
     pub(crate) fn remove(&self, path: &str) {
         let path = self.path(path);
         if path.is_dir() {
-            host::fs::remove_dir_all(&path).unwrap()
+            host::fs::remove_dir_all(&path).unwrap();
         } else {
             let _ = host::fs::remove_file(&path).unwrap();
         }
@@ -105,7 +105,8 @@ impl World {
     pub(crate) fn problems(&self) -> (Vec<(String, Outcome)>, String) {
         let problems: Vec<_> =
             self.checks().into_iter().filter(|check| check.result != Outcome::Ok).collect();
-        let text = problems.iter().map(|check| format!("{}: {}\n", check.name, check.what)).collect();
+        let lines: Vec<_> = problems.iter().map(|check| format!("{}: {}", check.name, check.what)).collect();
+        let text = lines.join("\n");
         (problems.into_iter().map(|check| (check.name, check.result)).collect(), text)
     }
 

@@ -11,19 +11,21 @@
 //! but for a probe file that shows whether a directory can be written. The root is a parameter: the
 //! guardian runs the same checks on `/proc/1/root`.
 
+mod ask;
 mod certificates;
 mod check;
 mod checks;
 mod diagnose;
 mod etcd;
 mod files;
-mod http;
 mod pod;
+pub mod report;
 mod runtime;
 mod source;
+pub mod status;
 mod units;
 
-pub use certificates::Limits;
+pub use certificates::{Limits, words};
 pub use check::{Check, Diagnosis, Outcome, Verdict};
 pub use diagnose::{Options, diagnose};
 pub use etcd::Member;

@@ -160,14 +160,14 @@ mod tests {
     use super::*;
     use crate::check::Outcome;
 
-    fn runtime(images: &[(&str, bool)]) -> Answer {
+    fn runtime(images: &[(&str, bool)]) -> Runtime {
         let images = images.iter().map(|(name, present)| ((*name).to_owned(), *present)).collect();
-        Ok(Runtime { images, ..Runtime::default() })
+        Runtime { images, ..Runtime::default() }
     }
 
     #[test]
     fn an_image_that_nobody_asked_for_is_not_there() {
-        let answer = runtime(&[("a", true), ("b", false)]);
+        let answer = Ok(runtime(&[("a", true), ("b", false)]));
         let check = |wanted: &[&str]| {
             let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
             images("Images-x".to_owned(), &answer, &wanted)
@@ -185,14 +185,14 @@ mod tests {
         let write = |text: &str| {
             host::fs::write(&dir.path().join("etc/containerd/config.toml"), text.as_bytes(), 0o644).unwrap();
         };
-        assert_eq!(pause_image(&files, &runtime(&[])).result, Outcome::Unknown);
+        assert_eq!(pause_image(&files, &Ok(runtime(&[]))).result, Outcome::Unknown);
         write("root = \"/data\"\n[x.pinned_images]\n  sandbox = 'registry.k8s.io/pause:3.10'\n");
         assert_eq!(configured_pause_image(&files).as_deref(), Some("registry.k8s.io/pause:3.10"));
         assert_eq!(containerd_root(&files), "/data");
         write("[plugins.cri]\nsandbox_image=\"pause:3\"\n");
         assert_eq!(containerd_root(&files), "/var/lib/containerd");
-        assert_eq!(pause_image(&files, &runtime(&[("pause:3", true)])).result, Outcome::Ok);
-        assert_eq!(pause_image(&files, &runtime(&[("pause:3", false)])).result, Outcome::Failed);
+        assert_eq!(pause_image(&files, &Ok(runtime(&[("pause:3", true)]))).result, Outcome::Ok);
+        assert_eq!(pause_image(&files, &Ok(runtime(&[("pause:3", false)]))).result, Outcome::Failed);
     }
 
     #[test]

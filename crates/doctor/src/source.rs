@@ -2,19 +2,19 @@
 
 use checkpoint::{CHECKPOINT_OF, Component, GENERATION, Generation};
 use cri::Pod;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Where the kubelet notes from which of its sources it has a pod
 /// (`k8s.io/kubelet/pkg/types.ConfigSourceAnnotationKey`).
-const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
+pub(crate) const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
 /// Temporary static pods of a bring-up are named so.
 pub(crate) const TEMPORARY: &str = "bootstrap-";
 /// The labels by which a controller tells its revisions apart: DaemonSets and StatefulSets the
 /// first, ReplicaSets the second.
-pub(crate) const REVISIONS: [&str; 2] = ["controller-revision-hash", "pod-template-hash"];
+const REVISIONS: [&str; 2] = ["controller-revision-hash", "pod-template-hash"];
 
 /// Who made a pod.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "kind")]
 pub enum Source {
     /// A controller, by way of the API.
@@ -26,6 +26,8 @@ pub enum Source {
     },
     /// `kubestrap start`, for the time of a bring-up.
     Temporary,
+    /// Somebody who put a static pod there to stay: etcd, the guardian.
+    Static,
 }
 
 /// A pod of a component that runs on this node.
@@ -69,7 +71,7 @@ fn source(pod: &Pod, component: &Component) -> Option<Source> {
 }
 
 /// Controllers name their pods `<name>-<random>`, ReplicaSets' `<name>-<hash>-<random>`.
-fn is_named_after(pod: &Pod, component: &str) -> bool {
+pub(crate) fn is_named_after(pod: &Pod, component: &str) -> bool {
     if pod.name == component {
         return true;
     }

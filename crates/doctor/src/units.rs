@@ -39,8 +39,8 @@ impl Unit {
 
     /// The program that it starts.
     pub(crate) fn program(&self) -> Option<&str> {
-        let lines = self.text.lines().filter_map(|line| line.trim().strip_prefix("ExecStart="));
-        let last = lines.filter(|command| !command.trim().is_empty()).next_back()?;
+        let mut lines = self.text.lines().filter_map(|line| line.trim().strip_prefix("ExecStart="));
+        let last = lines.rfind(|command| !command.trim().is_empty())?;
         let program = last.split_ascii_whitespace().next()?;
         Some(program.trim_start_matches(['@', '-', ':', '+', '!', '|']))
     }

@@ -114,6 +114,13 @@ impl Checkpoints {
             .collect()
     }
 
+    /// When the first certificate ends of all that would be started.
+    pub(crate) fn first_end(&self) -> Option<Timestamp> {
+        let best = self.components.values().filter_map(Kept::best);
+        let found = best.flat_map(|seen| certificates::found_in_tree(&seen.generation.dir.join("files")));
+        found.map(|found| found.info.not_after).min()
+    }
+
     /// The images that the checkpoints need, of every generation.
     pub(crate) fn images(&self) -> impl Iterator<Item = String> + '_ {
         let manifests = self.components.values().flat_map(|kept| &kept.generations);
@@ -255,7 +262,9 @@ fn current(name: String, component: &Component, kept: &Kept, runtime: &Answer) -
             Err(format!("{} runs, and the newest generation {} is of another pod", running.pod, newest.id))
         }
         Source::Checkpoint { generation } => Ok(format!("generation {generation} itself runs")),
-        Source::Temporary => Err(format!("the temporary {} runs: a bring-up is not finished", running.pod)),
+        Source::Temporary | Source::Static => {
+            Err(format!("the temporary {} runs: a bring-up is not finished", running.pod))
+        }
     });
     let first = answers.next();
     match (first, answers.find(Result::is_ok)) {

@@ -1,0 +1,307 @@
+//! What the API tells of the control plane.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use checkpoint::{CHECKPOINT_OF, Component, GENERATION};
+use jiff::{SignedDuration, Timestamp};
+use kube::Client;
+use serde_json::Value;
+
+use super::{CONTROL_PLANE_LABEL, Leader, PodStatus, image_version};
+use crate::pod;
+use crate::report::{ANNOTATION, NodeReport};
+use crate::source::{Source, TEMPORARY};
+
+/// Where the control plane lives.
+const NAMESPACE: &str = "kube-system";
+/// The installers' pods carry the reports.
+const INSTALLER: &str = "kubestrap-guardian-installer";
+/// The annotation that the kubelet puts on the API's image of a static pod.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+/// Leases by which components choose a leader, named as the components.
+const LEASES: [&str; 2] = ["kube-controller-manager", "kube-scheduler"];
+/// How long one request may take.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// A node of the control plane as the API has it.
+#[derive(Clone, Debug)]
+pub struct NodeView {
+    /// Its name.
+    pub name: String,
+    /// Whether its kubelet reported that it is ready.
+    pub ready: bool,
+    /// The control plane's pods on it.
+    pub pods: Vec<PodStatus>,
+    /// Its guardian's report, or why there is none.
+    pub report: Result<NodeReport, String>,
+}
+
+/// The control plane as the API has it.
+#[derive(Clone, Debug)]
+pub struct ApiView {
+    /// The API's version.
+    pub version: String,
+    /// Nodes with the control plane's label, and others that run pods of it.
+    pub nodes: Vec<NodeView>,
+    leases: Vec<Value>,
+}
+
+impl ApiView {
+    /// Who leads.
+    pub(super) fn leaders(&self, now: Timestamp) -> Vec<Leader> {
+        self.leases.iter().map(|lease| leader(lease, now)).collect()
+    }
+}
+
+/// Asks the API for all of it.
+///
+/// # Errors
+/// A clause that says what did not answer.
+pub async fn gather(client: &Client) -> Result<ApiView, String> {
+    let version = get(client, "/version").await?;
+    let pods = get(client, &format!("/api/v1/namespaces/{NAMESPACE}/pods")).await?;
+    let nodes = get(client, "/api/v1/nodes").await?;
+    let mut leases = Vec::new();
+    for name in LEASES {
+        let path = format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{name}");
+        // Nobody has led yet: that is no reason to say nothing of the rest.
+        leases.extend(get(client, &path).await.ok());
+    }
+    let version = version["gitVersion"].as_str().unwrap_or_default().to_owned();
+    Ok(view(version, &items(&pods), &items(&nodes), leases))
+}
+
+async fn get(client: &Client, path: &str) -> Result<Value, String> {
+    let request = http::Request::get(path).body(Vec::new()).map_err(|error| error.to_string())?;
+    match tokio::time::timeout(LIMIT, client.request::<Value>(request)).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(format!("{path}: {}", host::error::chain(&error))),
+        Err(_) => Err(format!("{path}: no answer within {} s", LIMIT.as_secs())),
+    }
+}
+
+fn items(list: &Value) -> Vec<Value> {
+    list["items"].as_array().cloned().unwrap_or_default()
+}
+
+fn view(version: String, pods: &[Value], nodes: &[Value], leases: Vec<Value>) -> ApiView {
+    let mut by_node: BTreeMap<&str, Vec<PodStatus>> = BTreeMap::new();
+    for pod in pods {
+        let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
+        if let Some(status) = pod_status(pod, node) {
+            by_node.entry(node).or_default().push(status);
+        }
+    }
+    let name = |node: &Value| node["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let belongs = |node: &&Value| {
+        !node["metadata"]["labels"][CONTROL_PLANE_LABEL].is_null()
+            || by_node.contains_key(name(node).as_str())
+    };
+    let nodes = nodes.iter().filter(belongs).map(|node| {
+        let mut on_node = by_node.get(name(node).as_str()).cloned().unwrap_or_default();
+        on_node.sort_by(|a, b| (&a.component, &a.pod).cmp(&(&b.component, &b.pod)));
+        NodeView {
+            ready: condition(node, "Ready"),
+            report: report(pods, &name(node)),
+            pods: on_node,
+            name: name(node),
+        }
+    });
+    ApiView { version, nodes: nodes.collect(), leases }
+}
+
+/// A pod of the control plane; none for all others.
+fn pod_status(pod: &Value, node: &str) -> Option<PodStatus> {
+    let metadata = &pod["metadata"];
+    let name = pod::name(pod);
+    let is_static = !metadata["annotations"][MIRROR].is_null();
+    let static_name = || name.strip_suffix(&format!("-{node}")).unwrap_or(name);
+    let (component, source) = if let Some(of) = metadata["labels"][CHECKPOINT_OF].as_str() {
+        let generation = metadata["annotations"][GENERATION].as_str().unwrap_or_default().to_owned();
+        (of.to_owned(), Source::Checkpoint { generation })
+    } else if is_static && static_name().starts_with(TEMPORARY) {
+        (static_name().trim_start_matches(TEMPORARY).to_owned(), Source::Temporary)
+    } else if metadata["labels"]["tier"] == "control-plane" || checkpoint::wants_checkpoint(pod) {
+        let component = if is_static { static_name().to_owned() } else { Component::of(pod)?.name };
+        (component, if is_static { Source::Static } else { Source::Api })
+    } else {
+        return None;
+    };
+    let statuses = || pod["status"]["containerStatuses"].as_array().into_iter().flatten();
+    let image = pod::containers(pod).last().and_then(|container| container["image"].as_str());
+    Some(PodStatus {
+        namespace: metadata["namespace"].as_str().unwrap_or_default().to_owned(),
+        component,
+        pod: name.to_owned(),
+        source,
+        version: image_version(image.unwrap_or_default()),
+        state: state(pod),
+        restarts: statuses().filter_map(|status| status["restartCount"].as_u64()).sum(),
+        since: pod["status"]["startTime"].as_str().and_then(|time| time.parse().ok()),
+    })
+}
+
+/// One word, and the reason where there is one.
+fn state(pod: &Value) -> String {
+    if !pod["metadata"]["deletionTimestamp"].is_null() {
+        return "ending".to_owned();
+    }
+    if condition(pod, "Ready") {
+        return "ready".to_owned();
+    }
+    let mut statuses = pod["status"]["containerStatuses"].as_array().into_iter().flatten();
+    let waiting = statuses.find_map(|status| status["state"]["waiting"]["reason"].as_str());
+    match (waiting, pod["status"]["phase"].as_str()) {
+        (Some(reason), _) => reason.to_owned(),
+        (None, Some("Running")) => "not ready".to_owned(),
+        (None, phase) => phase.unwrap_or("unknown").to_lowercase(),
+    }
+}
+
+fn condition(object: &Value, kind: &str) -> bool {
+    let conditions = object["status"]["conditions"].as_array();
+    conditions.into_iter().flatten().any(|c| c["type"] == kind && c["status"] == "True")
+}
+
+/// The newest report of a node: while an installer is replaced there may be two pods.
+fn report(pods: &[Value], node: &str) -> Result<NodeReport, String> {
+    let of_node = |pod: &&Value| {
+        pod["metadata"]["labels"]["k8s-app"] == INSTALLER && pod["spec"]["nodeName"].as_str() == Some(node)
+    };
+    let installers: Vec<_> = pods.iter().filter(of_node).collect();
+    if installers.is_empty() {
+        return Err(format!("no kubestrap-guardian is installed on {node}"));
+    }
+    let texts = installers.iter().filter_map(|pod| pod["metadata"]["annotations"][ANNOTATION].as_str());
+    let reports: Vec<_> = texts.map(NodeReport::parse).collect();
+    let mut why = "the guardian has not reported yet".to_owned();
+    let mut newest: Option<NodeReport> = None;
+    for report in reports {
+        match report {
+            Ok(report) if newest.as_ref().is_none_or(|newest| report.time > newest.time) => {
+                newest = Some(report);
+            }
+            Ok(_) => {}
+            Err(error) => why = host::error::chain(&error),
+        }
+    }
+    newest.ok_or(why)
+}
+
+fn leader(lease: &Value, now: Timestamp) -> Leader {
+    let spec = &lease["spec"];
+    let renewed: Option<Timestamp> = spec["renewTime"].as_str().and_then(|time| time.parse().ok());
+    let length = SignedDuration::from_secs(spec["leaseDurationSeconds"].as_i64().unwrap_or(15));
+    let holder = spec["holderIdentity"].as_str().filter(|holder| !holder.is_empty());
+    Leader {
+        component: pod::name(lease).to_owned(),
+        holder: holder.map(str::to_owned),
+        renewed,
+        expired: renewed.is_none_or(|renewed| now.duration_since(renewed) > length),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(name: &str, more: Value) -> Value {
+        let mut pod = json!({
+            "metadata": {"name": name, "namespace": "kube-system", "uid": name, "labels": {}, "annotations": {}},
+            "spec": {"nodeName": "a", "containers": [{"name": "c", "image": "r/x:v1"}]},
+            "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}],
+                "containerStatuses": [{"restartCount": 2}]}});
+        merge(&mut pod, more);
+        pod
+    }
+
+    fn merge(into: &mut Value, more: Value) {
+        match more {
+            Value::Object(map) if into.is_object() => {
+                map.into_iter().for_each(|(key, value)| merge(&mut into[key], value));
+            }
+            other => *into = other,
+        }
+    }
+
+    fn pods() -> Vec<Value> {
+        let owner = |kind: &str, name: &str| json!([{"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": "u", "controller": true}]);
+        let control_plane = json!({"tier": "control-plane"});
+        vec![
+            pod(
+                "kube-apiserver-x1",
+                json!({"metadata": {"labels": control_plane, "ownerReferences": owner("DaemonSet", "kube-apiserver")}}),
+            ),
+            pod(
+                "kube-scheduler-5d-y2",
+                json!({
+                "metadata": {"labels": {"tier": "control-plane", "pod-template-hash": "5d"}, "ownerReferences": owner("ReplicaSet", "kube-scheduler-5d")},
+                "status": {"conditions": [], "containerStatuses": [{"restartCount": 7, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}}),
+            ),
+            pod(
+                "kube-scheduler-checkpoint-a",
+                json!({"metadata": {
+                "labels": {"kubestrap.io/checkpoint-of": "kube-scheduler"},
+                "annotations": {"kubestrap.io/generation": "000002-abc", "kubernetes.io/config.mirror": "h"}}}),
+            ),
+            pod(
+                "etcd-a",
+                json!({"metadata": {"labels": control_plane, "annotations": {"kubernetes.io/config.mirror": "h"}}}),
+            ),
+            pod(
+                "bootstrap-kube-apiserver-a",
+                json!({"metadata": {"annotations": {"kubernetes.io/config.mirror": "h"}, "deletionTimestamp": "x"}}),
+            ),
+            pod("coredns-1", json!({})),
+            pod(
+                "installer-1",
+                json!({"metadata": {"labels": {"k8s-app": "kubestrap-guardian-installer"}, "annotations": {
+                "kubestrap.io/guardian": r#"{"version":1,"node":"a","time":"2026-11-01T12:00:00Z","steering":{"on":true},"components":[]}"#}}}),
+            ),
+        ]
+    }
+
+    #[test]
+    fn every_pod_has_its_source() {
+        let node = json!({"metadata": {"name": "a", "labels": {CONTROL_PLANE_LABEL: ""}}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+        let worker = json!({"metadata": {"name": "w", "labels": {}}});
+        let silent = json!({"metadata": {"name": "b", "labels": {CONTROL_PLANE_LABEL: ""}}});
+        let view = view("v1".to_owned(), &pods(), &[node, worker, silent], Vec::new());
+        assert_eq!(
+            view.nodes.iter().map(|n| (n.name.as_str(), n.ready)).collect::<Vec<_>>(),
+            [("a", true), ("b", false)]
+        );
+        let told: Vec<_> = view.nodes[0]
+            .pods
+            .iter()
+            .map(|p| (p.component.as_str(), p.source.clone(), p.state.as_str(), p.restarts))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("etcd", Source::Static, "ready", 2),
+                ("kube-apiserver", Source::Temporary, "ending", 2),
+                ("kube-apiserver", Source::Api, "ready", 2),
+                ("kube-scheduler", Source::Api, "CrashLoopBackOff", 7),
+                ("kube-scheduler", Source::Checkpoint { generation: "000002-abc".to_owned() }, "ready", 2),
+            ]
+        );
+        assert!(view.nodes[0].report.as_ref().unwrap().steering.on);
+        assert_eq!(view.nodes[1].report.as_ref().unwrap_err(), "no kubestrap-guardian is installed on b");
+    }
+
+    #[test]
+    fn a_lease_that_ran_out_has_no_leader() {
+        let lease = json!({"metadata": {"name": "kube-scheduler"}, "spec": {
+            "holderIdentity": "a_1", "renewTime": "2026-11-01T12:00:00.000000Z", "leaseDurationSeconds": 15}});
+        let at = |text: &str| leader(&lease, text.parse().unwrap());
+        assert!(!at("2026-11-01T12:00:14Z").expired);
+        assert!(at("2026-11-01T12:00:16Z").expired);
+        assert_eq!(at("2026-11-01T12:00:16Z").holder.as_deref(), Some("a_1"));
+        let released = json!({"metadata": {"name": "kube-scheduler"}, "spec": {"holderIdentity": ""}});
+        assert_eq!(leader(&released, Timestamp::UNIX_EPOCH).holder, None);
+    }
+}

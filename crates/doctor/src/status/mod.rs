@@ -1,0 +1,270 @@
+//! What runs where, from which source: as the API tells it, and what the node's own disk and runtime
+//! tell when the API does not.
+//!
+//! ```text
+//! API: nodes, pods, leases, the guardians' reports ─┐
+//! this node: disk, runtime, etcd ───────────────────┴─▶ Status ─▶ table or JSON
+//! ```
+
+mod api;
+mod local;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::check::Verdict;
+use crate::etcd::Member;
+use crate::report::{ComponentReport, News, NodeReport, SteeringReport};
+use crate::source::Source;
+
+pub use api::{ApiView, NodeView, gather};
+pub use local::{LocalView, look};
+
+/// The label of nodes that run the control plane.
+pub const CONTROL_PLANE_LABEL: &str = "node-role.kubernetes.io/control-plane";
+
+/// One pod of the control plane.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodStatus {
+    /// Its namespace.
+    pub namespace: String,
+    /// What it is of, such as `kube-apiserver`.
+    pub component: String,
+    /// Its name.
+    pub pod: String,
+    /// Who made it.
+    pub source: Source,
+    /// The tag of its image, or the digest where it has no tag.
+    pub version: String,
+    /// Ready, starting, ending, failing: one word.
+    pub state: String,
+    /// How often its containers were started again.
+    pub restarts: u64,
+    /// Since when it is there.
+    pub since: Option<Timestamp>,
+}
+
+/// A certificate on this node's disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateStatus {
+    /// Whose checkpoint it is in.
+    pub component: String,
+    /// Its file, `<volume>/<path>`.
+    pub file: String,
+    /// Whom it is for.
+    pub subject: String,
+    /// Until when it is valid.
+    pub not_after: Timestamp,
+}
+
+/// From where it is known what a node keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Origin {
+    /// Its own disk and runtime, right now.
+    Disk,
+    /// Its guardian's published report.
+    Report,
+    /// Neither.
+    Nothing,
+}
+
+/// One node of the control plane.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeStatus {
+    /// Its name.
+    pub name: String,
+    /// Whether this ran on it.
+    pub local: bool,
+    /// Whether its kubelet says that it is ready; none when the API does not answer.
+    pub ready: Option<bool>,
+    /// The control plane's pods on it.
+    pub pods: Vec<PodStatus>,
+    /// From where the rest is known.
+    pub origin: Origin,
+    /// When the rest was true; none when nothing is known.
+    pub as_of: Option<Timestamp>,
+    /// What is kept of each component.
+    pub components: Vec<ComponentReport>,
+    /// Certificates in the generations that would be started; of this node only.
+    pub certificates: Vec<CertificateStatus>,
+    /// Whether its guardian steers connections; none when it says nothing.
+    pub steering: Option<SteeringReport>,
+    /// The last time a revision that did not work was replaced here.
+    pub last_revert: Option<News>,
+    /// Whether it would come back, as its guardian said last.
+    pub verdict: Option<Verdict>,
+    /// What could not be found out, and why.
+    pub unknown: Vec<String>,
+}
+
+/// Who leads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Leader {
+    /// The lease, named as the component.
+    pub component: String,
+    /// Who holds it; none when nobody does.
+    pub holder: Option<String>,
+    /// When it was renewed last.
+    pub renewed: Option<Timestamp>,
+    /// Whether that was so long ago that nobody leads.
+    pub expired: bool,
+}
+
+/// etcd as far as it is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EtcdStatus {
+    /// Its members, as etcd itself says.
+    pub members: Vec<Member>,
+    /// Why they are not known; none when they are.
+    pub unknown: Option<String>,
+}
+
+/// The API as it answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiStatus {
+    /// Whether it answered.
+    pub answers: bool,
+    /// The version that it says.
+    pub version: Option<String>,
+    /// Why it did not answer.
+    pub why: Option<String>,
+}
+
+/// All of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// The form of this: 1.
+    pub version: u32,
+    /// When.
+    pub time: Timestamp,
+    /// The API.
+    pub api: ApiStatus,
+    /// The nodes of the control plane, this one first.
+    pub nodes: Vec<NodeStatus>,
+    /// Who leads of scheduler and controller-manager.
+    pub leaders: Vec<Leader>,
+    /// etcd.
+    pub etcd: EtcdStatus,
+}
+
+/// Puts together what the API and this node said. `local` is none on a machine that is no
+/// control-plane node.
+pub fn combine(api: &Result<ApiView, String>, local: Option<LocalView>, now: Timestamp) -> Status {
+    let mut nodes = Vec::new();
+    let local_name = local.as_ref().map(|local| local.node.clone());
+    let etcd = match &local {
+        Some(local) => local.etcd.clone(),
+        None => EtcdStatus {
+            members: Vec::new(),
+            unknown: Some("ask on a control-plane node: its certificates are needed".to_owned()),
+        },
+    };
+    let view = api.as_ref().ok();
+    let node = |name: &str| view.and_then(|view| view.nodes.iter().find(|node| node.name == name));
+    if let Some(local) = local {
+        nodes.push(local_node(local, view.is_some(), node));
+    }
+    let others = view.into_iter().flat_map(|view| &view.nodes);
+    nodes.extend(others.filter(|node| Some(&node.name) != local_name.as_ref()).map(other_node));
+    let (answers, version, why) = match api {
+        Ok(view) => (true, Some(view.version.clone()), None),
+        Err(why) => (false, None, Some(why.clone())),
+    };
+    let leaders = view.map(|view| view.leaders(now)).unwrap_or_default();
+    Status { version: 1, time: now, api: ApiStatus { answers, version, why }, nodes, leaders, etcd }
+}
+
+fn local_node<'a>(
+    local: LocalView,
+    api_answers: bool,
+    node: impl Fn(&str) -> Option<&'a NodeView>,
+) -> NodeStatus {
+    let known = node(&local.node);
+    let mut unknown = local.unknown;
+    if known.is_none() && api_answers {
+        unknown.push(format!("the API knows no control-plane node {}", local.node));
+    }
+    // The API's view has more to tell; without it the runtime says what runs.
+    let pods = known.map_or(local.pods, |node| node.pods.clone());
+    let report = known.and_then(|node| node.report.as_ref().ok());
+    NodeStatus {
+        ready: known.map(|node| node.ready),
+        name: local.node,
+        local: true,
+        pods,
+        origin: Origin::Disk,
+        as_of: Some(local.time),
+        components: with_events(local.components, report),
+        certificates: local.certificates,
+        steering: report.map(|report| report.steering.clone()),
+        last_revert: report.and_then(|report| report.last_revert.clone()),
+        verdict: verdict(report),
+        unknown,
+    }
+}
+
+/// The disk does not know what happened; the report does.
+fn with_events(mut components: Vec<ComponentReport>, report: Option<&NodeReport>) -> Vec<ComponentReport> {
+    for component in &mut components {
+        let same =
+            |other: &&ComponentReport| other.namespace == component.namespace && other.name == component.name;
+        let told = report.and_then(|report| report.components.iter().find(same));
+        component.last_event = told.and_then(|told| told.last_event.clone());
+    }
+    components
+}
+
+fn verdict(report: Option<&NodeReport>) -> Option<Verdict> {
+    report.and_then(|report| report.doctor.as_ref()).map(|doctor| doctor.verdict)
+}
+
+fn other_node(node: &NodeView) -> NodeStatus {
+    let report = node.report.as_ref().ok();
+    NodeStatus {
+        name: node.name.clone(),
+        local: false,
+        ready: Some(node.ready),
+        pods: node.pods.clone(),
+        origin: if report.is_some() { Origin::Report } else { Origin::Nothing },
+        as_of: report.map(|report| report.time),
+        components: report.map(|report| report.components.clone()).unwrap_or_default(),
+        certificates: Vec::new(),
+        steering: report.map(|report| report.steering.clone()),
+        last_revert: report.and_then(|report| report.last_revert.clone()),
+        verdict: verdict(report),
+        unknown: node.report.as_ref().err().cloned().into_iter().collect(),
+    }
+}
+
+/// What of an image's name is its version: the tag, or the digest where there is no tag.
+pub(crate) fn image_version(image: &str) -> String {
+    let (name, digest) = image.split_once('@').map_or((image, None), |(name, digest)| (name, Some(digest)));
+    let last = name.rsplit('/').next().unwrap_or(name);
+    let tag = last.split_once(':').map(|(_, tag)| tag);
+    tag.or(digest).unwrap_or("latest").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_s_version_is_its_tag() {
+        for (image, version) in [
+            ("registry.k8s.io/kube-apiserver:v1.37.2", "v1.37.2"),
+            ("localhost:5000/etcd", "latest"),
+            ("localhost:5000/etcd:3.7.0@sha256:abc", "3.7.0"),
+            ("etcd@sha256:abc", "sha256:abc"),
+        ] {
+            assert_eq!(image_version(image), version, "{image}");
+        }
+    }
+}
