@@ -43,6 +43,7 @@ fn bootkube_s_layout_is_read() {
     );
     let assets = AssetDir::read(dir.path()).unwrap();
     assert!(!assets.is_ours());
+    assert!(assets.guardian().is_none());
     assert_eq!(assets.start_kubeconfig(), dir.path().join("auth/kubeconfig"));
     assert_eq!(assets.bootstrap_pods()[0].file_name, "bootstrap-apiserver.yaml");
     assert_eq!(assets.bootstrap_pods()[0].content, POD.as_bytes());

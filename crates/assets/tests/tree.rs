@@ -220,7 +220,7 @@ fn the_guardian_s_static_pod_is_one_that_a_kubelet_takes() {
 #[test]
 fn the_guardian_is_installed_where_it_looks_for_its_files() {
     let (_dir, assets) = written();
-    let installer = &object(&assets, "DaemonSet", "kubestrap-guardian")["spec"]["template"]["spec"];
+    let installer = &assets.guardian().unwrap().value["spec"]["template"]["spec"];
     let guardian = &guardian_pod(&assets)["spec"];
     let host_path = |spec: &Value, volume: &str| {
         let volumes = spec["volumes"].as_array().unwrap();
