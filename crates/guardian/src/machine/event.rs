@@ -73,7 +73,7 @@ pub struct Instance {
     pub revision: u64,
     /// The revision as a person knows it (`controller-revision-hash`, `pod-template-hash`), or "".
     pub revision_name: String,
-    /// When its newest container was started, wall clock.
+    /// When its newest container was started, wall clock; 0: none was yet.
     pub started_ms: u64,
     /// Since when its volumes hold what `digest` was made of, wall clock (the newest `..data`
     /// target directory). Only ever compared with `started_ms`. 0 without such volumes.

@@ -3,12 +3,12 @@
 use super::{Action, ActionKind, GenerationId, Instance, Machine, Source};
 
 impl Machine {
-    /// Rules R2 and R1, then old generations.
+    /// Rule R1, then old generations.
     pub(super) fn keep(&mut self) -> Option<Action> {
         if self.seen.wanted == Some(false) {
             return None;
         }
-        self.promote().or_else(|| self.write()).or_else(|| self.prune())
+        self.write().or_else(|| self.prune())
     }
 
     fn write(&mut self) -> Option<Action> {
@@ -18,7 +18,8 @@ impl Machine {
         self.may(ActionKind::Write).then_some(write)
     }
 
-    fn promote(&mut self) -> Option<Action> {
+    /// Rule R2.
+    pub(super) fn promote(&mut self) -> Option<Action> {
         let (generation, at) = self.next_good()?;
         let promote = self.due(at) && self.may(ActionKind::Promote);
         promote.then_some(Action::Promote { generation })

@@ -24,7 +24,8 @@ pub struct Limits {
     pub copy_ms: u64,
     /// … or so many exits since it was placed or Ready.
     pub copy_exits: u32,
-    /// Not wanted here for so long while others serve: gone.
+    /// Not wanted here for so long while others serve: gone. Shorter than the 15 s for which the last
+    /// apiserver of a node serves on: after that nobody can tell whether it is wanted.
     pub unwanted_ms: u64,
     /// First pause after a failed action; doubles up to `retry_max_ms`.
     pub retry_ms: u64,
@@ -48,7 +49,7 @@ impl Default for Limits {
             release_ms: 10_000,
             copy_ms: 60_000,
             copy_exits: 3,
-            unwanted_ms: 30_000,
+            unwanted_ms: 10_000,
             retry_ms: 1_000,
             retry_max_ms: 30_000,
             relapse_ms: 600_000,

@@ -9,7 +9,7 @@
 //!
 //! It keeps nothing that has to survive it: a new one learns all from the disk and the first
 //! observation. What it remembers are times (since when is who Ready) and how often what failed lately.
-//! The rules are in [`Machine::step`]'s order: `uninstall`, `place` and `release`, `keep`.
+//! Each rule is a function; [`Machine::step`] has their order.
 
 mod action;
 mod disk;
@@ -96,11 +96,13 @@ pub struct Machine {
 }
 
 /// What has been reported and still holds.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Told {
     orphaned: bool,
     stuck: bool,
     kept: bool,
+    /// The revision that a copy stands in for.
+    reverted: Option<String>,
 }
 
 impl Machine {
@@ -135,8 +137,9 @@ impl Machine {
         self.take_in(event, &mut actions);
         self.wake = None;
         let change = self.uninstall(&mut actions).or_else(|| self.place(&mut actions));
-        let change = change.or_else(|| self.release()).or_else(|| self.keep());
+        let change = change.or_else(|| self.promote()).or_else(|| self.release()).or_else(|| self.keep());
         self.tell_orphaned(&mut actions);
+        self.tell_reverted(&mut actions);
         actions.extend(change);
         actions
     }

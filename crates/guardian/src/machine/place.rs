@@ -106,6 +106,9 @@ impl Machine {
         earlier.iter().for_each(|pod| self.tracks.forgive(pod));
         self.disk.placed = Some(generation);
         self.placed_at = Some(self.now);
+        if let Some(Report::Reverted { revision, .. }) = &report {
+            self.told.reverted = Some(revision.clone());
+        }
         actions.extend(report.map(Action::Report));
     }
 

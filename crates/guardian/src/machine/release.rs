@@ -30,6 +30,7 @@ impl Machine {
     pub(super) fn removed(&mut self, actions: &mut Vec<Action>) {
         if let Some(generation) = self.disk.placed.take() {
             self.released_at = Some(self.now);
+            self.told.reverted = None;
             actions.push(Action::Report(Report::Released { generation }));
         }
     }

@@ -59,7 +59,7 @@ impl Machine {
         let revision = blamed.filter(|i| self.differs(i, best)).map(|i| i.revision_name.clone()).next();
         let gap = |cause, place_at| Gap { cause, place_at, revision: revision.clone() };
         if let Some(first) = starting.first() {
-            let proven = starting.iter().any(|i| self.tracks.digest(i).as_ref() == Some(best));
+            let proven = starting.iter().any(|i| self.tracks.told_digest(i).as_ref() == Some(best));
             let cause = self.unready_cause(first);
             let grace = starting.iter().map(|i| match self.unready_cause(i) {
                 Cause::NeverReady => limits.first_start_ms,
@@ -71,8 +71,13 @@ impl Machine {
             return Gap { cause: Cause::Boot, place_at: Some(since), revision: None };
         }
         let idle = self.idle_since.unwrap_or(since).max(since);
-        let exited = self.candidates().map(|i| self.tracks.exits(i).max(i.restarts)).max();
-        let coming = self.seen.api.is_some_and(|api| api.expected || api.parent_exists);
+        let exited = self
+            .candidates()
+            .filter(|i| i.started_ms > 0)
+            .map(|i| self.tracks.exits(i).max(i.restarts))
+            .max();
+        let coming = self.seen.api.is_some_and(|api| api.expected || api.parent_exists)
+            || self.candidates().next().is_some();
         let ending = self.instances().iter().any(|i| i.running && self.ends(i));
         // A pod that is there already is started again by the kubelet itself; one that is still to
         // be made takes longer.
@@ -112,6 +117,21 @@ impl Machine {
             self.tracks.digest(i).as_ref() == Some(&generation.digest)
                 && self.tracks.exits(i) >= self.limits.copy_exits
         })
+    }
+
+    /// The copy serves, and what the API wants in its place crashes or does not become Ready.
+    pub(super) fn tell_reverted(&mut self, actions: &mut Vec<Action>) {
+        let Some(generation) = self.disk.placed.clone().filter(|_| self.copy_serving().is_some()) else {
+            return;
+        };
+        let Some(digest) = self.disk.get(&generation).map(|g| g.digest.clone()) else { return };
+        let crashed = |i: &&Instance| self.differs(i, &digest) && self.tracks.exits(i) > 0 && !self.serves(i);
+        let Some(instance) = self.candidates().find(crashed) else { return };
+        let (revision, cause) = (instance.revision_name.clone(), self.unready_cause(instance));
+        if self.told.reverted.as_ref() != Some(&revision) {
+            self.told.reverted = Some(revision.clone());
+            actions.push(Action::Report(Report::Reverted { generation, revision, cause }));
+        }
     }
 
     /// The copy serves, and the API has nothing that would take over.

@@ -15,6 +15,8 @@ pub(super) struct Track {
     /// The first digest that was known of this container. When another is told of the same
     /// container, its files or its spec have changed under it: it does not run what is told.
     digest: Option<Digest>,
+    /// The last digest that was known of this pod.
+    latest: Option<Digest>,
     /// Since when this container is Ready as far as was seen without interruption.
     pub(super) ready_since: Option<u64>,
     /// This container was Ready once.
@@ -74,8 +76,13 @@ impl Tracks {
     /// cannot be asked now.
     pub(super) fn digest(&self, instance: &Instance) -> Option<Digest> {
         let at_start = self.of(instance).and_then(|track| track.digest.clone());
-        let now = instance.digest.clone();
+        let now = instance.digest.clone().or_else(|| self.of(instance)?.latest.clone());
         if instance.running { at_start.or(now) } else { now.or(at_start) }
+    }
+
+    /// The same, but only what was told of this very container: nothing changed unseen before it.
+    pub(super) fn told_digest(&self, instance: &Instance) -> Option<Digest> {
+        self.of(instance).and_then(|track| track.digest.clone())
     }
 
     /// Does the container that runs prove its digest by being Ready? Not when the content came later.
@@ -97,6 +104,9 @@ impl Track {
         if track.digest.is_none() {
             track.digest.clone_from(&instance.digest);
         }
+        if instance.digest.is_some() {
+            track.latest.clone_from(&instance.digest);
+        }
         track.restarts = instance.restarts;
         if instance.running && instance.ready && !ends {
             let since = *track.ready_since.get_or_insert(now);
@@ -114,6 +124,7 @@ impl Track {
         Self {
             container: instance.container.clone(),
             digest: None,
+            latest: None,
             ready_since: None,
             was_ready: false,
             restarts: instance.restarts,

@@ -201,7 +201,9 @@ impl Node {
     fn next_change(&self) -> Option<u64> {
         let pods = self.pods.iter().filter_map(|pod| pod.next_change(self.now));
         let wake = self.machine.wake_after().map(|ms| self.now.max(self.witness.stepped_at + ms));
-        pods.chain(self.creates_at).chain(wake).min()
+        // One that was just started looks at once.
+        let begins = self.observed.is_none().then_some(self.now + 1);
+        pods.chain(self.creates_at).chain(wake).chain(begins).min()
     }
 
     pub fn api_answers(&self) -> bool {
@@ -260,8 +262,7 @@ impl Node {
         }
         let ready = |uid: &str| self.pods.iter().any(|p| p.uid == uid && p.ready(self.now, self.backend_up));
         let new_ready = self.objects.iter().any(|o| current(o) && ready(&o.uid));
-        let new_there = self.objects.iter().any(current);
-        let old = |o: &Object| o.revision != revision && (new_ready || (new_there && !ready(&o.uid)));
+        let old = |o: &Object| o.revision != revision && new_ready;
         let deleted: Vec<_> = self.objects.iter().map(|o| o.deleted || !here || old(o)).collect();
         self.objects.iter_mut().zip(deleted).for_each(|(object, deleted)| object.deleted = deleted);
     }

@@ -95,6 +95,34 @@ fn judge(node: &Node) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+fn live(node: &mut Node, steps: &[Step]) -> Result<(), TestCaseError> {
+    for step in steps {
+        take(node, step);
+    }
+    node.calm();
+    node.run(3_600_000);
+    judge(node)
+}
+
+/// What failed once, shrunk.
+#[test]
+fn sequences_that_failed_once() {
+    use Behaviour::{Crashes, Dies, Hangs, Healthy};
+    use Step::{Api, Backend, Crash, DiskFull, RestartGuardian, Rollout, Rotate, Wait};
+    // Two generations that crash: the exits of a copy's earlier try were counted again.
+    let both_crash = [Crash, Wait(900), RestartGuardian, Rotate(Crashes), Rollout(Dies(1_000))];
+    live(&mut Node::new(true), &both_crash).unwrap();
+    // Files changed twice under one container while it was not Ready.
+    let files = [Api(false), Api(true), Backend(false), Rotate(Healthy), Wait(61_000), Rotate(Healthy)];
+    live(&mut Node::new(false), &files).unwrap();
+    // The generation whose turn it was after failures equalled what ran, so nothing was placed.
+    let full = [Rollout(Healthy), Rotate(Dies(20_000)), Wait(3_000), Rotate(Hangs), DiskFull(true), Wait(61_000)];
+    live(&mut Node::proven(false), &full).unwrap();
+    // A container was taken for what its predecessor had been.
+    let crashed = [Crash, Rotate(Hangs), Wait(100), Wait(100), Wait(100)];
+    live(&mut Node::proven(true), &crashed).unwrap();
+}
+
 fn config(cases: u32) -> Config {
     let seeds = proptest::test_runner::FileFailurePersistence::Direct("tests/machine/regressions.txt");
     Config { failure_persistence: Some(Box::new(seeds)), ..Config::with_cases(cases) }
@@ -110,11 +138,6 @@ proptest! {
         steps in prop::collection::vec(step(), 1..25),
     ) {
         let mut node = if proven { Node::proven(is_api) } else { Node::new(is_api) };
-        for step in &steps {
-            take(&mut node, step);
-        }
-        node.calm();
-        node.run(2 * 3_600_000);
-        judge(&node)?;
+        live(&mut node, &steps)?;
     }
 }
