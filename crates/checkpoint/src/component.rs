@@ -36,7 +36,7 @@ impl Component {
     /// The component that a pod is of; `None` when the pod has no name or no namespace.
     ///
     /// Named after the controller: a Deployment's pods go by the ReplicaSet's name without the template's hash, a
-    /// StatefulSet's pods each by their own name, as do those that nobody controls.
+    /// StatefulSet's pods each by their own name, as do those that nobody controls and the images of static ones.
     pub fn of(pod: &Value) -> Option<Self> {
         let metadata = &pod["metadata"];
         let pod_name = text(&metadata["name"]);
@@ -46,7 +46,7 @@ impl Component {
                 let hash = text(&metadata["labels"]["pod-template-hash"]);
                 name.strip_suffix(hash).and_then(|rest| rest.strip_suffix('-')).unwrap_or(name)
             }
-            None | Some(("StatefulSet", _)) => pod_name,
+            None | Some(("StatefulSet" | "Node", _)) => pod_name,
             Some((_, name)) => name,
         };
         let namespace = text(&metadata["namespace"]);
@@ -133,6 +133,7 @@ mod tests {
         );
         assert_eq!(named("a-5d4b7c-abcde", Some(("ReplicaSet", "other"))), "kube-system/other");
         assert_eq!(named("etcd-0", Some(("StatefulSet", "etcd"))), "kube-system/etcd-0");
+        assert_eq!(named("etcd-node-a", Some(("Node", "node-a"))), "kube-system/etcd-node-a");
         assert_eq!(named("alone", None), "kube-system/alone");
         assert_eq!(Component::of(&json!({"metadata": {"name": "a"}})), None);
     }
