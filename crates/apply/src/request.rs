@@ -48,6 +48,26 @@ impl Call {
         Self::with_json(Method::PATCH, path.into(), "application/strategic-merge-patch+json", patch)
     }
 
+    /// Applies an object on the server's side as [`FIELD_MANAGER`], also where others own its fields.
+    ///
+    /// [`FIELD_MANAGER`]: crate::FIELD_MANAGER
+    pub fn apply(path: &str, object: &Value) -> Self {
+        let path = format!("{path}?fieldManager={}&force=true", crate::FIELD_MANAGER);
+        Self::with_json(Method::PATCH, path, "application/apply-patch+yaml", object)
+    }
+
+    /// Removes an object.
+    pub fn delete(path: impl Into<String>) -> Self {
+        Self { method: Method::DELETE, path: path.into(), content_type: "", body: Vec::new() }
+    }
+
+    /// Asks only what would come of it: nothing is stored.
+    pub fn dry_run(mut self) -> Self {
+        self.path.push(if self.path.contains('?') { '&' } else { '?' });
+        self.path.push_str("dryRun=All");
+        self
+    }
+
     fn with_json(method: Method, path: String, content_type: &'static str, value: &Value) -> Self {
         Self { method, path, content_type, body: value.to_string().into_bytes() }
     }
@@ -58,6 +78,18 @@ impl Call {
     /// [`ApiError`] for anything else, also when it took longer than `limit`.
     pub async fn object(&self, client: &Client, limit: Duration) -> Result<Value, ApiError> {
         self.json(client, limit).await.map(|(_, object)| object)
+    }
+
+    /// Sends it, and takes the text of a success.
+    ///
+    /// # Errors
+    /// As [`Call::object`].
+    pub async fn text(&self, client: &Client, limit: Duration) -> Result<String, ApiError> {
+        let (status, body) = self.send(client, limit).await?;
+        if !status.is_success() {
+            return Err(self.refusal(status, &body));
+        }
+        Ok(String::from_utf8_lossy(&body).into_owned())
     }
 
     /// Sends it. A redirect is no success: the API server does not redirect.

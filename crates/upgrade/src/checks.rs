@@ -1,0 +1,246 @@
+//! What must hold before anything is changed. Pure: every rule at once, each with its remedy. The names
+//! of the checks are stable: `--ignore-preflight-errors` takes them.
+
+use cluster::KubernetesVersion;
+use jiff::{SignedDuration, Timestamp};
+use node::preflight::{Check, Outcome, Problem};
+
+use crate::observed::Observed;
+use crate::part::Part;
+use crate::plan::Direction;
+
+/// How many minors a kubelet and a kube-proxy may be older than the apiserver
+/// (kubernetes.io/releases/version-skew-policy).
+const NODE_SKEW: u16 = 3;
+/// How many minors controller-manager and scheduler may be older than the apiserver (the same page).
+const CONTROL_PLANE_SKEW: u16 = 1;
+/// The oldest etcd (kubeadm's `MinExternalEtcdVersion` of the newest supported minor, cmd/kubeadm/app/constants).
+const OLDEST_ETCD: [u32; 3] = [3, 5, 24];
+/// A certificate that ends sooner than this is told of.
+const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// Everything that speaks against going from what is there to `to`.
+pub(crate) fn checks(
+    observed: &Observed,
+    to: KubernetesVersion,
+    direction: Direction,
+    now: Timestamp,
+) -> Vec<Check> {
+    let mut checks = versions(observed, to, direction);
+    checks.extend(nodes(observed, to));
+    checks.extend(etcd(observed));
+    checks.extend(apis(observed, to, direction));
+    checks.extend(programs(observed));
+    checks.extend(certificates(observed, now));
+    checks
+}
+
+fn check(name: &str, outcome: fn(Problem) -> Outcome, cause: String, remedy: &str) -> Check {
+    Check { name: name.to_owned(), outcome: outcome(Problem { cause, remedy: remedy.to_owned() }) }
+}
+
+fn failed(name: &str, cause: String, remedy: &str) -> Check {
+    check(name, Outcome::Failed, cause, remedy)
+}
+
+fn warning(name: &str, cause: String, remedy: &str) -> Check {
+    check(name, Outcome::Warning, cause, remedy)
+}
+
+fn versions(observed: &Observed, to: KubernetesVersion, direction: Direction) -> Vec<Check> {
+    let mut checks = Vec::new();
+    if !to.is_supported() {
+        let known = KubernetesVersion::SUPPORTED_MINORS.map(|minor| format!("1.{minor}")).join(" and ");
+        checks.push(failed(
+            "Version",
+            format!("{to} is no version whose flags and objects this kubestrap knows: those are {known}"),
+            "use the kubestrap that knows it",
+        ));
+    }
+    let from = observed.version;
+    if from.minor().abs_diff(to.minor()) > 1 {
+        checks.push(failed(
+            "VersionSkew",
+            format!("from {from} to {to} is more than one minor"),
+            "go one minor at a time: apiserver and etcd keep their data readable for one minor only",
+        ));
+    }
+    let of_kubernetes = observed.parts.iter().filter(|p| p.part.is_kubernetes());
+    for (part, version) in of_kubernetes.filter_map(|p| Some((p.part, p.version?))) {
+        let skew = if part == Part::KubeProxy { NODE_SKEW } else { CONTROL_PLANE_SKEW };
+        let too_old = version.minor() + skew < to.minor();
+        // On the way down everything else is lowered before the apiserver.
+        let too_new = version.minor() > to.minor() && direction != Direction::Down;
+        if part != Part::KubeApiserver && (too_old || too_new) {
+            checks.push(failed(
+                "VersionSkew",
+                format!("{} is {version} and would not work with kube-apiserver {to}", part.name()),
+                "finish the upgrade that it belongs to first",
+            ));
+        }
+    }
+    checks
+}
+
+fn nodes(observed: &Observed, to: KubernetesVersion) -> Vec<Check> {
+    let mut checks = Vec::new();
+    for node in &observed.nodes {
+        let here = node.name == observed.node;
+        if !node.ready && here {
+            let cause = format!("this node, {}, is not Ready", node.name);
+            checks.push(failed("NodeReady", cause, "mend it first: `kubectl describe node` says why"));
+        } else if !node.ready {
+            checks.push(warning("NodeReady", format!("node {} is not Ready", node.name), "look at it"));
+        }
+        let Some(kubelet) = node.kubelet else { continue };
+        let name = &node.name;
+        if kubelet.minor() + NODE_SKEW < to.minor() {
+            checks.push(failed(
+                "KubeletSkew",
+                format!(
+                    "the kubelet of node {name} is {kubelet}, more than {NODE_SKEW} minors older than {to}"
+                ),
+                "upgrade it first",
+            ));
+        } else if kubelet.minor() > to.minor() && !here {
+            checks.push(failed(
+                "KubeletSkew",
+                format!("the kubelet of node {name} is {kubelet}, newer than kube-apiserver {to} would be"),
+                "put that version's kubelet on it first",
+            ));
+        } else if kubelet != to && !here {
+            checks.push(warning(
+                "OtherKubelets",
+                format!(
+                    "the kubelet of node {name} stays at {kubelet}: this program changes only its own host"
+                ),
+                "upgrade it there when this is done",
+            ));
+        }
+    }
+    if observed.gate_kept == Some(false) {
+        checks.push(failed(
+            "Guardian",
+            "new apiservers wait for the readiness gate kubestrap.io/serving, and no guardian runs that sets it"
+                .to_owned(),
+            "see that the pods of ds/kubestrap-guardian are Ready",
+        ));
+    }
+    checks
+}
+
+fn etcd(observed: &Observed) -> Vec<Check> {
+    let mut checks = Vec::new();
+    if let Some(problem) = &observed.etcd.problem {
+        checks.push(failed("Etcd", format!("etcd is not healthy: {problem}"), "mend it first"));
+    }
+    let version = observed.etcd.image.as_deref().and_then(etcd_version);
+    if version.is_some_and(|version| version < OLDEST_ETCD) {
+        let [major, minor, patch] = OLDEST_ETCD;
+        let image = observed.etcd.image.as_deref().unwrap_or_default();
+        checks.push(failed(
+            "EtcdVersion",
+            format!("etcd {image} is older than {major}.{minor}.{patch}"),
+            "upgrade etcd first",
+        ));
+    }
+    checks
+}
+
+/// The version in the tag of etcd's image: `3.6.8-0`.
+fn etcd_version(image: &str) -> Option<[u32; 3]> {
+    let tag = image.rsplit_once(':')?.1.trim_start_matches('v');
+    let mut numbers = tag.split('-').next()?.split('.').map(str::parse);
+    Some([numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?])
+}
+
+fn apis(observed: &Observed, to: KubernetesVersion, direction: Direction) -> Vec<Check> {
+    let mut checks = Vec::new();
+    for api in &observed.deprecated {
+        if api.is_gone_in(to) {
+            checks.push(failed(
+                "RemovedApis",
+                format!(
+                    "{} was asked for since the apiserver's start, and {to} does not serve it",
+                    api.name()
+                ),
+                "have its clients use the version that took its place; the audit log names them",
+            ));
+        } else if !api.removed_release.is_empty() {
+            checks.push(warning(
+                "DeprecatedApis",
+                format!(
+                    "{} was asked for, and Kubernetes {} serves it no more",
+                    api.name(),
+                    api.removed_release
+                ),
+                "have its clients use the version that takes its place",
+            ));
+        }
+    }
+    if direction == Direction::Down {
+        checks.extend(observed.unreadable.iter().map(|list| {
+            let cause = format!("{list} has objects in a form that kube-apiserver {to} cannot read");
+            failed("StoredObjects", cause, "delete them first")
+        }));
+    }
+    checks
+}
+
+fn programs(observed: &Observed) -> Vec<Check> {
+    let mut checks: Vec<Check> = observed
+        .flags
+        .iter()
+        .map(|answer| {
+            let cause = format!("{} says of its flags: {}", answer.program, answer.said);
+            if answer.refused {
+                failed("Flags", cause, "change components.*.extraArgs or featureGates in the config")
+            } else {
+                warning("DeprecatedFlags", cause, "a later version will refuse them")
+            }
+        })
+        .collect();
+    if !observed.images.missing.is_empty() {
+        checks.push(failed(
+            "Images",
+            format!("neither this node nor the bundle has {}", observed.images.missing.join(", ")),
+            "name a bundle of that version: --bundle DIR",
+        ));
+    }
+    let unsettled = observed.parts.iter().filter(|p| p.unsettled.is_some() && !p.changes.is_empty());
+    if observed.unfinished.is_none() {
+        checks.extend(unsettled.map(|part| {
+            let why = part.unsettled.as_deref().unwrap_or_default();
+            let cause = format!("{} is not settled as it is: {why}", part.part.name());
+            warning("Settled", cause, "what is to come may mend it; a step back would go back to this")
+        }));
+    }
+    checks
+}
+
+fn certificates(observed: &Observed, now: Timestamp) -> Vec<Check> {
+    let soon = now.saturating_add(SOON).unwrap_or(Timestamp::MAX);
+    let ending = observed.certificates.iter().filter(|c| c.not_after < soon && !c.renewed);
+    ending
+        .map(|certificate| {
+            let cause = format!("{} ends at {}", certificate.path, certificate.not_after);
+            if certificate.not_after <= now {
+                failed("Certificates", cause, "renew it first")
+            } else {
+                warning("Certificates", cause, "renew it")
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn etcd_s_version_is_read_from_its_tag() {
+        assert_eq!(etcd_version("registry.k8s.io/etcd:3.6.8-0"), Some([3, 6, 8]));
+        assert_eq!(etcd_version("a:5000/etcd:v3.5.9"), Some([3, 5, 9]));
+        assert_eq!(etcd_version("a/etcd:latest"), None);
+    }
+}

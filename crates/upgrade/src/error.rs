@@ -1,0 +1,96 @@
+//! Why an upgrade could not be planned or done.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use host::command::CommandError;
+use host::fs::FsError;
+
+/// Why an upgrade could not be planned or done.
+#[derive(Debug, thiserror::Error)]
+pub enum UpgradeError {
+    /// A rendered manifest is no YAML.
+    #[error("{path} was rendered and cannot be read")]
+    Manifest {
+        /// The file in the asset directory.
+        path: String,
+        /// Where and why.
+        source: assets::YamlError,
+    },
+    /// The API did not answer, or said no.
+    #[error("the API cannot be asked")]
+    Api(#[from] apply::ApiError),
+    /// The container runtime did not answer.
+    #[error("the container runtime cannot be asked")]
+    Runtime(#[from] cri::CriError),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Fs(#[from] FsError),
+    /// The state of an unfinished run cannot be read.
+    #[error("{} cannot be used: {reason}", path.display())]
+    Unfinished {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A program could not be had, to be asked for its flags or to take a snapshot.
+    #[error("cannot get {program} out of image {image}: {reason}")]
+    Program {
+        /// The program.
+        program: String,
+        /// The image.
+        image: String,
+        /// Why.
+        reason: String,
+    },
+    /// etcd's snapshot failed.
+    #[error("etcd gave no snapshot")]
+    Snapshot(#[source] CommandError),
+    /// etcd's snapshot was written and is not whole.
+    #[error("the snapshot {} is not whole: its checksum does not fit its content", path.display())]
+    BrokenSnapshot {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The images could not be imported.
+    #[error("the images cannot be imported")]
+    Images(#[from] node::images::ImagesError),
+    /// This node's programs or units could not be changed.
+    #[error("this node cannot be changed")]
+    Node(#[from] node::InstallError),
+    /// A unit could not be restarted.
+    #[error("cannot handle {unit}")]
+    Unit {
+        /// The unit.
+        unit: String,
+        /// What `systemctl` said.
+        source: CommandError,
+    },
+    /// The API refused objects.
+    #[error("the API refused objects of {part}: {reasons}")]
+    Rejected {
+        /// The part.
+        part: &'static str,
+        /// Which objects, and why.
+        reasons: String,
+    },
+    /// Something was changed and does not become ready.
+    #[error("{what} is not ready after {} s: {why}", after.as_secs())]
+    NotReady {
+        /// What.
+        what: String,
+        /// How long was waited.
+        after: Duration,
+        /// What is missing.
+        why: String,
+    },
+    /// Something was changed and certainly will not become ready.
+    #[error("{what} fails: {why}")]
+    Broken {
+        /// What.
+        what: String,
+        /// How.
+        why: String,
+    },
+}

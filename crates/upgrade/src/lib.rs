@@ -1,0 +1,34 @@
+//! The upgrade of a cluster that runs: another Kubernetes version, or another config.
+//!
+//! ```text
+//!  asset dir + config ──render──▶ objects as they shall be ─┐
+//!  API, runtime, files ──look──▶ Observed ──────────────────┴▶ plan ─▶ Plan ─▶ execute
+//!                                                                │       each step gated; a gate
+//!                                                      --dry-run prints it  that fails: step back
+//! ```
+//!
+//! The difference between what is there and what shall be is the plan; so a run that was killed goes on
+//! by planning again. What is remembered on disk is only what cannot be read any more once it is changed:
+//! the objects and files as they were before, for the step back.
+
+mod checks;
+mod diff;
+mod error;
+mod immutable;
+mod lifecycle;
+mod observed;
+mod part;
+mod plan;
+mod rollout;
+mod stamp;
+mod text;
+
+pub use diff::{Change, Field};
+pub use error::UpgradeError;
+pub use immutable::immutable;
+pub use lifecycle::DeprecatedApi;
+pub use observed::{
+    CertificateState, EtcdState, FlagAnswer, ImageState, NodeState, Observed, PartState, UnfinishedState,
+};
+pub use part::{Part, objects};
+pub use plan::{Direction, Plan, Step, plan};

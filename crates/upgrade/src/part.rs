@@ -1,0 +1,191 @@
+//! The parts of a cluster that an upgrade changes one after the other, and which rendered objects
+//! belong to which.
+
+use std::collections::BTreeMap;
+
+use assets::AssetTree;
+use cluster::KubernetesVersion;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::UpgradeError;
+
+/// A part of the cluster that is changed as a whole. The order is that of an upgrade.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Part {
+    /// The guardian: first, because it keeps the API up while the apiserver is replaced.
+    Guardian,
+    /// kube-apiserver: nothing else may be newer than it.
+    KubeApiserver,
+    /// kube-controller-manager.
+    KubeControllerManager,
+    /// kube-scheduler.
+    KubeScheduler,
+    /// kube-proxy.
+    KubeProxy,
+    /// CoreDNS.
+    Coredns,
+    /// flannel.
+    Flannel,
+    /// What nodes and tools read: roles, cluster-info, the kubelet's settings.
+    Config,
+}
+
+impl Part {
+    /// All of them, in the order of an upgrade.
+    pub const ALL: [Self; 8] = [
+        Self::Guardian,
+        Self::KubeApiserver,
+        Self::KubeControllerManager,
+        Self::KubeScheduler,
+        Self::KubeProxy,
+        Self::Coredns,
+        Self::Flannel,
+        Self::Config,
+    ];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Guardian => "guardian",
+            Self::KubeApiserver => "kube-apiserver",
+            Self::KubeControllerManager => "kube-controller-manager",
+            Self::KubeScheduler => "kube-scheduler",
+            Self::KubeProxy => "kube-proxy",
+            Self::Coredns => "CoreDNS",
+            Self::Flannel => "flannel",
+            Self::Config => "config objects",
+        }
+    }
+
+    /// Which part a rendered manifest belongs to; `None` for what an upgrade leaves alone.
+    fn of_manifest(path: &str) -> Option<Self> {
+        let name = path.strip_prefix("manifests/")?.strip_suffix(".yaml")?;
+        match name.strip_suffix("-secret").unwrap_or(name) {
+            "kubestrap-guardian" => Some(Self::Guardian),
+            "kube-apiserver" => Some(Self::KubeApiserver),
+            "kube-controller-manager" => Some(Self::KubeControllerManager),
+            "kube-scheduler" => Some(Self::KubeScheduler),
+            "kube-proxy" => Some(Self::KubeProxy),
+            "coredns" => Some(Self::Coredns),
+            "flannel" => Some(Self::Flannel),
+            // A token is for joining, and the one of the bring-up has expired or was taken away on purpose.
+            "bootstrap-token" => None,
+            _ => Some(Self::Config),
+        }
+    }
+
+    /// Whether its version is that of Kubernetes.
+    pub(crate) fn is_kubernetes(self) -> bool {
+        matches!(
+            self,
+            Self::KubeApiserver | Self::KubeControllerManager | Self::KubeScheduler | Self::KubeProxy
+        )
+    }
+
+    /// The lease that its leader holds.
+    #[expect(dead_code, reason = "for the gates to come")]
+    pub(crate) fn lease(self) -> Option<&'static str> {
+        matches!(self, Self::KubeControllerManager | Self::KubeScheduler).then(|| self.name())
+    }
+}
+
+/// The objects of a rendered asset directory by part, in the order of its files.
+///
+/// # Errors
+/// When a manifest is no YAML, which is a fault in kubestrap itself.
+pub fn objects(tree: &AssetTree) -> Result<BTreeMap<Part, Vec<apply::Object>>, UpgradeError> {
+    let mut parts: BTreeMap<Part, Vec<apply::Object>> = BTreeMap::new();
+    for (path, file) in tree.iter() {
+        let Some(part) = Part::of_manifest(path) else { continue };
+        let text = String::from_utf8_lossy(&file.content);
+        let documents = assets::parse_documents(&text)
+            .map_err(|source| UpgradeError::Manifest { path: path.to_owned(), source })?;
+        let objects =
+            documents.into_iter().map(|d| apply::Object::new(d.value, format!("{path}:{}", d.line)));
+        parts.entry(part).or_default().extend(objects);
+    }
+    Ok(parts)
+}
+
+/// Kinds whose pods a controller makes.
+const WORKLOADS: [&str; 2] = ["DaemonSet", "Deployment"];
+
+/// Whether an object makes pods.
+pub(crate) fn is_workload(object: &Value) -> bool {
+    object["kind"].as_str().is_some_and(|kind| WORKLOADS.contains(&kind))
+}
+
+/// The image of a workload's first container.
+pub(crate) fn image(object: &Value) -> Option<&str> {
+    object.pointer("/spec/template/spec/containers/0/image")?.as_str()
+}
+
+/// The Kubernetes version in an image's tag.
+pub(crate) fn version_of(image: &str) -> Option<KubernetesVersion> {
+    let name = image.split('@').next()?;
+    name.rsplit_once(':')?.1.parse().ok()
+}
+
+/// The path of an object in the API. Kinds are those that kubestrap renders, and their plurals regular.
+pub(crate) fn api_path(object: &apply::ObjectRef) -> String {
+    let base = if object.api_version.contains('/') {
+        format!("/apis/{}", object.api_version)
+    } else {
+        format!("/api/{}", object.api_version)
+    };
+    let plural = plural(&object.kind);
+    match &object.namespace {
+        Some(namespace) => format!("{base}/namespaces/{namespace}/{plural}/{}", object.name),
+        None => format!("{base}/{plural}/{}", object.name),
+    }
+}
+
+fn plural(kind: &str) -> String {
+    let kind = kind.to_lowercase();
+    match kind.strip_suffix('y') {
+        Some(stem) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{stem}ies"),
+        _ if kind.ends_with(['s', 'x']) => format!("{kind}es"),
+        _ => format!("{kind}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_manifest_has_its_part_and_tokens_have_none() {
+        for (path, part) in [
+            ("manifests/kube-apiserver-secret.yaml", Some(Part::KubeApiserver)),
+            ("manifests/kubestrap-guardian.yaml", Some(Part::Guardian)),
+            ("manifests/rbac.yaml", Some(Part::Config)),
+            ("manifests/bootstrap-token.yaml", None),
+            ("bootstrap-manifests/bootstrap-kube-apiserver.yaml", None),
+            ("tls/ca.crt", None),
+        ] {
+            assert_eq!(Part::of_manifest(path), part, "{path}");
+        }
+    }
+
+    #[test]
+    fn paths_are_those_of_the_api() {
+        let path = |value: Value| api_path(&apply::ObjectRef::of(&value));
+        let daemonset = json!({"apiVersion": "apps/v1", "kind": "DaemonSet",
+            "metadata": {"name": "kube-proxy", "namespace": "kube-system"}});
+        assert_eq!(path(daemonset), "/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy");
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}});
+        assert_eq!(path(namespace), "/api/v1/namespaces/a");
+        assert_eq!(plural("NetworkPolicy"), "networkpolicies");
+        assert_eq!(plural("PodDisruptionBudget"), "poddisruptionbudgets");
+    }
+
+    #[test]
+    fn versions_are_read_from_tags() {
+        assert_eq!(version_of("registry.k8s.io/kube-proxy:v1.36.3").unwrap().to_string(), "v1.36.3");
+        assert_eq!(version_of("a.b:5000/x:v1.37.2@sha256:00").unwrap().to_string(), "v1.37.2");
+        assert_eq!(version_of("a.b:5000/x"), None);
+    }
+}

@@ -1,0 +1,205 @@
+//! How far a workload's rollout is, judged by identity: pods of its newest revision, owned by it by UID,
+//! Ready, in containers that the runtime runs now. Pure.
+
+use std::collections::{BTreeSet, HashSet};
+
+use serde_json::Value;
+
+/// What the judgement needs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen<'a> {
+    /// The DaemonSet or Deployment.
+    pub(crate) workload: &'a Value,
+    /// ControllerRevisions and ReplicaSets of its namespace.
+    pub(crate) revisions: &'a [Value],
+    /// Pods of its namespace.
+    pub(crate) pods: &'a [Value],
+    /// Ids of the containers that run on this node.
+    pub(crate) running: &'a HashSet<String>,
+    /// This node.
+    pub(crate) node: &'a str,
+}
+
+/// How far a rollout is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Complete: these containers, each with its pod's UID.
+    Settled(BTreeSet<String>),
+    /// Under way: what is missing.
+    Waiting(String),
+    /// It will not become complete by itself: what fails.
+    Broken(String),
+}
+
+/// Reasons for which a container waits and that time does not mend.
+const HOPELESS: [&str; 4] =
+    ["InvalidImageName", "ErrImageNeverPull", "ImagePullBackOff", "CreateContainerError"];
+/// A container that was restarted as often as this crashes.
+const CRASHES: i64 = 2;
+
+/// Judges a rollout.
+pub(crate) fn judge(seen: Seen<'_>) -> Verdict {
+    let generation = seen.workload["metadata"]["generation"].as_i64().unwrap_or_default();
+    let observed = seen.workload["status"]["observedGeneration"].as_i64().unwrap_or_default();
+    if observed < generation {
+        return Verdict::Waiting("its controller has not seen the change yet".to_owned());
+    }
+    let Some(newest) = newest(seen) else {
+        return Verdict::Waiting("its controller has made no revision yet".to_owned());
+    };
+    let pods: Vec<&Value> = seen.pods.iter().filter(|pod| owned(pod, &newest.owners)).collect();
+    let (new, old): (Vec<&Value>, Vec<&Value>) = pods.into_iter().partition(|pod| newest.is_of(pod));
+    for pod in &new {
+        if let Some(why) = failing(pod) {
+            return Verdict::Broken(format!("pod {}: {why}", name(pod)));
+        }
+    }
+    let mut containers = BTreeSet::new();
+    let mut missing = None;
+    let mut ready = 0;
+    for pod in &new {
+        match ready_containers(pod, seen) {
+            Ok(ids) => {
+                ready += 1;
+                containers.extend(ids);
+            }
+            Err(why) => missing = Some(format!("pod {}: {why}", name(pod))),
+        }
+    }
+    let wanted = wanted(seen.workload);
+    if ready < wanted {
+        let more = missing.map(|why| format!(": {why}")).unwrap_or_default();
+        return Verdict::Waiting(format!("{ready} of {wanted} new pods are ready{more}"));
+    }
+    match old.first().or_else(|| new.iter().find(|pod| deleting(pod))) {
+        Some(pod) => Verdict::Waiting(format!("the old pod {} is still there", name(pod))),
+        None => Verdict::Settled(containers),
+    }
+}
+
+/// The newest revision of a workload.
+struct Newest {
+    /// UIDs of whom its pods may belong to.
+    owners: Vec<String>,
+    label: &'static str,
+    hash: String,
+}
+
+impl Newest {
+    fn is_of(&self, pod: &Value) -> bool {
+        pod["metadata"]["labels"][self.label] == self.hash.as_str()
+    }
+}
+
+fn newest(seen: Seen<'_>) -> Option<Newest> {
+    let uid = seen.workload["metadata"]["uid"].as_str()?;
+    let of_kind = |kind: &str| {
+        let kind = kind.to_owned();
+        let of_ours = move |r: &&Value| r["kind"] == kind.as_str() && owner(r) == Some(uid);
+        seen.revisions.iter().filter(of_ours)
+    };
+    if seen.workload["kind"] == "DaemonSet" {
+        let newest = of_kind("ControllerRevision").max_by_key(|r| r["revision"].as_i64())?;
+        let label = "controller-revision-hash";
+        let hash = newest["metadata"]["labels"][label].as_str()?.to_owned();
+        return Some(Newest { owners: vec![uid.to_owned()], label, hash });
+    }
+    let number = |object: &Value| {
+        let text = object["metadata"]["annotations"]["deployment.kubernetes.io/revision"].as_str()?;
+        text.parse::<i64>().ok()
+    };
+    let newest = of_kind("ReplicaSet").max_by_key(|r| number(r))?;
+    let label = "pod-template-hash";
+    let hash = newest["metadata"]["labels"][label].as_str()?.to_owned();
+    let uids = of_kind("ReplicaSet").filter_map(|r| Some(r["metadata"]["uid"].as_str()?.to_owned()));
+    Some(Newest { owners: uids.collect(), label, hash })
+}
+
+fn owner(object: &Value) -> Option<&str> {
+    let owners = object["metadata"]["ownerReferences"].as_array()?;
+    owners.iter().find(|o| o["controller"] == true)?["uid"].as_str()
+}
+
+fn owned(pod: &Value, owners: &[String]) -> bool {
+    let ended = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+    !ended && owner(pod).is_some_and(|uid| owners.iter().any(|o| o == uid))
+}
+
+fn wanted(workload: &Value) -> u64 {
+    let of_daemonset = workload["status"]["desiredNumberScheduled"].as_u64();
+    of_daemonset.or_else(|| workload["spec"]["replicas"].as_u64()).unwrap_or(1)
+}
+
+fn name(pod: &Value) -> &str {
+    pod["metadata"]["name"].as_str().unwrap_or_default()
+}
+
+fn deleting(pod: &Value) -> bool {
+    !pod["metadata"]["deletionTimestamp"].is_null()
+}
+
+fn statuses(pod: &Value) -> impl Iterator<Item = &Value> {
+    let list = |key: &str| pod["status"][key].as_array().into_iter().flatten();
+    list("initContainerStatuses").chain(list("containerStatuses"))
+}
+
+/// Why a pod will not become ready by itself.
+fn failing(pod: &Value) -> Option<String> {
+    if deleting(pod) {
+        return None;
+    }
+    statuses(pod).find_map(|container| {
+        let waiting = &container["state"]["waiting"];
+        let reason = waiting["reason"].as_str().unwrap_or_default();
+        let crashes = container["restartCount"].as_i64().unwrap_or_default() >= CRASHES
+            && container["ready"] != true
+            && (reason == "CrashLoopBackOff" || container["state"].get("terminated").is_some());
+        if !crashes && !HOPELESS.contains(&reason) {
+            return None;
+        }
+        let name = container["name"].as_str().unwrap_or_default();
+        let message = waiting["message"].as_str().map(|m| format!(": {m}")).unwrap_or_default();
+        Some(format!("container {name} waits with {reason}{message}{}", last_end(container)))
+    })
+}
+
+/// How a container ended last.
+fn last_end(container: &Value) -> String {
+    let ends = [&container["lastState"]["terminated"], &container["state"]["terminated"]];
+    let Some(end) = ends.into_iter().find(|end| end.is_object()) else { return String::new() };
+    let message = end["message"].as_str().map(str::trim).filter(|m| !m.is_empty());
+    let message = message.map(|m| format!(": {m}")).unwrap_or_default();
+    format!("; it ended with exit code {}{message}", end["exitCode"])
+}
+
+/// The containers of a pod that is ready, each with the pod's UID; or what is missing.
+fn ready_containers(pod: &Value, seen: Seen<'_>) -> Result<Vec<String>, String> {
+    if deleting(pod) {
+        return Err("it is being deleted".to_owned());
+    }
+    let here = pod["spec"]["nodeName"] == seen.node;
+    let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
+    let mut ids = Vec::new();
+    for container in pod["status"]["containerStatuses"].as_array().into_iter().flatten() {
+        let name = container["name"].as_str().unwrap_or_default();
+        if let Some(reason) = container["state"]["waiting"]["reason"].as_str() {
+            return Err(format!("container {name} waits with {reason}{}", last_end(container)));
+        }
+        let id = container["containerID"].as_str().unwrap_or_default();
+        let id = id.rsplit('/').next().unwrap_or_default();
+        if here && !seen.running.contains(id) {
+            return Err(format!("container {name} does not run"));
+        }
+        ids.push(format!("{uid}/{id}"));
+    }
+    let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+    let ready = conditions.into_iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
+    if !ready || ids.is_empty() {
+        return Err(format!("it is {} and not Ready", pod["status"]["phase"].as_str().unwrap_or("Pending")));
+    }
+    Ok(ids)
+}
+
+#[cfg(test)]
+#[path = "rollout_tests.rs"]
+mod tests;

@@ -1,0 +1,264 @@
+//! Plans of clusters in every state, compared with files. `UPDATE_GOLDEN=1` writes them.
+
+use std::path::PathBuf;
+
+use cluster::KubernetesVersion;
+use jiff::Timestamp;
+use serde_json::json;
+use upgrade::{
+    CertificateState, Change, EtcdState, Field, FlagAnswer, ImageState, NodeState, Observed, Part, PartState,
+    UnfinishedState, plan,
+};
+
+fn version(text: &str) -> KubernetesVersion {
+    text.parse().unwrap()
+}
+
+fn now() -> Timestamp {
+    "2026-11-22T12:00:00Z".parse().unwrap()
+}
+
+fn image(part: Part, version: &str) -> String {
+    match part {
+        Part::Guardian => "ghcr.io/kubestrap/kubestrap:v0.1.0".to_owned(),
+        Part::Coredns => "registry.k8s.io/coredns/coredns:v1.14.6".to_owned(),
+        Part::Flannel => "ghcr.io/flannel-io/flannel:v0.26.7".to_owned(),
+        other => format!("registry.k8s.io/{}:{version}", other.name()),
+    }
+}
+
+fn change(part: Part, from: &str, to: &str) -> Change {
+    let kind = if matches!(part, Part::KubeApiserver | Part::KubeProxy) { "DaemonSet" } else { "Deployment" };
+    let object = json!({"apiVersion": "apps/v1", "kind": kind,
+        "metadata": {"name": part.name(), "namespace": "kube-system"}});
+    let field = Field {
+        path: "spec.template.spec.containers[0].image".to_owned(),
+        from: Some(json!(image(part, from))),
+        to: Some(json!(image(part, to))),
+    };
+    Change { object: apply::ObjectRef::of(&object), new: false, fields: vec![field] }
+}
+
+/// A part that is of version `from` and shall be of version `to`.
+fn part(part: Part, from: &str, to: &str) -> PartState {
+    let has_image = part != Part::Config;
+    let kubernetes = matches!(
+        part,
+        Part::KubeApiserver | Part::KubeControllerManager | Part::KubeScheduler | Part::KubeProxy
+    );
+    PartState {
+        part,
+        image: has_image.then(|| image(part, from)),
+        wanted_image: has_image.then(|| image(part, to)),
+        version: kubernetes.then(|| version(from)),
+        changes: if kubernetes && from != to { vec![change(part, from, to)] } else { Vec::new() },
+        unsettled: None,
+    }
+}
+
+fn cluster(from: &str, to: &str) -> Observed {
+    let mut config = part(Part::Config, from, to);
+    if from != to {
+        let object = json!({"apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": "kubeadm-config", "namespace": "kube-system"}});
+        let field = Field {
+            path: "data.ClusterConfiguration".to_owned(),
+            from: Some(json!(format!("kubernetesVersion: {from}\n"))),
+            to: Some(json!(format!("kubernetesVersion: {to}\n"))),
+        };
+        config.changes =
+            vec![Change { object: apply::ObjectRef::of(&object), new: false, fields: vec![field] }];
+    }
+    let mut parts: Vec<PartState> = Part::ALL[..7].iter().map(|p| part(*p, from, to)).collect();
+    parts.push(config);
+    let moves = from != to;
+    let host = [
+        "replace /usr/local/bin/kubelet",
+        "rewrite /etc/systemd/system/kubelet.service",
+        "reload unit files",
+        "restart kubelet.service: its configuration or program changed",
+        "wait for the kubelet",
+    ];
+    Observed {
+        node: "a".to_owned(),
+        version: version(from),
+        parts,
+        nodes: vec![NodeState {
+            name: "a".to_owned(),
+            kubelet: Some(version(from)),
+            ready: true,
+            control_plane: true,
+        }],
+        host: if moves { host.map(str::to_owned).to_vec() } else { Vec::new() },
+        etcd: EtcdState {
+            endpoint: "https://127.0.0.1:2379".to_owned(),
+            image: Some("registry.k8s.io/etcd:3.6.8-0".to_owned()),
+            problem: None,
+            snapshot: None,
+        },
+        certificates: vec![CertificateState {
+            path: "tls/apiserver.crt".to_owned(),
+            not_after: "2027-10-01T00:00:00Z".parse().unwrap(),
+            renewed: false,
+        }],
+        deprecated: Vec::new(),
+        unreadable: Vec::new(),
+        flags: Vec::new(),
+        images: ImageState {
+            import: if moves {
+                vec![image(Part::KubeApiserver, to), image(Part::KubeProxy, to)]
+            } else {
+                Vec::new()
+            },
+            missing: Vec::new(),
+        },
+        gate_kept: Some(true),
+        assets: if moves {
+            vec!["kubestrap.yaml".to_owned(), "manifests/kube-apiserver.yaml".to_owned()]
+        } else {
+            Vec::new()
+        },
+        unfinished: None,
+    }
+}
+
+fn golden(name: &str, observed: &Observed, to: &str) {
+    let plan = plan(observed, version(to), now());
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.txt"));
+    let text = format!("{plan}\n");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        host::fs::write(&path, text.as_bytes(), 0o644).unwrap();
+    }
+    let wanted = host::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(text, wanted, "{name}: UPDATE_GOLDEN=1 cargo test -p upgrade writes it again");
+}
+
+#[test]
+fn one_minor_up() {
+    golden("up", &cluster("v1.36.3", "v1.37.2"), "v1.37.2");
+}
+
+#[test]
+fn one_minor_down_is_the_other_way_round() {
+    golden("down", &cluster("v1.37.2", "v1.36.3"), "v1.36.3");
+}
+
+#[test]
+fn nothing_to_do() {
+    let mut observed = cluster("v1.37.2", "v1.37.2");
+    assert!(plan(&observed, version("v1.37.2"), now()).is_empty());
+    // A bootstrap token that has run out is rendered anew; that alone is no work.
+    observed.assets = vec!["auth/kubeconfig-kubelet".to_owned(), "manifests/bootstrap-token.yaml".to_owned()];
+    golden("nothing", &observed, "v1.37.2");
+}
+
+#[test]
+fn a_killed_run_goes_on_where_it_was() {
+    let mut observed = cluster("v1.36.3", "v1.37.2");
+    observed.version = version("v1.37.2");
+    observed.images.import.clear();
+    observed.etcd.snapshot = Some("/var/lib/kubestrap/backups/x.db".to_owned());
+    observed.parts[1] = part(Part::KubeApiserver, "v1.37.2", "v1.37.2");
+    observed.parts[2] = PartState {
+        unsettled: Some("0 of 1 new pods are ready".to_owned()),
+        ..part(Part::KubeControllerManager, "v1.37.2", "v1.37.2")
+    };
+    observed.unfinished = Some(UnfinishedState {
+        began: "2026-11-22T11:58:00Z".parse().unwrap(),
+        from: version("v1.36.3"),
+        to: version("v1.37.2"),
+    });
+    golden("killed", &observed, "v1.37.2");
+}
+
+#[test]
+fn a_config_change_touches_only_what_it_is_about() {
+    let mut observed = cluster("v1.37.2", "v1.37.2");
+    let field =
+        |path: &str, to: Option<&str>| Field { path: path.to_owned(), from: None, to: to.map(|t| json!(t)) };
+    let object = |kind: &str| {
+        let version = if kind == "Secret" { "v1" } else { "apps/v1" };
+        apply::ObjectRef::of(&json!({"apiVersion": version, "kind": kind,
+            "metadata": {"name": "kube-apiserver", "namespace": "kube-system"}}))
+    };
+    observed.parts[1].changes = vec![
+        Change { object: object("Secret"), new: false, fields: vec![field("data[apiserver.crt]", None)] },
+        Change {
+            object: object("DaemonSet"),
+            new: false,
+            fields: vec![field(
+                "spec.template.spec.containers[0].args",
+                Some("--enable-admission-plugins=NodeRestriction,AlwaysPullImages"),
+            )],
+        },
+    ];
+    observed.certificates[0].renewed = true;
+    observed.assets = vec!["kubestrap.yaml".to_owned(), "tls/apiserver.crt".to_owned()];
+    golden("config", &observed, "v1.37.2");
+}
+
+#[test]
+fn everything_that_speaks_against_it_is_told_at_once() {
+    let mut observed = cluster("v1.36.3", "v1.38.0");
+    observed.nodes.push(NodeState {
+        name: "b".to_owned(),
+        kubelet: Some(version("v1.34.1")),
+        ready: false,
+        control_plane: false,
+    });
+    observed.nodes.push(NodeState {
+        name: "c".to_owned(),
+        kubelet: Some(version("v1.36.3")),
+        ready: true,
+        control_plane: false,
+    });
+    observed.nodes[0].ready = false;
+    observed.etcd.problem = Some("/readyz: etcdserver: no leader".to_owned());
+    observed.etcd.image = Some("registry.k8s.io/etcd:3.5.9-0".to_owned());
+    observed.deprecated = vec![upgrade::DeprecatedApi {
+        group: "networking.k8s.io".to_owned(),
+        version: "v1beta1".to_owned(),
+        resource: "ipaddresses".to_owned(),
+        removed_release: "1.37".to_owned(),
+    }];
+    observed.flags = vec![
+        FlagAnswer {
+            program: "kube-scheduler".to_owned(),
+            said: "Error: unknown flag: --gone".to_owned(),
+            refused: true,
+        },
+        FlagAnswer {
+            program: "kubelet".to_owned(),
+            said: "Flag --old has been deprecated".to_owned(),
+            refused: false,
+        },
+    ];
+    observed.images.missing = vec![image(Part::KubeApiserver, "v1.38.0")];
+    observed.gate_kept = Some(false);
+    observed.certificates[0].not_after = now();
+    golden("refused", &observed, "v1.38.0");
+}
+
+#[test]
+fn a_downgrade_is_refused_where_objects_would_be_unreadable_and_other_kubelets_too_new() {
+    let mut observed = cluster("v1.37.2", "v1.36.3");
+    observed.unreadable = vec!["/apis/scheduling.k8s.io/v1beta1/workloads".to_owned()];
+    observed.nodes.push(NodeState {
+        name: "b".to_owned(),
+        kubelet: Some(version("v1.37.2")),
+        ready: true,
+        control_plane: false,
+    });
+    golden("down-refused", &observed, "v1.36.3");
+}
+
+#[test]
+fn the_json_form_has_a_version_and_every_step() {
+    let plan = plan(&cluster("v1.36.3", "v1.37.2"), version("v1.37.2"), now());
+    let value = serde_json::to_value(&plan).unwrap();
+    assert_eq!(value["format"], 1);
+    let steps: Vec<_> =
+        value["steps"].as_array().unwrap().iter().map(|s| s["step"].as_str().unwrap()).collect();
+    assert_eq!(steps, ["snapshot", "images", "part", "part", "part", "part", "kubelet", "part", "assets"]);
+    assert_eq!(value["steps"][2]["part"], "kube-apiserver");
+}
