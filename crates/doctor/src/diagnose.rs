@@ -58,6 +58,18 @@ impl Options {
             limits: Limits::default(),
         }
     }
+
+    /// True when something of a control plane lies on the node's disk: checkpoints, or a static pod
+    /// of the guardian, of etcd or of a bring-up.
+    pub fn is_control_plane(&self) -> bool {
+        let files = Files::new(self.root.clone());
+        let manifests = Manifests::read(&files, &self.static_pod_dir);
+        let is_part = |manifest: &pod::Manifest| {
+            let name = pod::name(&manifest.pod);
+            name == guardian::NAME || name.starts_with(TEMPORARY) || etcd::server(&manifest.pod).is_some()
+        };
+        files.exists(&self.checkpoints).unwrap_or(true) || manifests.pods.iter().any(is_part)
+    }
 }
 
 /// What lies on the node's disk.

@@ -35,6 +35,10 @@ enum Verb {
     Start(commands::start::StartArgs),
     /// Install this host, render and start: from a bare machine to a cluster
     Up(commands::up::UpArgs),
+    /// Say whether control-plane nodes would come back right now, with no API and no registry
+    Doctor(commands::doctor::DoctorArgs),
+    /// Show what runs where, from which source, and what is kept of it
+    Status(commands::status::StatusArgs),
     /// Make, check and list bundles of programs and images
     Bundle(commands::bundle::BundleArgs),
     /// Make, list, enter, power off and delete throwaway nodes on this machine
@@ -68,6 +72,8 @@ fn dispatch(verb: Verb, ui: &Ui) -> Result<(), Failure> {
         Verb::Render(args) => commands::render::run(args, ui),
         Verb::Start(args) => commands::start::run(args, ui),
         Verb::Up(args) => commands::up::run(args, ui),
+        Verb::Doctor(args) => commands::doctor::run(args, ui),
+        Verb::Status(args) => commands::status::run(args, ui),
         Verb::Bundle(args) => commands::bundle::run(args, ui),
         Verb::Sandbox(args) => commands::sandbox::run(args, ui),
         Verb::Hidden(verb) => commands::hidden::run(verb, ui),

@@ -30,11 +30,15 @@ pub(crate) enum Exit {
     NotFound = 10,
     /// A file could not be written or read (disk full, permissions).
     Io = 11,
+    /// A control-plane node would not come back from a power cut: the failed checks are listed.
+    WouldNotComeBack = 12,
+    /// Whether all control-plane nodes would come back could not be found out.
+    CouldNotCheck = 13,
 }
 
 impl Exit {
     /// All codes with one line each, for the reference.
-    pub(crate) const ALL: [(Self, &'static str); 11] = [
+    pub(crate) const ALL: [(Self, &'static str); 13] = [
         (Self::Other, "something failed that has no code of its own"),
         (Self::Usage, "the command line is wrong"),
         (
@@ -55,6 +59,14 @@ impl Exit {
         (Self::Unsupported, "this host cannot do it: a kernel feature, a program or a privilege is missing"),
         (Self::NotFound, "what was named does not exist"),
         (Self::Io, "a file could not be written or read; files that were there before are intact"),
+        (
+            Self::WouldNotComeBack,
+            "a control-plane node would not come back after a power cut; the failed checks are listed with their remedies",
+        ),
+        (
+            Self::CouldNotCheck,
+            "no check failed, but whether all control-plane nodes would come back could not be found out; the checks that could not be made are listed",
+        ),
     ];
 }
 

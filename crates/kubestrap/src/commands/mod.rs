@@ -2,12 +2,15 @@
 
 pub(crate) mod bundle;
 pub(crate) mod checks;
+pub(crate) mod cluster;
+pub(crate) mod doctor;
 pub(crate) mod hidden;
 pub(crate) mod init_config;
 pub(crate) mod reference;
 pub(crate) mod render;
 pub(crate) mod sandbox;
 pub(crate) mod start;
+pub(crate) mod status;
 pub(crate) mod up;
 
 use crate::exit::Failure;

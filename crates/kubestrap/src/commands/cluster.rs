@@ -1,0 +1,78 @@
+//! What verbs have in common that look at a cluster: whose API, and which node this is.
+
+use std::path::{Path, PathBuf};
+
+use apply::ClientOptions;
+use doctor::Options;
+use doctor::status::{ApiView, gather};
+use node::{Facts, Root};
+
+use crate::exit::{Exit, Failure};
+
+/// The administrator's kubeconfig on a node, where `up` puts it.
+const ADMIN_KUBECONFIG: &str = "/etc/kubernetes/admin.conf";
+
+/// Arguments of verbs that look at a cluster.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ClusterArgs {
+    /// Whose API is asked [default: /etc/kubernetes/admin.conf, where that is]
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// This node's name [default: its host name]
+    #[arg(long, value_name = "NAME")]
+    node_name: Option<String>,
+    /// Ask no API: this node's own disk, runtime and etcd only
+    #[arg(long)]
+    local: bool,
+    /// Where the guardian places static pods
+    #[arg(long, value_name = "DIR", default_value = node::STATIC_POD_DIR)]
+    pod_manifest_path: PathBuf,
+    /// What stands for this node's root directory
+    #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
+    root: PathBuf,
+}
+
+/// This machine, if it is a node of the control plane.
+pub(crate) struct Here {
+    /// Its name.
+    pub(crate) name: String,
+    /// How it is looked at.
+    pub(crate) options: Options,
+}
+
+impl ClusterArgs {
+    /// This machine; none when nothing of a control plane is on its disk.
+    pub(crate) fn here(&self) -> Option<Here> {
+        let root = if self.root == Path::new("/") { Root::host() } else { Root::below(&self.root) };
+        let Facts { hostname, addresses, .. } = node::facts::detect(&root);
+        let mut options = Options::new(root, addresses);
+        options.static_pod_dir.clone_from(&self.pod_manifest_path);
+        let name = self.node_name.clone().unwrap_or(hostname);
+        options.is_control_plane().then_some(Here { name, options })
+    }
+
+    /// What the API tells; the error is a clause that says why it tells nothing.
+    pub(crate) async fn ask(&self) -> Result<Result<ApiView, String>, Failure> {
+        if self.local {
+            return Ok(Err("it was not asked".to_owned()));
+        }
+        let path = self.kubeconfig.clone().unwrap_or_else(|| ADMIN_KUBECONFIG.into());
+        if !path.exists() {
+            let missing = format!("there is no kubeconfig {}", path.display());
+            if self.kubeconfig.is_some() {
+                return Err(Failure::new(Exit::NotFound, anyhow::anyhow!(missing)));
+            }
+            return Ok(Err(missing));
+        }
+        let client = apply::client_from_kubeconfig(&path, &ClientOptions::default()).await;
+        match client {
+            Ok(client) => Ok(gather(&client).await),
+            Err(error) => Err(Failure::new(Exit::Config, error).hint("give another one with --kubeconfig")),
+        }
+    }
+
+    /// True when the API was not to be asked.
+    pub(crate) fn is_local(&self) -> bool {
+        self.local
+    }
+}
