@@ -103,7 +103,9 @@ impl Machine {
         }
         // Its pod of an earlier try may still be there.
         let earlier: Vec<_> = self.copies(&generation).map(|i| i.pod.clone()).collect();
-        earlier.iter().for_each(|pod| self.tracks.forgive(pod));
+        for pod in &earlier {
+            self.tracks.forgive(pod);
+        }
         self.disk.placed = Some(generation);
         self.placed_at = Some(self.now);
         if let Some(Report::Reverted { revision, .. }) = &report {

@@ -6,6 +6,7 @@
 mod kubelet;
 mod node;
 mod random;
+mod rank;
 mod scenarios;
 mod table;
 mod witness;

@@ -116,7 +116,8 @@ fn sequences_that_failed_once() {
     let files = [Api(false), Api(true), Backend(false), Rotate(Healthy), Wait(61_000), Rotate(Healthy)];
     live(&mut Node::new(false), &files).unwrap();
     // The generation whose turn it was after failures equalled what ran, so nothing was placed.
-    let full = [Rollout(Healthy), Rotate(Dies(20_000)), Wait(3_000), Rotate(Hangs), DiskFull(true), Wait(61_000)];
+    let full =
+        [Rollout(Healthy), Rotate(Dies(20_000)), Wait(3_000), Rotate(Hangs), DiskFull(true), Wait(61_000)];
     live(&mut Node::proven(false), &full).unwrap();
     // A container was taken for what its predecessor had been.
     let crashed = [Crash, Rotate(Hangs), Wait(100), Wait(100), Wait(100)];
