@@ -1,5 +1,19 @@
-//! The guardian of a control-plane node: starts checkpoints when nobody else serves.
+//! The guardian of a control-plane node: keeps checkpoints of its control plane on its disk, and starts them when
+//! nobody else serves.
 //!
-//! [`machine`] decides, for one component: pure, no clock, no I/O.
+//! ```text
+//!  DaemonSet ──install──▶ static pod file, credentials ──kubelet──▶ run ◀──▶ machine (decides)
+//!                                                                    │
+//!                                checkpoints, static pods, traffic ◀─┘──▶ Events, report
+//! ```
+//!
+//! [`machine`] decides, for one component: pure, no clock, no I/O. [`run()`] is the process round it.
+//! [`install()`] puts that process on a node and keeps it there.
 
+pub mod install;
 pub mod machine;
+mod report;
+pub mod run;
+
+pub use install::{InstallError, InstallOptions, install};
+pub use run::{Options, RunError, run};

@@ -43,6 +43,8 @@ enum Verb {
     Bundle(commands::bundle::BundleArgs),
     /// Make, list, enter, power off and delete throwaway nodes on this machine
     Sandbox(commands::sandbox::SandboxArgs),
+    /// Keep a control-plane node able to come back by itself: for the guardian's own pods
+    Guardian(commands::guardian::GuardianArgs),
     #[command(flatten)]
     Hidden(commands::hidden::Hidden),
 }
@@ -50,7 +52,9 @@ enum Verb {
 /// Parses the command line, runs the verb, and says how it went.
 pub(crate) fn run() -> ExitCode {
     let cli = Cli::parse();
-    start_logging(cli.verbose);
+    // A pod's log is read afterwards: it says what was done, without being asked to.
+    let least = u8::from(matches!(cli.verb, Verb::Guardian(_)));
+    start_logging(cli.verbose.max(least));
     let ui = Ui::new(cli.output, cli.quiet);
     match dispatch(cli.verb, &ui) {
         Ok(()) => ExitCode::SUCCESS,
@@ -76,6 +80,7 @@ fn dispatch(verb: Verb, ui: &Ui) -> Result<(), Failure> {
         Verb::Status(args) => commands::status::run(args, ui),
         Verb::Bundle(args) => commands::bundle::run(args, ui),
         Verb::Sandbox(args) => commands::sandbox::run(args, ui),
+        Verb::Guardian(args) => commands::guardian::run(args, ui),
         Verb::Hidden(verb) => commands::hidden::run(verb, ui),
     }
 }

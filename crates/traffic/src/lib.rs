@@ -21,4 +21,4 @@ mod task;
 pub use owner::{CONFIG_SOURCE, Owner};
 pub use port::{Port, Seen, View};
 pub use steer::{Instance, Listener, ListenerId, State, SteerError};
-pub use task::{Control, PERIOD, Traffic};
+pub use task::{Control, Mode, PERIOD, Traffic};

@@ -10,14 +10,14 @@ use steer::{Instance, Listener, ListenerId, State, SteerError, Steerer};
 
 use crate::owner::Owner;
 
-/// In which rounds those are probed that were Ready the last time: a probe costs a TLS handshake.
-const ROUNDS_WHEN_READY: u64 = 10;
+/// How often those are probed that were Ready the last time: a probe costs a TLS handshake.
+const PERIOD_WHEN_READY: Duration = Duration::from_millis(950);
 
 /// A source port of the kernel's choice: the connection goes where every client's goes.
 const ANY_PORT: u16 = 0;
 
 /// One apiserver on the port.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
     /// Its socket.
     pub listener: Listener,
@@ -42,6 +42,14 @@ pub struct View {
     pub rounds: u64,
 }
 
+impl View {
+    /// Whether the other one, of another round, tells nothing new.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let first = self.rounds == 0;
+        !first && self.seen == other.seen && self.steady == other.steady && self.unsteered == other.unsteered
+    }
+}
+
 /// What is known of a port and who steers it. Dropping it leaves the traffic as it is.
 pub struct Port {
     number: u16,
@@ -56,6 +64,10 @@ pub struct Port {
     /// What the kernel was told last, so that it is told only what is new.
     in_force: Option<steer::Policy>,
     rounds: u64,
+    /// When all were probed last.
+    probed: Option<Instant>,
+    /// Nobody steers, as far as we know.
+    clean: bool,
 }
 
 impl Port {
@@ -73,6 +85,8 @@ impl Port {
             known: HashMap::new(),
             in_force: None,
             rounds: 0,
+            probed: None,
+            clean: false,
         }
     }
 
@@ -110,17 +124,46 @@ impl Port {
             tracing::warn!(%error, "the steering program stays attached");
         }
         if self.look().await {
+            self.clean_up();
             self.probe_all().await;
         }
     }
 
-    /// Takes the program away: one listener needs no steering.
+    /// As [`Port::plain_round`], but whoever steers goes on.
+    pub async fn watching_round(&mut self) {
+        self.leave();
+        if self.look().await {
+            self.probe_all().await;
+        }
+    }
+
+    /// Takes our program away: one listener needs no steering.
     ///
     /// # Errors
     /// [`SteerError`]; the program stays attached then.
     pub fn release(&mut self) -> Result<(), SteerError> {
         self.in_force = None;
-        self.steerer.take().map_or(Ok(()), Steerer::detach)
+        let Some(steerer) = self.steerer.take() else { return Ok(()) };
+        self.clean = true;
+        steerer.detach()
+    }
+
+    /// Lets go of the program, which stays.
+    fn leave(&mut self) {
+        self.in_force = None;
+        self.clean = false;
+        self.steerer = None;
+    }
+
+    /// Takes a program away that a steerer before us left behind.
+    fn clean_up(&mut self) {
+        if self.clean || self.known.is_empty() {
+            return;
+        }
+        self.clean = true;
+        if let Err(error) = Steerer::attach(self.number).and_then(Steerer::detach) {
+            tracing::debug!(%error, "it cannot be seen whether somebody steered before");
+        }
     }
 
     /// False when it cannot be seen who listens.
@@ -156,7 +199,10 @@ impl Port {
 
     async fn probe_all(&mut self) {
         let mut probes = tokio::task::JoinSet::new();
-        let all = self.rounds.is_multiple_of(ROUNDS_WHEN_READY);
+        let all = self.probed.is_none_or(|probed| probed.elapsed() >= PERIOD_WHEN_READY);
+        if all {
+            self.probed = Some(Instant::now());
+        }
         for (&id, _) in self.known.iter().filter(|(_, seen)| all || seen.state != State::Ready) {
             let Some(port) = self.probe_port(id) else { continue };
             let probe = Arc::clone(&self.probe);
@@ -228,6 +274,7 @@ impl Port {
     }
 
     fn enforce(&mut self, policy: &steer::Policy) -> Result<(), SteerError> {
+        self.clean = false;
         let mut steerer = match self.steerer.take() {
             Some(steerer) => steerer,
             None => Steerer::attach(self.number)?,

@@ -12,11 +12,22 @@ use crate::port::{Port, Seen, View};
 /// about a millisecond.
 pub const PERIOD: Duration = Duration::from_millis(100);
 
+/// Who says which listener gets connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// We do.
+    Steer,
+    /// Nobody does: our program, or one that was left behind, is taken away.
+    Plain,
+    /// Somebody else may: nothing is touched.
+    HandsOff,
+}
+
 /// How the task goes on from here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Control {
-    /// Whether the kernel is told who gets connections.
-    pub steer: bool,
+    /// Who steers.
+    pub mode: Mode,
     /// Time between two rounds.
     pub period: Duration,
 }
@@ -24,7 +35,7 @@ pub struct Control {
 /// Steers at full pace.
 impl Default for Control {
     fn default() -> Self {
-        Self { steer: true, period: PERIOD }
+        Self { mode: Mode::Steer, period: PERIOD }
     }
 }
 
@@ -55,7 +66,7 @@ impl Traffic {
         self.view.borrow().clone()
     }
 
-    /// To wait for the next round's view.
+    /// To wait until something changes.
     pub fn subscribe(&self) -> watch::Receiver<View> {
         self.view.clone()
     }
@@ -87,13 +98,18 @@ async fn run(
     mut stop: watch::Receiver<bool>,
 ) -> Port {
     while !*stop.borrow() {
-        let Control { steer, period } = *control.borrow_and_update();
-        if steer {
-            port.steered_round(&rank).await;
-        } else {
-            port.plain_round().await;
+        let Control { mode, period } = *control.borrow_and_update();
+        match mode {
+            Mode::Steer => port.steered_round(&rank).await,
+            Mode::Plain => port.plain_round().await,
+            Mode::HandsOff => port.watching_round().await,
         }
-        let _ = view.send(port.view());
+        view.send_if_modified(|old| {
+            let new = port.view();
+            let changed = !old.says_the_same(&new);
+            *old = new;
+            changed
+        });
         tokio::select! {
             // The one who held the other end is gone: nobody looks any more.
             stopped = stop.changed() => if stopped.is_err() { break },

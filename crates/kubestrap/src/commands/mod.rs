@@ -4,6 +4,7 @@ pub(crate) mod bundle;
 pub(crate) mod checks;
 pub(crate) mod cluster;
 pub(crate) mod doctor;
+pub(crate) mod guardian;
 pub(crate) mod hidden;
 pub(crate) mod init_config;
 pub(crate) mod reference;

@@ -1,0 +1,155 @@
+//! Whether the object that made a component's pods still exists, and still asks for checkpoints.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use apply::{ApiError, Call};
+use checkpoint::{Component, WANTED, WANTED_BY_BOOTKUBE};
+use kube::Client;
+use serde_json::Value;
+
+/// How long one request may take.
+const LIMIT: Duration = Duration::from_secs(2);
+/// How often a parent is looked at while nothing happens, in milliseconds.
+const PERIOD_MS: u64 = 10_000;
+/// How soon one that did not come is asked for again, in milliseconds.
+const RETRY_MS: u64 = 1_000;
+/// An answer that is older says nothing any more.
+const OLDEST_MS: u64 = 30_000;
+/// The kinds whose pods are named after them (see [`Component::of`]), in the order of likelihood.
+const KINDS: [(&str, &str); 3] =
+    [("DaemonSet", "daemonsets"), ("Deployment", "deployments"), ("StatefulSet", "statefulsets")];
+
+/// What the API says of a parent.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Parent {
+    pub(crate) exists: bool,
+    /// Its pods are to have checkpoints.
+    pub(crate) wanted: bool,
+    pub(crate) kind: &'static str,
+    pub(crate) name: String,
+    pub(crate) uid: String,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    parent: Option<Parent>,
+    /// When that was so.
+    at_ms: u64,
+    /// When to ask for it next.
+    due_ms: u64,
+}
+
+/// By component.
+#[derive(Debug, Default)]
+pub(crate) struct Parents(BTreeMap<Component, Known>);
+
+impl Parents {
+    /// What is known now; nothing when it is too long ago.
+    pub(crate) fn of(&self, component: &Component, now_ms: u64) -> Option<&Parent> {
+        let known = self.0.get(component)?;
+        known.parent.as_ref().filter(|_| now_ms.saturating_sub(known.at_ms) <= OLDEST_MS)
+    }
+
+    /// What was known last, however long ago.
+    pub(crate) fn last(&self, component: &Component) -> Option<&Parent> {
+        self.0.get(component)?.parent.as_ref()
+    }
+
+    /// Something happened to a pod of it: what is known is asked for anew.
+    pub(crate) fn stir(&mut self, component: &Component) {
+        if let Some(known) = self.0.get_mut(component) {
+            known.due_ms = 0;
+        }
+    }
+
+    /// Whether it is time to ask; it counts as asked then.
+    pub(crate) fn due(&mut self, component: &Component, now_ms: u64) -> bool {
+        let known = self.0.entry(component.clone()).or_default();
+        let due = known.due_ms <= now_ms;
+        if due {
+            known.due_ms = now_ms + PERIOD_MS;
+        }
+        due
+    }
+
+    /// Takes in an answer.
+    pub(crate) fn answered(&mut self, component: &Component, parent: Option<Parent>, now_ms: u64) {
+        let known = self.0.entry(component.clone()).or_default();
+        match parent {
+            Some(parent) => {
+                known.parent = Some(parent);
+                known.at_ms = now_ms;
+            }
+            None => known.due_ms = known.due_ms.min(now_ms + RETRY_MS),
+        }
+    }
+}
+
+/// Asks for the parent of a component; `single` is whether a pod of that very name, without a parent, is there.
+pub(crate) async fn look(client: &Client, component: &Component, single: bool) -> Result<Parent, ApiError> {
+    let Component { namespace, name } = component;
+    for (kind, plural) in KINDS {
+        let name = if kind == "StatefulSet" { stateful(name) } else { name };
+        let path = format!("/apis/apps/v1/namespaces/{namespace}/{plural}/{name}");
+        match Call::get(path).object(client, LIMIT).await {
+            Ok(object) => return Ok(parent(kind, &object)),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Parent { exists: single, wanted: single, kind: "Pod", name: name.clone(), uid: String::new() })
+}
+
+/// A StatefulSet's pods have its name and a number.
+fn stateful(pod: &str) -> &str {
+    match pod.rsplit_once('-') {
+        Some((name, number)) if number.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => pod,
+    }
+}
+
+fn parent(kind: &'static str, object: &Value) -> Parent {
+    let metadata = &object["metadata"];
+    let asks = &object["spec"]["template"]["metadata"]["annotations"];
+    Parent {
+        exists: metadata["deletionTimestamp"].is_null(),
+        wanted: [WANTED, WANTED_BY_BOOTKUBE].iter().any(|name| asks[*name] == "true"),
+        kind,
+        name: metadata["name"].as_str().unwrap_or_default().to_owned(),
+        uid: metadata["uid"].as_str().unwrap_or_default().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_parent_that_is_being_deleted_will_make_no_pods() {
+        let asks = json!({"annotations": {WANTED_BY_BOOTKUBE: "true"}});
+        let object = json!({"metadata": {"name": "a", "uid": "u"}, "spec": {"template": {"metadata": asks}}});
+        let expected =
+            Parent { exists: true, wanted: true, kind: "DaemonSet", name: "a".into(), uid: "u".into() };
+        assert_eq!(parent("DaemonSet", &object), expected);
+        let object = json!({"metadata": {"name": "a", "deletionTimestamp": "2026-01-01T00:00:00Z"}});
+        let gone = parent("DaemonSet", &object);
+        assert!(!gone.exists && !gone.wanted);
+    }
+
+    #[test]
+    fn an_answer_ages_and_is_asked_for_again() {
+        let component = Component { namespace: "kube-system".into(), name: "a".into() };
+        let mut parents = Parents::default();
+        assert!(parents.due(&component, 0) && !parents.due(&component, 9_999));
+        parents.answered(&component, Some(Parent::default()), 50);
+        assert!(parents.of(&component, 30_050).is_some() && parents.of(&component, 30_051).is_none());
+        parents.stir(&component);
+        assert!(parents.due(&component, 100));
+        parents.answered(&component, None, 100);
+        assert!(!parents.due(&component, 1_099) && parents.due(&component, 1_100));
+        assert_eq!(stateful("etcd-10"), "etcd");
+        assert_eq!(stateful("etcd-x"), "etcd-x");
+    }
+}
