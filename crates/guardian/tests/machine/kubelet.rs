@@ -110,7 +110,7 @@ impl Pod {
     pub fn step(&mut self, now: u64, backend_up: bool, behaviours: &[Behaviour]) -> bool {
         match self.state {
             State::Waits(at) if at <= now && self.ends_at.is_none() => {
-                self.start(now, backend_up, behaviours)
+                self.start(now, backend_up, behaviours);
             }
             State::Waits(at) if at <= now => return false,
             State::Runs { dies_at: Some(at), .. } if at <= now => {

@@ -130,7 +130,7 @@ fn config(cases: u32) -> Config {
 }
 
 proptest! {
-    #![proptest_config(config(12_000))]
+    #![proptest_config(config(10_000))]
 
     #[test]
     fn invariants_hold_and_peace_brings_a_good_instance(

@@ -59,7 +59,7 @@ fn instance(digests: Digests, change: fn(&mut Instance)) -> Vec<Instance> {
 }
 
 fn again(instance: &mut Instance) {
-    instance.container = "again".to_owned();
+    instance.container = "again".into();
     instance.restarts = 1;
     instance.ready = false;
 }
@@ -81,17 +81,17 @@ fn situations() -> Vec<Situation> {
         row("nothing runs any more, its parent is gone", Vec::new, GONE),
         row("nothing runs any more, the API wants it on another node, where it serves", Vec::new, ELSEWHERE),
         row("a proven instance is Ready", || instance(Proven, |_| {}), HERE),
-        row("a new one is Ready", || instance(Unproven, |i| i.pod = "new".to_owned()), HERE),
-        row("a new one is Ready, its files came after its start", || instance(Unproven, |i| { i.pod = "new".to_owned(); i.content_since_ms = 3; }), HERE),
+        row("a new one is Ready", || instance(Unproven, |i| i.pod = "new".into()), HERE),
+        row("a new one is Ready, its files came after its start", || instance(Unproven, |i| { i.pod = "new".into(); i.content_since_ms = 3; }), HERE),
         row("a proven one runs, is not Ready", || instance(Proven, |i| i.ready = false), None),
-        row("a new one runs, is not Ready yet", || instance(Unproven, |i| { i.pod = "new".to_owned(); i.ready = false; }), None),
-        row("a new one was started again after a crash, is not Ready yet", || instance(Unproven, |i| { i.pod = "new".to_owned(); again(i); }), None),
-        row("a new one has crashed and waits", || instance(Unproven, |i| { i.pod = "new".to_owned(); again(i); i.running = false; }), None),
+        row("a new one runs, is not Ready yet", || instance(Unproven, |i| { i.pod = "new".into(); i.ready = false; }), None),
+        row("a new one was started again after a crash, is not Ready yet", || instance(Unproven, |i| { i.pod = "new".into(); again(i); }), None),
+        row("a new one has crashed and waits", || instance(Unproven, |i| { i.pod = "new".into(); again(i); i.running = false; }), None),
         row("the only one is told to end, a successor is to come", || instance(Proven, |i| i.terminating = true), PARENT),
         row("the only one is told to end, its parent is gone", || instance(Proven, |i| i.terminating = true), GONE),
         row("the only one is told to end, a proven successor starts", || {
             let mut both = instance(Proven, |i| i.terminating = true);
-            both.extend(instance(Proven, |i| { i.pod = "new".to_owned(); i.ready = false; }));
+            both.extend(instance(Proven, |i| { i.pod = "new".into(); i.ready = false; }));
             both
         }, HERE),
         row("the temporary control plane runs", || instance(Proven, |i| { i.source = Source::Temporary; i.ready = false; }), None),
@@ -114,7 +114,7 @@ fn disk(copy: Copy) -> Disk {
 fn observed(now_ms: u64, situation: &Situation, copy: Copy, api: Vec<Instance>) -> Event {
     let mut all = api;
     if copy != Copy::None {
-        let mut one = instance(Proven, |i| i.pod = "copy".to_owned()).remove(0);
+        let mut one = instance(Proven, |i| i.pod = "copy".into()).remove(0);
         one.source = Source::Copy { generation: id("good") };
         one.ready = copy == Copy::Serves;
         all.push(one);

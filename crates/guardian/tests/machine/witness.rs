@@ -40,12 +40,11 @@ impl Witness {
                         .iter()
                         .any(|content| Some(&crate::kubelet::digest(*content)) == best)
             };
-            !instances.iter().any(|i| serves(i) || (i.running && i.source == Source::Temporary))
-                && best.is_some()
-                && disk.placed.is_none()
-                && !(seen.wanted == Some(false) && seen.api.is_some_and(|api| api.others_serve))
-                && !moved(seen)
-                && !pods.iter().any(|pod| same(pod) && pod.ends_at.is_none())
+            let somebody = |i: &Instance| serves(i) || (i.running && i.source == Source::Temporary);
+            let unwanted = seen.wanted == Some(false) && seen.api.is_some_and(|api| api.others_serve);
+            let held = instances.iter().any(somebody) || unwanted || moved(seen);
+            let nothing_to_do = best.is_none() || disk.placed.is_some();
+            !held && !nothing_to_do && !pods.iter().any(|pod| same(pod) && pod.ends_at.is_none())
         });
         self.free_since = free.then(|| self.free_since.unwrap_or(now));
         self.moved_since = moved(seen).then(|| self.moved_since.unwrap_or(now));
