@@ -69,7 +69,7 @@ pub fn wait_settled(node: &Node, limit: Duration) -> Result<()> {
 }
 
 fn workloads_are_complete(node: &Node) -> Result<()> {
-    let list = node.json(&["-n", "kube-system", "get", "daemonsets,deployments"])?;
+    let list = node.json(&["get", "daemonsets,deployments", "--all-namespaces"])?;
     let items = list["items"].as_array().context("no workloads")?;
     let names: BTreeSet<_> = items.iter().filter_map(|i| i["metadata"]["name"].as_str()).collect();
     for name in ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubestrap-guardian"] {
@@ -91,9 +91,9 @@ fn workloads_are_complete(node: &Node) -> Result<()> {
     Ok(())
 }
 
-/// The pods that live: not those that the kubelet refused or that are over, which stay as a record.
+/// The pods of all namespaces that live: not those that the kubelet refused or that are over, which stay as a record.
 fn pods(node: &Node) -> Result<Vec<Value>> {
-    let mut list = node.json(&["-n", "kube-system", "get", "pods"])?;
+    let mut list = node.json(&["get", "pods", "--all-namespaces"])?;
     let items = list["items"].as_array_mut().context("no pods")?.drain(..);
     Ok(items.filter(|p| !matches!(p["status"]["phase"].as_str(), Some("Failed" | "Succeeded"))).collect())
 }

@@ -1,6 +1,7 @@
 //! Power cuts of a node at rest: the kubelet alone brings its control plane back from the disk, the
 //! API's own pods take over without a gap, and no acknowledged write is lost. Nobody runs a command.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -45,7 +46,7 @@ fn coldboot_of_a_node_at_rest() -> Result<()> {
 /// Ends the writer, which reads back every write that was acknowledged.
 pub(crate) fn reads_back(writer: Load) -> Result<()> {
     let report = writer.finish()?;
-    let acknowledged: usize = report.acknowledged.values().map(std::collections::BTreeSet::len).sum();
+    let acknowledged: usize = report.acknowledged.values().map(BTreeSet::len).sum();
     eprintln!("{acknowledged} acknowledged writes, all read back; {}", report.summary());
     ensure!(acknowledged > 50, "only {acknowledged} writes were acknowledged: they prove nothing");
     Ok(())
@@ -85,7 +86,7 @@ pub(crate) fn by_its_copies(node: &Node, work: impl FnOnce() -> Result<()>) -> R
 fn no_registry_can_be_reached(node: &Node) -> Result<()> {
     let images = node.exec(&["ctr", "-n", "k8s.io", "images", "list", "-q"])?.success()?.stdout;
     let hosts = images.lines().filter_map(|name| name.split_once('/')).map(|(host, _)| host);
-    let hosts: std::collections::BTreeSet<_> = hosts.filter(|host| host.contains('.')).collect();
+    let hosts: BTreeSet<_> = hosts.filter(|host| host.contains('.')).collect();
     ensure!(!hosts.is_empty(), "the images come from nowhere: {images}");
     for host in hosts {
         let url = format!("https://{host}/v2/");
@@ -114,18 +115,18 @@ fn forget_cni(disk: &Path) -> Result<()> {
 /// made anew, with other UIDs, so that every token that was given out before is refused. And the
 /// checkpoints hold none that could be.
 fn no_token_is_valid(node: &Node) -> Result<()> {
-    let pods = node.json(&["-n", "kube-system", "get", "pods"])?;
+    let pods = node.json(&["get", "pods", "--all-namespaces"])?;
     let pods = pods["items"].as_array().context("no pods")?;
-    let mut accounts: Vec<_> = pods
+    let accounts: BTreeSet<_> = pods
         .iter()
         .filter(|pod| pod.to_string().contains("serviceAccountToken"))
-        .filter_map(|pod| pod["spec"]["serviceAccountName"].as_str())
+        .filter_map(|pod| {
+            Some((pod["metadata"]["namespace"].as_str()?, pod["spec"]["serviceAccountName"].as_str()?))
+        })
         .collect();
-    accounts.sort_unstable();
-    accounts.dedup();
     ensure!(accounts.len() >= 2, "only these have tokens: {accounts:?}");
-    for account in &accounts {
-        let path = ["-n", "kube-system", "get", "serviceaccount", account];
+    for (namespace, account) in &accounts {
+        let path = ["-n", namespace, "get", "serviceaccount", account];
         let before = node.json(&path)?;
         node.kubectl_with(&before.to_string(), &["replace", "--force", "-f", "-"])?.success()?;
         let after = node.json(&path)?;

@@ -112,9 +112,9 @@ pub(super) fn wait_for_all(node: &Node<'_>, tool: Tool, clock: &str, began: Inst
         let args = [
             "--kubeconfig",
             tool.kubeconfig(),
-            "--namespace=kube-system",
             "get",
             "pods",
+            "--all-namespaces",
             "--watch",
             "--output-watch-events",
             "--request-timeout=30s",
@@ -122,7 +122,7 @@ pub(super) fn wait_for_all(node: &Node<'_>, tool: Tool, clock: &str, began: Inst
             COLUMNS,
         ];
         let watch = node.command(&[&["kubectl"], &args[..]].concat());
-        let mut child = Ended(watch.spawn(Stdio::piped(), Stdio::null())?);
+        let mut child = Ended(watch.spawn(Stdio::piped(), Stdio::inherit())?);
         for line in BufReader::new(child.0.stdout.take().context("no pipe")?).lines() {
             pods.line(&line?);
             if pods.components_are_ready() {

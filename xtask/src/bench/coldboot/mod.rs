@@ -138,7 +138,7 @@ pub(super) fn at_rest(site: &Site, tool: Tool) -> Result<Node<'_>> {
     let argv = tool.command();
     node.run(&argv.iter().map(String::as_str).collect::<Vec<_>>())?;
     if tool == Tool::Kubeadm {
-        add_pod_network(&node)?;
+        add_add_ons(&node)?;
     }
     let began = Instant::now();
     boot::wait_for_all(&node, tool, "", began)?;
@@ -150,13 +150,22 @@ pub(super) fn at_rest(site: &Site, tool: Tool) -> Result<Node<'_>> {
     Ok(node)
 }
 
-/// kubestrap's, so that both nodes have the same to do when they boot.
-fn add_pod_network(node: &Node<'_>) -> Result<()> {
-    const ASSETS: &str = "/root/pod-network";
+/// kubestrap's add-ons, so that both nodes have the same to do when they boot. kubeadm's CoreDNS
+/// forwards to a node's name server, and a sandbox has none: it would forward to itself, and exit.
+fn add_add_ons(node: &Node<'_>) -> Result<()> {
+    const ASSETS: &str = "/root/add-ons";
     node.run(&["kubestrap", "render", "--asset-dir", ASSETS, "--node-address", &node.address])?;
-    let manifest = format!("{ASSETS}/manifests/flannel.yaml");
-    let kubeconfig = Tool::Kubeadm.kubeconfig();
-    node.run(&["kubectl", "--kubeconfig", kubeconfig, "apply", "--server-side", "-f", &manifest]).map(drop)
+    let kubectl = |args: &[&str]| {
+        let config = ["kubectl", "--kubeconfig", Tool::Kubeadm.kubeconfig()];
+        node.run(&[&config, args].concat())
+    };
+    kubectl(&["-n", "kube-system", "delete", "deployment/coredns", "configmap/coredns", "service/kube-dns"])?;
+    for name in ["flannel", "coredns"] {
+        let manifest = format!("{ASSETS}/manifests/{name}.yaml");
+        kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &manifest])?;
+    }
+    // The pods of both are there by then, too: from here on all of them are waited for.
+    kubectl(&["-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=120s"]).map(drop)
 }
 
 fn wait_for_good_checkpoints(node: &Node<'_>) -> Result<()> {
