@@ -88,7 +88,9 @@ impl Disk {
         let manifests = Manifests::read(&files, &options.static_pod_dir);
         let checkpoints = Checkpoints::read(&files, &options.checkpoints, &options.static_pod_dir);
         let apiserver = checkpoints.best(NAMESPACE, CONTROL_PLANE[0]);
-        let etcd = apiserver.and_then(|pod| Etcd::of_apiserver(&files, pod));
+        let known = apiserver.and_then(|pod| Etcd::of_apiserver(&files, pod));
+        let own = || Etcd::of_static_pod(&files, &checks::etcd::manifest(&manifests)?.pod);
+        let etcd = known.or_else(own);
         Self { files, kubelet, manifests, checkpoints, etcd }
     }
 

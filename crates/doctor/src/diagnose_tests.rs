@@ -217,7 +217,8 @@ fn etcd() {
 
 #[test]
 fn the_disk_and_the_clock() {
-    broken(|w| w.remove("/var/lib/containerd"), &[("DiskContainers", Unknown)], "/var/lib/containerd");
+    // It will be on the file system of the directory above.
+    broken(|w| w.remove("/var/lib/containerd"), &[], "");
     broken(
         |w| w.now -= SignedDuration::from_hours(2),
         &[("Clock", Failed), ("KubeletCredentials", Failed)],
@@ -281,13 +282,16 @@ fn a_component_without_a_checkpoint() {
         &[("Checkpoint-kube-system/kube-scheduler", Warning)],
         "no generation was Ready for long enough",
     );
-    // Without that of the apiserver nobody knows where etcd is.
+    // Without that of the apiserver and without one of its own nobody knows where etcd is.
     let mut world = World::new();
     world.remove(CHECKPOINTS);
+    world.remove("/etc/kubernetes/manifests/etcd.yaml");
     world.live().etcd = Vec::new();
+    world.live().local_etcd = None;
     let (found, told) = world.problems();
     for expected in [
         ("WritableCheckpoints", Failed),
+        ("EtcdPod", Unknown),
         ("EtcdHealth", Unknown),
         ("Checkpoint-kube-system/kube-apiserver", Failed),
     ] {

@@ -62,7 +62,20 @@ impl Etcd {
         let container = pod::containers(pod).find(|c| pod::flag(c, "--etcd-servers").is_some())?;
         let urls = pod::flag(container, "--etcd-servers")?.split(',').map(str::trim);
         let endpoints = urls.filter(|url| !url.is_empty()).map(str::to_owned).collect();
-        Some(Self { endpoints, tls: client_tls(files, pod, container) })
+        Some(Self {
+            endpoints,
+            tls: tls(files, pod, container, ["--etcd-cafile", "--etcd-certfile", "--etcd-keyfile"]),
+        })
+    }
+
+    /// From etcd's own static pod on this node, for when no apiserver's is there: its peers' certificate
+    /// is a client's, too.
+    pub(crate) fn of_static_pod(files: &Files, pod: &Value) -> Option<Self> {
+        let container = server(pod)?;
+        let urls = pod::flag(container, "--listen-client-urls")?.split(',').map(str::trim);
+        let endpoints = urls.filter(|url| !url.is_empty()).map(str::to_owned).take(1).collect();
+        let flags = ["--trusted-ca-file", "--peer-cert-file", "--peer-key-file"];
+        Some(Self { endpoints, tls: tls(files, pod, container, flags) })
     }
 
     /// True when one of the endpoints is this host's: one of `addresses`, or loopback.
@@ -138,14 +151,21 @@ pub(crate) async fn local_health(pod: &Value) -> Health {
     }
 }
 
-fn client_tls(files: &Files, pod: &Value, container: &Value) -> Result<Option<Arc<ClientConfig>>, String> {
+/// TLS with the files that these flags name: CA, certificate, key. None where no CA is named.
+fn tls(
+    files: &Files,
+    pod: &Value,
+    container: &Value,
+    flags: [&str; 3],
+) -> Result<Option<Arc<ClientConfig>>, String> {
     let file = |name: &str| {
         let Some(path) = pod::flag(container, name) else { return Ok(String::new()) };
         let on_host: PathBuf = pod::on_host(pod, container, path)
             .ok_or_else(|| format!("{name}={path} is in no directory of the host"))?;
         files.text(&on_host).map_err(|error| format!("{}: {error}", on_host.display()))
     };
-    let (ca, certificate, key) = (file("--etcd-cafile")?, file("--etcd-certfile")?, file("--etcd-keyfile")?);
+    let [ca, certificate, key] = flags.map(file);
+    let (ca, certificate, key) = (ca?, certificate?, key?);
     if ca.is_empty() {
         return Ok(None);
     }

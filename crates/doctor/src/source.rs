@@ -78,12 +78,19 @@ pub(crate) fn is_named_after(pod: &Pod, component: &str) -> bool {
     let Some(rest) = pod.name.strip_prefix(component).and_then(|rest| rest.strip_prefix('-')) else {
         return false;
     };
+    !without_hash(pod, rest).contains('-')
+}
+
+/// The name of a pod's controller, taken from the pod's.
+pub(crate) fn controller(pod: &Pod) -> &str {
+    let name = pod.name.rsplit_once('-').map_or(pod.name.as_str(), |(name, _random)| name);
     let hash = pod.labels.get("pod-template-hash");
-    let random = match hash.and_then(|hash| rest.strip_prefix(hash.as_str())?.strip_prefix('-')) {
-        Some(random) => random,
-        None => rest,
-    };
-    !random.contains('-')
+    hash.and_then(|hash| name.strip_suffix(hash.as_str())?.strip_suffix('-')).unwrap_or(name)
+}
+
+fn without_hash<'a>(pod: &Pod, rest: &'a str) -> &'a str {
+    let hash = pod.labels.get("pod-template-hash");
+    hash.and_then(|hash| rest.strip_prefix(hash.as_str())?.strip_prefix('-')).unwrap_or(rest)
 }
 
 #[cfg(test)]
@@ -128,6 +135,8 @@ mod tests {
             ),
             pod("kube-schedulers-abcde", &[], &[]),
         ];
+        assert_eq!(controller(&pods[0]), "kube-scheduler");
+        assert_eq!(controller(&pods[4]), "kube-schedulers");
         let component = Component { namespace: "kube-system".to_owned(), name: "kube-scheduler".to_owned() };
         let found: Vec<_> = running(&pods, &component).into_iter().map(|r| (r.pod, r.source)).collect();
         assert_eq!(

@@ -160,10 +160,10 @@ fn of_component(
     now: Timestamp,
 ) -> Vec<Check> {
     let named = |check: &str| format!("{check}-{component}");
-    let mut checks =
-        vec![whole(named("Checkpoint"), kept), current(named("Current"), component, kept, runtime)];
+    let mut checks = vec![whole(named("Checkpoint"), kept)];
     checks.extend(kept.placed.as_ref().map(|id| placed(named("Placed"), kept, id)));
-    let Some(best) = kept.best() else { return checks };
+    let (Some(best), Some(newest)) = (kept.best(), kept.newest()) else { return checks };
+    checks.push(current(named("Current"), component, &newest.generation, runtime));
     let id = &best.generation.id;
     let manifest = match &best.manifest {
         Ok(manifest) => manifest,
@@ -238,15 +238,11 @@ fn whole(name: String, kept: &Kept) -> Check {
 }
 
 /// Whether the newest generation is what runs.
-fn current(name: String, component: &Component, kept: &Kept, runtime: &Answer) -> Check {
+fn current(name: String, component: &Component, newest: &Generation, runtime: &Answer) -> Check {
     let Ok(runtime) = runtime else {
         return Check::unknown(name, "the container runtime does not answer", "start it first");
     };
     let running = source::running(&runtime.pods, component);
-    let Some(newest) = kept.newest() else {
-        return Check::ok(name, "nothing can be older than what runs");
-    };
-    let newest = &newest.generation;
     let behind = |what: String| {
         Check::warning(
             name.clone(),

@@ -48,7 +48,9 @@ impl Room {
 /// The file system of a directory; `gc_percent` is how full it may be before the kubelet removes
 /// images that are not in use, among them those of older generations.
 pub(crate) fn room(name: &str, files: &Files, dir: &str, gc_percent: u64) -> Check {
-    match Room::of(&files.path(dir)) {
+    // A directory that is not there yet will be on the file system of the one above it.
+    let there = Path::new(dir).ancestors().find(|dir| files.is_dir(dir)).unwrap_or_else(|| Path::new("/"));
+    match Room::of(&files.path(there)) {
         Ok(room) => judge(name, dir, room, gc_percent),
         Err(error) => Check::unknown(name, format!("{dir}: {error}"), "see that it is there"),
     }

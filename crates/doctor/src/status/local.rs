@@ -127,9 +127,10 @@ fn identify(sandbox: &Pod, checkpoints: &Checkpoints, node: &str) -> Option<(Str
         component.namespace == sandbox.namespace && source::is_named_after(sandbox, &component.name)
     };
     // The longest name that fits: `kube-apiserver-x` before `kube-apiserver`.
-    let component =
-        checkpoints.components.keys().filter(is_of).max_by_key(|component| component.name.len())?;
-    Some((component.name.clone(), Source::Api))
+    let known = checkpoints.components.keys().filter(is_of).max_by_key(|component| component.name.len());
+    let name =
+        || (sandbox.labels.get("tier")? == "control-plane").then(|| source::controller(sandbox).to_owned());
+    Some((known.map(|component| component.name.clone()).or_else(name)?, Source::Api))
 }
 
 fn components(checkpoints: &Checkpoints, sandboxes: &[Pod]) -> Vec<ComponentReport> {
@@ -198,7 +199,9 @@ mod tests {
         let mut etcd = sandbox("etcd", "");
         etcd.name = "etcd-a".to_owned();
         etcd.annotations.insert(CONFIG_SOURCE.to_owned(), "file".to_owned());
-        let sandboxes = [sandbox("kube-scheduler", "1"), etcd, sandbox("coredns", "1")];
+        let mut unknown = sandbox("kube-other", "1");
+        unknown.labels.insert("tier".to_owned(), "control-plane".to_owned());
+        let sandboxes = [sandbox("kube-scheduler", "1"), etcd, sandbox("coredns", "1"), unknown];
         let containers = [
             container("sandbox-kube-scheduler", "k/s:v1", 0, ContainerState::Exited),
             container("sandbox-kube-scheduler", "k/s:v2", 1, ContainerState::Running),
@@ -208,7 +211,14 @@ mod tests {
             .iter()
             .map(|p| (p.component.as_str(), p.version.as_str(), p.state.as_str(), p.restarts))
             .collect();
-        assert_eq!(told, [("etcd", "", "starting", 0), ("kube-scheduler", "v2", "running", 1)]);
+        assert_eq!(
+            told,
+            [
+                ("etcd", "", "starting", 0),
+                ("kube-other", "", "starting", 0),
+                ("kube-scheduler", "v2", "running", 1)
+            ]
+        );
         let components = components(&disk.checkpoints, &sandboxes);
         assert_eq!(components.len(), 3);
         assert_eq!(components[2].running, [Source::Api]);
