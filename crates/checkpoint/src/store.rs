@@ -102,6 +102,8 @@ impl Store {
     /// When the directory cannot be made.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         make_dir(root)?;
+        // The kubelet made it, where it is a host path of the guardian's pod.
+        host::fs::create_dir_all(root, DIR_MODE)?;
         Ok(Self::view(root, root))
     }
 
