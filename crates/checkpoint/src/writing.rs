@@ -48,7 +48,10 @@ fn write_tree(root: &Path, tree: &Tree) -> Result<(), FsError> {
         .filter(|entry| matches!(entry.kind, Kind::Dir))
         .map(|entry| (path_of(entry), entry))
         .collect();
-    for (path, entry) in &dirs {
+    // Each one keeps our own group until it has its mode: one that a parent with the setgid bit gave another
+    // group could not have that bit without a capability more (CAP_FSETID, chmod(2)).
+    dirs.iter().try_for_each(|(path, _)| host::fs::create_dir_all(path, DIR_MODE))?;
+    for (path, entry) in dirs.iter().rev() {
         host::fs::create_dir_all(path, entry.mode)?;
         host::fs::chown(path, entry.uid, entry.gid)?;
     }

@@ -42,7 +42,7 @@ pub mod probe;
 mod program;
 mod steerer;
 
-pub use listener::{ListError, Listener, ListenerId, listeners};
+pub use listener::{ListError, Listener, ListenerId, listeners, listening};
 pub use policy::{Instance, Policy, State, policy};
 pub use program::{FIRST_PROBE_PORT, SLOTS};
 pub use steerer::{SteerError, Steerer};

@@ -61,6 +61,17 @@ pub fn listeners(port: u16) -> Result<Vec<Listener>, ListError> {
     Ok(scan(port)?.listeners)
 }
 
+/// The inodes of all sockets that listen on `port` in the calling thread's network namespace, in order: the
+/// same ones are the same listeners. Much cheaper than [`listeners`], as no process is looked at.
+///
+/// # Errors
+/// [`ListError`] when the kernel's table cannot be read.
+pub fn listening(port: u16) -> Result<Vec<u64>, ListError> {
+    let mut inodes: Vec<u64> = sockets(port)?.iter().map(|socket| socket.inode).collect();
+    inodes.sort_unstable();
+    Ok(inodes)
+}
+
 /// What [`scan`] found.
 pub(crate) struct Scan {
     pub(crate) listeners: Vec<Listener>,
@@ -69,10 +80,7 @@ pub(crate) struct Scan {
 }
 
 pub(crate) fn scan(port: u16) -> Result<Scan, ListError> {
-    let mut sockets = Vec::new();
-    for table in ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"] {
-        read_table(table, port, &mut sockets).map_err(|source| ListError { table, source })?;
-    }
+    let sockets = sockets(port)?;
     let mut owners = owners(&sockets);
     let found = sockets.len();
     let mut listeners: Vec<_> = sockets
@@ -90,6 +98,14 @@ pub(crate) fn scan(port: u16) -> Result<Scan, ListError> {
         .collect();
     listeners.sort_by_key(|l| l.id.age_key());
     Ok(Scan { hidden: found - listeners.len(), listeners })
+}
+
+fn sockets(port: u16) -> Result<Vec<Socket>, ListError> {
+    let mut sockets = Vec::new();
+    for table in ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"] {
+        read_table(table, port, &mut sockets).map_err(|source| ListError { table, source })?;
+    }
+    Ok(sockets)
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -208,6 +224,7 @@ mod tests {
         let address = socket.local_addr().unwrap();
         let found = listeners(address.port()).unwrap();
         let [listener] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!(listening(address.port()).unwrap(), [listener.id.inode]);
         let me = ProcessId::of(i32::try_from(std::process::id()).unwrap()).unwrap();
         assert_eq!((listener.id.process, listener.address), (me, address));
         assert_eq!(listener.fd, std::os::fd::AsRawFd::as_raw_fd(&socket));

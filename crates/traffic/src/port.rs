@@ -1,6 +1,6 @@
 //! One port: what is known of it, and one round of looking, probing and telling the kernel.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -168,7 +168,7 @@ impl Port {
 
     /// False when it cannot be seen who listens.
     async fn look(&mut self) -> bool {
-        let listeners = match steer::listeners(self.number) {
+        let listeners = match self.listeners() {
             Ok(listeners) => listeners,
             Err(error) => {
                 tracing::warn!(%error, "cannot see who listens");
@@ -178,6 +178,15 @@ impl Port {
         self.remember(listeners).await;
         self.rounds += 1;
         true
+    }
+
+    /// Whose the sockets are takes a search of all processes: that is done when there are other sockets.
+    fn listeners(&self) -> Result<Vec<Listener>, steer::ListError> {
+        let known: BTreeSet<u64> = self.known.keys().map(|id| id.inode).collect();
+        if steer::listening(self.number)?.into_iter().eq(known) {
+            return Ok(self.known.values().map(|seen| seen.listener.clone()).collect());
+        }
+        steer::listeners(self.number)
     }
 
     /// Forgets who is gone and learns who is new.
@@ -226,7 +235,7 @@ impl Port {
     }
 
     fn still_alone(&self, id: ListenerId) -> bool {
-        steer::listeners(self.number).is_ok_and(|all| all.iter().all(|listener| listener.id == id))
+        steer::listening(self.number).is_ok_and(|all| all == [id.inode])
     }
 
     /// From where a probe reaches this instance and no other.

@@ -38,6 +38,8 @@ pub(crate) struct ApiPod {
     /// It has ended for good.
     pub(crate) over: bool,
     pub(crate) ready: bool,
+    /// Ready but for its gates.
+    pub(crate) containers_ready: bool,
     /// The guardian's condition; none where nobody has set it.
     pub(crate) serving: Option<bool>,
     /// Whether the pod waits for that condition.
@@ -74,6 +76,7 @@ impl ApiPod {
             deleting: !metadata["deletionTimestamp"].is_null(),
             over: status["phase"] == "Failed" || status["phase"] == "Succeeded",
             ready: condition("Ready") == Some(true),
+            containers_ready: condition("ContainersReady") == Some(true),
             serving: condition(SERVING),
             gated: items(&object["spec"]["readinessGates"])
                 .iter()

@@ -1,4 +1,6 @@
-//! The loop.
+//! The loop: everything is looked at, machines decide, and what they say is done.
+
+mod duties;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -7,29 +9,27 @@ use std::time::{Duration, Instant};
 
 use checkpoint::Component;
 use cri::Cri;
-use doctor::report::{DoctorReport, News, SteeringReport};
-use kube::Client;
+use doctor::report::{DoctorReport, News};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::access::Access;
 use super::alarm::{self, Bell, Task};
+use super::api::{Api, ApiNews};
 use super::cluster::Cluster;
 use super::digests::Digests;
 use super::events::Events;
 use super::files::Files;
 use super::instances::{Ages, Sight};
-use super::jobs::{Done, Jobs};
+use super::jobs::Jobs;
 use super::keeper::{Keeper, Tools};
 use super::leadership::Leadership;
-use super::parents::{Parent, Parents};
-use super::publish::{Publication, Publisher};
+use super::parents::Parents;
+use super::publish::Publisher;
 use super::snapshot::{self, NAMESPACE, PodSeen};
-use super::steering::{Rank, Steering};
-use super::watch::{self, Change};
-use super::{Options, RunError, STATIC_POD, serving};
+use super::steering::Rank;
+use super::{Options, RunError, STATIC_POD, memory, serving};
 use crate::machine::{ApiView, Event, Instance, Observation, Report, State};
-use crate::report;
 
 /// How long the runtime may take to say what runs; a hung one counts as unknown.
 const RUNTIME_LIMIT: Duration = Duration::from_secs(2);
@@ -43,25 +43,10 @@ const BUSY_PERIOD: Duration = Duration::from_millis(500);
 const FLOCK: Duration = Duration::from_millis(5);
 /// How often the disk and the kubeconfig are looked at, in milliseconds.
 const DISK_PERIOD_MS: u64 = 10_000;
-/// How often the node is diagnosed, and how long after something changed, in milliseconds.
-const DIAGNOSIS_PERIOD_MS: u64 = 5 * 60 * 1000;
-const DIAGNOSIS_DELAY_MS: u64 = 20_000;
+/// So long after the beginning or a diagnosis the memory that they took is given back, in milliseconds.
+const FORGET_MS: u64 = 15_000;
 /// The guardian leaves a node so long after the last component did, in milliseconds.
 const LEAVE_MS: u64 = 30_000;
-
-/// News of the API.
-enum ApiNews {
-    Pods(Change),
-    Node(Change),
-}
-
-/// All that goes with the credentials.
-struct Api {
-    client: Client,
-    steering: Steering,
-    text: String,
-    _tasks: Vec<Task>,
-}
 
 pub(crate) struct Guardian {
     options: Options,
@@ -83,6 +68,7 @@ pub(crate) struct Guardian {
     diagnosis_due_ms: Option<u64>,
     diagnosed_content: String,
     disk_ms: u64,
+    forget_ms: Option<u64>,
     access_ms: Option<u64>,
     leaving_since_ms: Option<u64>,
     jobs: Jobs,
@@ -120,6 +106,7 @@ impl Guardian {
             diagnosis_due_ms: None,
             diagnosed_content: String::new(),
             disk_ms: DISK_PERIOD_MS,
+            forget_ms: Some(FORGET_MS),
             access_ms: None,
             leaving_since_ms: None,
             jobs: Jobs::default(),
@@ -190,6 +177,7 @@ impl Guardian {
         let busy = self.steer(known);
         self.ask_api(known);
         self.leave_if_unwanted();
+        self.forget(busy);
         tokio::time::Instant::now() + self.pause(busy || !known)
     }
 
@@ -318,7 +306,9 @@ impl Guardian {
         let Some(api) = self.api.as_mut().filter(|_| known) else { return false };
         let view = api.steering.view();
         let busy = api.steering.update(&self.pods, ranks);
-        for gate in serving::to_change(&self.cluster, &view) {
+        let gates =
+            if api.steering.hands_off() { Vec::new() } else { serving::to_change(&self.cluster, &view) };
+        for gate in gates {
             let now_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
             let last = self.gates.get(&gate.uid);
             if last.is_none_or(|at| now_ms.saturating_sub(*at) >= 1_000) {
@@ -341,140 +331,6 @@ impl Guardian {
         ranks
     }
 
-    /// Whatever is to be asked of the API, or told to it.
-    fn ask_api(&mut self, known: bool) {
-        let now_ms = self.now_ms();
-        let Some(client) = self.api.as_ref().map(|api| api.client.clone()) else { return };
-        if !self.cluster.pods_known {
-            return;
-        }
-        for component in self.keepers.keys() {
-            if self.parents.due(component, now_ms) {
-                let single = self.cluster.of(component).any(|pod| pod.owner.is_none() && !pod.deleting);
-                self.jobs.parent(client.clone(), component.clone(), single);
-            }
-        }
-        if known {
-            for question in self.leadership.questions(&self.pods, now_ms) {
-                self.jobs.lease(client.clone(), question);
-            }
-        }
-        if self.event_at_ms.is_none_or(|at| now_ms >= at)
-            && let Some(telling) = self.events.next()
-        {
-            // The next one when this one is sent.
-            self.event_at_ms = Some(u64::MAX);
-            self.jobs.event(client.clone(), telling);
-        }
-        self.diagnose(now_ms);
-        self.publish(client, now_ms);
-    }
-
-    /// What the report says, but for its time.
-    fn content(&self) -> String {
-        let brief = |keeper: &Keeper| {
-            let running: Vec<_> = keeper.instances.iter().map(|i| (&i.pod, i.running, i.ready)).collect();
-            format!("{:?} {:?} {running:?} {:?}", keeper.machine.state(), keeper.machine.disk(), keeper.last)
-        };
-        let keepers: Vec<_> = self.keepers.values().map(brief).collect();
-        format!("{keepers:?} {:?}", self.api.as_ref().map(|api| api.steering.stands()))
-    }
-
-    fn diagnose(&mut self, now_ms: u64) {
-        let content = self.content();
-        if content != self.diagnosed_content {
-            self.diagnosed_content = content;
-            let soon = now_ms + DIAGNOSIS_DELAY_MS;
-            self.diagnosis_due_ms = Some(self.diagnosis_due_ms.map_or(soon, |due| due.min(soon)));
-        }
-        if self.diagnosis_due_ms.is_some_and(|due| now_ms >= due) {
-            self.diagnosis_due_ms = Some(now_ms + DIAGNOSIS_PERIOD_MS);
-            let root = node::Root::below(&self.options.host_root);
-            self.jobs.diagnose(doctor::Options::new(root, self.options.addresses.clone()));
-        }
-    }
-
-    fn publish(&mut self, client: Client, now_ms: u64) {
-        let content = format!(
-            "{} {:?}",
-            self.diagnosed_content,
-            self.doctor.as_ref().map(|d| (d.verdict, &d.problems))
-        );
-        if !self.publisher.due(&content, now_ms) {
-            return;
-        }
-        let generations = |component: &Component| self.files.generations(component).unwrap_or_default();
-        let known = |keeper: &Keeper| report::Known {
-            generations: generations(&keeper.component),
-            disk: keeper.machine.disk().clone(),
-            instances: keeper.instances.clone(),
-            last: keeper.last.clone(),
-        };
-        let components = self.keepers.iter().map(|(component, keeper)| (component, known(keeper))).collect();
-        let steering = self.api.as_ref().map_or_else(SteeringReport::default, |api| {
-            let (on, why) = api.steering.stands();
-            SteeringReport { on, why: Some(why) }
-        });
-        let reverts = self.keepers.values().filter_map(|keeper| keeper.last_revert.clone());
-        let last_revert: Option<News> = reverts.max_by_key(|news| news.time);
-        let now = jiff::Timestamp::now();
-        let report = report::report(
-            &self.options.node_name,
-            &components,
-            steering,
-            last_revert,
-            self.doctor.clone(),
-            now,
-        );
-        if let Some(publication) = Publication::new(&self.cluster, &report, content) {
-            self.publisher.begin(now_ms);
-            self.jobs.publish(client, publication);
-        }
-    }
-
-    /// Takes in what came of a job. Returns whether all should be looked at again.
-    fn finished(&mut self, done: Done) -> bool {
-        let now_ms = self.now_ms();
-        match done {
-            Done::Parent(component, answer) => {
-                let answer = answer
-                    .inspect_err(|error| tracing::debug!(%component, %error, "its parent is not known"));
-                let before = self.parents.of(&component, now_ms).cloned();
-                let after: Option<Parent> = answer.ok();
-                let new = before != after;
-                self.parents.answered(&component, after, now_ms);
-                new
-            }
-            Done::Lease(answer) => {
-                self.leadership.answered(answer, now_ms);
-                false
-            }
-            Done::Gate(gate, result) => {
-                if let Err(error) = result {
-                    tracing::debug!(pod = gate.name, %error, "its readiness gate is not set");
-                }
-                false
-            }
-            Done::Event(telling, result) => {
-                self.event_at_ms = None;
-                if let Err(error) = result {
-                    tracing::debug!(%error, "an Event is not sent");
-                    self.event_at_ms = Some(now_ms + 1_000);
-                    self.events.back(telling);
-                }
-                self.events.waits()
-            }
-            Done::Published(publication, result) => {
-                self.publisher.ended(publication, result);
-                false
-            }
-            Done::Diagnosed(diagnosis) => {
-                self.doctor = Some(DoctorReport::from(&diagnosis));
-                true
-            }
-        }
-    }
-
     /// The API, as soon as there are credentials for it; anew when they change.
     async fn connect_api(&mut self, runtime: &Cri) {
         let now_ms = self.now_ms();
@@ -487,7 +343,9 @@ impl Guardian {
             return;
         }
         match Access::read(&self.options.kubeconfig, self.options.api_port).await {
-            Ok(access) => self.api = Some(self.start_api(access, runtime)),
+            Ok(access) => {
+                self.api = Some(Api::start(access, &self.options, runtime, &self.news.0, &self.bell));
+            }
             Err(error) => {
                 let error = host::error::chain(&error);
                 tracing::warn!(error, "the API cannot be reached with these credentials");
@@ -495,27 +353,12 @@ impl Guardian {
         }
     }
 
-    fn start_api(&self, access: Access, runtime: &Cri) -> Api {
-        let Access { client, probe, text } = access;
-        let node = &self.options.node_name;
-        let steering = Steering::start(self.options.api_port, probe, runtime.clone());
-        let pods =
-            (format!("/api/v1/namespaces/{NAMESPACE}/pods"), format!("fieldSelector=spec.nodeName={node}"));
-        let nodes = ("/api/v1/nodes".to_owned(), format!("fieldSelector=metadata.name={node}"));
-        let follow = |(path, query): (String, String), news: fn(Change) -> ApiNews| {
-            let (sender, bell) = (self.news.0.clone(), self.bell.clone());
-            let tell = move |change| {
-                let _ = sender.send(news(change));
-                bell.ring();
-            };
-            Task::spawn(watch::follow(client.clone(), path, query, tell))
-        };
-        let tasks = vec![
-            follow(pods, ApiNews::Pods),
-            follow(nodes, ApiNews::Node),
-            Task::spawn(alarm::port(steering.subscribe(), self.bell.clone())),
-        ];
-        Api { client, steering, text, _tasks: tasks }
+    fn forget(&mut self, busy: bool) {
+        let now_ms = self.now_ms();
+        if !busy && self.forget_ms.is_some_and(|at| now_ms >= at) {
+            self.forget_ms = None;
+            memory::forget_text();
+        }
     }
 
     /// A node that is none of the control plane's, with nothing left on it, needs no guardian.

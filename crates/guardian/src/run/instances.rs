@@ -138,9 +138,10 @@ impl Sight<'_> {
     }
 }
 
-/// Whether each listener was asked by itself.
-fn asks_each(view: &View) -> bool {
-    view.rounds > 0 && (view.unsteered.is_none() || view.seen.len() < 2)
+/// Whether each listener was asked by itself: of several that is so while we steer. While `start` does, it
+/// says what it found by the pod's readiness gate.
+pub(crate) fn asks_each(view: &View) -> bool {
+    view.rounds > 0 && (view.steady.is_some() || view.seen.len() < 2)
 }
 
 fn source(pod: &PodSeen) -> Source {
@@ -160,3 +161,7 @@ pub(crate) fn names(containers: &serde_json::Value) -> Vec<String> {
 pub(crate) fn milliseconds(time: jiff::Timestamp) -> u64 {
     u64::try_from(time.as_millisecond()).unwrap_or(0)
 }
+
+#[cfg(test)]
+#[path = "instances_tests.rs"]
+mod tests;

@@ -170,3 +170,7 @@ async fn outcome(client: &Client, question: Question) -> Result<Outcome, ApiErro
 fn is_dead(held: &HeldLease, candidates: &Candidates) -> bool {
     held.older_than(candidates.first_started)
 }
+
+#[cfg(test)]
+#[path = "leadership_tests.rs"]
+mod tests;

@@ -14,6 +14,7 @@
 
 mod access;
 mod alarm;
+mod api;
 mod cluster;
 mod digests;
 mod events;
@@ -23,6 +24,7 @@ mod instances;
 mod jobs;
 mod keeper;
 mod leadership;
+mod memory;
 mod parents;
 mod publish;
 mod serving;

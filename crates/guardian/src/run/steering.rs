@@ -64,6 +64,11 @@ impl Steering {
         }
     }
 
+    /// Whether somebody else steers.
+    pub(crate) fn hands_off(&self) -> bool {
+        self.mode == Mode::HandsOff
+    }
+
     /// Tells what each is worth now, and goes on as what runs asks for. Returns whether something is
     /// under way.
     pub(crate) fn update(&mut self, pods: &[PodSeen], ranks: BTreeMap<String, Rank>) -> bool {
@@ -98,3 +103,7 @@ fn instance(seen: &Seen, ranks: &BTreeMap<String, Rank>) -> Instance {
     let state = if draining && seen.state == State::Ready { State::Draining } else { seen.state };
     Instance { listener: seen.listener.clone(), state, revision }
 }
+
+#[cfg(test)]
+#[path = "steering_tests.rs"]
+mod tests;

@@ -138,3 +138,7 @@ fn keep_version(version: &mut String, object: &Value) {
         new.clone_into(version);
     }
 }
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;
