@@ -20,8 +20,8 @@ pub struct LocalView {
     pub node: String,
     /// When.
     pub time: Timestamp,
-    /// The control plane's pods, as the runtime has them.
-    pub pods: Vec<PodStatus>,
+    /// The control plane's pods, as the runtime has them; none when it does not answer.
+    pub pods: Option<Vec<PodStatus>>,
     /// What the disk keeps of each component.
     pub components: Vec<ComponentReport>,
     /// Certificates in the generations that would be started.
@@ -36,10 +36,9 @@ pub struct LocalView {
 pub async fn look(options: &Options, node: String, now: Timestamp) -> LocalView {
     let disk = Disk::read(options);
     let mut unknown: Vec<String> = disk.checkpoints.unreadable.iter().cloned().collect();
-    let (sandboxes, containers) = runtime(options).await.unwrap_or_else(|error| {
-        unknown.push(host::error::chain(&error));
-        (Vec::new(), Vec::new())
-    });
+    let answer = runtime(options).await;
+    unknown.extend(answer.as_ref().err().map(|error| host::error::chain(error)));
+    let (sandboxes, containers) = answer.as_ref().map_or((&[][..], &[][..]), |(s, c)| (s, c));
     let etcd = match &disk.etcd {
         None => EtcdStatus {
             members: Vec::new(),
@@ -51,8 +50,8 @@ pub async fn look(options: &Options, node: String, now: Timestamp) -> LocalView 
         },
     };
     LocalView {
-        pods: pods(&sandboxes, &containers, &disk.checkpoints, &node),
-        components: components(&disk.checkpoints, &sandboxes),
+        pods: answer.is_ok().then(|| pods(sandboxes, containers, &disk.checkpoints, &node)),
+        components: components(&disk.checkpoints, sandboxes),
         certificates: expiries(&disk.checkpoints),
         node,
         time: now,

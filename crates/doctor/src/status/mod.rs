@@ -192,8 +192,11 @@ fn local_node<'a>(
     if known.is_none() && api_answers {
         unknown.push(format!("the API knows no control-plane node {}", local.node));
     }
-    // The API's view has more to tell; without it the runtime says what runs.
-    let pods = known.map_or(local.pods, |node| node.pods.clone());
+    let pods = match (known, local.pods) {
+        (Some(node), Some(running)) => believable(&node.pods, running),
+        (Some(node), None) => node.pods.clone(),
+        (None, running) => running.unwrap_or_default(),
+    };
     let report = known.and_then(|node| node.report.as_ref().ok());
     NodeStatus {
         ready: known.map(|node| node.ready),
@@ -209,6 +212,27 @@ fn local_node<'a>(
         verdict: verdict(report),
         unknown,
     }
+}
+
+/// What the API tells of pods, as far as the runtime bears it out: after a power cut its word is a
+/// memory of the time before. What runs and it does not know yet is told, too.
+fn believable(told: &[PodStatus], running: Vec<PodStatus>) -> Vec<PodStatus> {
+    let same =
+        |one: &PodStatus, other: &PodStatus| (&one.namespace, &one.pod) == (&other.namespace, &other.pod);
+    let mut pods = told.to_vec();
+    for pod in &mut pods {
+        match running.iter().find(|other| same(pod, other)) {
+            None if pod.state == "ready" => "not running".clone_into(&mut pod.state),
+            Some(other) if pod.state == "ready" && other.state != "running" => {
+                pod.state.clone_from(&other.state);
+            }
+            _ => {}
+        }
+    }
+    let new = running.into_iter().filter(|pod| !told.iter().any(|other| same(pod, other)));
+    pods.extend(new);
+    pods.sort_by(|a, b| (&a.component, &a.pod).cmp(&(&b.component, &b.pod)));
+    pods
 }
 
 /// The disk does not know what happened; the report does.
@@ -232,7 +256,7 @@ fn other_node(node: &NodeView) -> NodeStatus {
         name: node.name.clone(),
         local: false,
         ready: Some(node.ready),
-        pods: node.pods.clone(),
+        pods: if node.ready { node.pods.clone() } else { remembered(&node.pods) },
         origin: if report.is_some() { Origin::Report } else { Origin::Nothing },
         as_of: report.map(|report| report.time),
         components: report.map(|report| report.components.clone()).unwrap_or_default(),
@@ -242,6 +266,12 @@ fn other_node(node: &NodeView) -> NodeStatus {
         verdict: verdict(report),
         unknown: node.report.as_ref().err().cloned().into_iter().collect(),
     }
+}
+
+/// Pods of a node whose kubelet is silent: the API's word is the last one that it heard.
+fn remembered(pods: &[PodStatus]) -> Vec<PodStatus> {
+    let was = |pod: &PodStatus| PodStatus { state: format!("unknown (was {})", pod.state), ..pod.clone() };
+    pods.iter().map(was).collect()
 }
 
 /// What of an image's name is its version: the tag, or the digest where there is no tag.
@@ -255,6 +285,32 @@ pub(crate) fn image_version(image: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn pod(name: &str, state: &str) -> PodStatus {
+        PodStatus {
+            namespace: "kube-system".to_owned(),
+            component: "kube-apiserver".to_owned(),
+            pod: name.to_owned(),
+            source: Source::Api,
+            version: "v1".to_owned(),
+            state: state.to_owned(),
+            restarts: 0,
+            since: None,
+        }
+    }
+
+    #[test]
+    fn a_pod_that_does_not_run_is_not_ready_whatever_the_api_remembers() {
+        let told = [pod("a", "ready"), pod("b", "ready"), pod("c", "ready"), pod("d", "pending")];
+        let running = vec![pod("a", "running"), pod("b", "exited"), pod("e", "running")];
+        let seen = believable(&told, running);
+        let seen: Vec<_> = seen.iter().map(|pod| (pod.pod.as_str(), pod.state.as_str())).collect();
+        assert_eq!(
+            seen,
+            [("a", "ready"), ("b", "exited"), ("c", "not running"), ("d", "pending"), ("e", "running")]
+        );
+        assert_eq!(remembered(&told)[0].state, "unknown (was ready)");
+    }
 
     #[test]
     fn an_image_s_version_is_its_tag() {
