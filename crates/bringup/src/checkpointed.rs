@@ -16,6 +16,7 @@ use crate::diagnosis;
 use crate::error::StartError;
 use crate::event::Step;
 use crate::options::Options;
+use crate::plan::Observed;
 use crate::start::Context;
 use crate::workloads::PodIdentity;
 
@@ -35,18 +36,19 @@ pub(crate) fn restorable(options: &Options) -> bool {
     guardian.exists() && store.components().is_ok_and(|components| components.iter().any(has_one))
 }
 
-/// Waits until the guardian has brought the control plane back, or had the time for it: then the caller
-/// brings up a temporary one.
-pub(crate) async fn restore(context: &Context<'_>) -> Result<String, StartError> {
+/// Waits until the guardian has brought the control plane back, and returns what was seen then; `None`
+/// when it had the time for it.
+pub(crate) async fn restore(context: &Context<'_>) -> Result<Option<Observed>, StartError> {
     let began = Instant::now();
     while began.elapsed() < RESTORE_PATIENCE.min(context.options.timeout) {
-        if context.observe().await?.self_hosted() {
-            return Ok("the control plane is back".to_owned());
+        let observed = context.observe().await?;
+        if observed.self_hosted() {
+            return Ok(Some(observed));
         }
         context.report.waiting(Step::Restore, "the guardian to bring the control plane back");
         tokio::time::sleep(PERIOD).await;
     }
-    Ok(format!("it is not back after {} s", began.elapsed().as_secs()))
+    Ok(None)
 }
 
 /// Returns when every required pod that asks for a checkpoint has one.

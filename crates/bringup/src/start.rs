@@ -86,12 +86,7 @@ pub async fn dry_run(options: &Options, report: &Reporter<'_>) -> Result<Plan, S
 /// [`StartError`]; the temporary control plane stays up then.
 pub async fn start(options: &Options, report: &Reporter<'_>) -> Result<Summary, StartError> {
     let context = Context::new(options, report).await?;
-    let mut observed = context.observe().await?;
-    if plan(&observed).has(Step::Restore) {
-        context.step(Step::Restore, checkpointed::restore(&context)).await?;
-        observed = Observed { restorable: false, ..context.observe().await? };
-    }
-    let plan = plan(&observed);
+    let plan = context.plan().await?;
     let mut summary = Summary { changed: false, gap: None, unsteered: None, pods: Vec::new(), elapsed_ms: 0 };
     if plan.has(Step::Stage) {
         context.bring_up(&mut summary).await?;
@@ -124,6 +119,25 @@ impl<'a> Context<'a> {
         let done = work.await?;
         self.report.done(step, done);
         Ok(())
+    }
+
+    /// What is to be done once the guardian has brought back what it can.
+    async fn plan(&self) -> Result<Plan, StartError> {
+        let observed = self.observe().await?;
+        if !plan(&observed).has(Step::Restore) {
+            return Ok(plan(&observed));
+        }
+        let mut back = None;
+        let restore = async {
+            back = checkpointed::restore(self).await?;
+            Ok(if back.is_some() { "the control plane is back" } else { "it did not come back" }.to_owned())
+        };
+        self.step(Step::Restore, restore).await?;
+        let observed = match back {
+            Some(observed) => observed,
+            None => Observed { restorable: false, ..self.observe().await? },
+        };
+        Ok(plan(&observed))
     }
 
     pub(crate) async fn observe(&self) -> Result<Observed, StartError> {
