@@ -10,6 +10,7 @@ use cluster::{
 use jiff::Timestamp;
 use pki::{NodeIdentity, PkiError};
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 use crate::credentials::{self, Facts, auth};
 use crate::flags::Flags;
@@ -114,7 +115,8 @@ pub fn render(config: &ClusterConfig, mut input: RenderInput) -> Result<AssetTre
         let mut flags = Flags::parse(include_str!("../manifests/flags/etcd.yaml"));
         flags.extend(&config.components.etcd);
         let pod = include_str!("../manifests/static/etcd.yaml");
-        tree.public(ETCD, context.with_flags("etcd", pod, &flags)?);
+        let text = |uid: &str| context.with("uid", uid).with_flags("etcd", pod, &flags);
+        tree.public(ETCD, text(&uid(&text("")?))?);
     }
     context.control_plane(&mut tree)?;
     context.guardian(&mut tree)?;
@@ -148,6 +150,12 @@ fn resolved(config: &ClusterConfig) -> Result<String, RenderError> {
         "# The config that this directory was rendered from, defaults and overrides in.\n\
          # Change it and run `kubestrap render --config` with it to change the directory.\n{text}"
     ))
+}
+
+/// A pod's UID of its manifest, as long as those that the kubelet makes.
+fn uid(manifest: &str) -> String {
+    let digest = Sha256::digest(manifest.as_bytes());
+    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn values(config: &ClusterConfig, input: &RenderInput, facts: &Facts) -> Values {
@@ -278,6 +286,12 @@ struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// The same with one more value.
+    fn with(&self, name: &'static str, value: &str) -> Self {
+        let values = self.values.clone().into_iter().chain([(name, value.to_owned())]).collect();
+        Self { config: self.config, values }
+    }
+
     fn with_flags(&self, name: &'static str, template: &str, flags: &Flags) -> Result<String, TemplateError> {
         let mut values = self.values.clone();
         values.insert("flags", fill(name, &flags.to_yaml(), &values)?);
