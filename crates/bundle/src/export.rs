@@ -59,6 +59,38 @@ impl Bundle {
         self.expect(&blob.digest, &reader.finish().1)
     }
 
+    /// Puts a file of an image, given by its path there, at `dest` with mode 0755. For programs that are to
+    /// be asked something before their image is on a node.
+    ///
+    /// # Errors
+    /// [`BundleError::NoImage`], [`BundleError::NoProgram`] when the image has no such file,
+    /// [`BundleError::Corrupt`], or what the file system answered.
+    pub fn extract_file(&self, image: &str, path: &str, dest: &Path) -> Result<()> {
+        let position = self.images().iter().position(|i| i.name == image);
+        let found = position.and_then(|i| self.image_manifests.get(i));
+        let (_, manifest) = found
+            .ok_or_else(|| BundleError::NoImage { name: image.to_owned(), dir: self.dir().to_owned() })?;
+        let wanted = Path::new(path.trim_start_matches('/'));
+        // The last layer that has it counts; a program is in the last of all.
+        for layer in manifest.layers.iter().rev() {
+            let blob = path_of(self.dir(), &layer.digest);
+            self.verify_blob(&layer.digest)?;
+            let failed = || BundleError::io("unpack", &blob);
+            let file = File::open(&blob).map_err(failed())?;
+            let mut archive = tar::Archive::new(zstd::Decoder::new(file).map_err(failed())?);
+            for entry in archive.entries().map_err(failed())? {
+                let mut entry = entry.map_err(failed())?;
+                if entry.path().map_err(failed())? != wanted {
+                    continue;
+                }
+                let out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o755).open(dest);
+                let mut out = out.map_err(BundleError::io("write", dest))?;
+                return io::copy(&mut entry, &mut out).map(drop).map_err(BundleError::io("write", dest));
+            }
+        }
+        Err(BundleError::NoProgram { name: path.to_owned(), dir: self.dir().to_owned() })
+    }
+
     /// Puts a host program at `dest` with mode 0755, in one step: who runs the old one goes on
     /// with it. Returns false when `dest` had that content already.
     ///
@@ -149,6 +181,21 @@ mod tests {
 
     use super::*;
     use crate::fixture::{Fixture, program};
+
+    #[test]
+    fn a_file_of_an_image_is_extracted_and_a_missing_one_is_named() {
+        let fixture = Fixture::new();
+        let (bundle, _) = fixture.create();
+        let dest = fixture.path("apiserver");
+        let image = &bundle.image_of("registry.k8s.io/kube-apiserver").unwrap().name;
+        bundle.extract_file(image, "/usr/local/bin/kube-apiserver", &dest).unwrap();
+        assert_eq!(host::fs::read(&dest).unwrap(), program("kube-apiserver"));
+        assert_eq!(dest.metadata().unwrap().permissions().mode() & 0o7777, 0o755);
+        let missing = bundle.extract_file(image, "/usr/bin/none", &dest).unwrap_err();
+        assert!(matches!(missing, BundleError::NoProgram { .. }), "{missing}");
+        let unknown = bundle.extract_file("a/b:c", "/x", &dest).unwrap_err();
+        assert!(matches!(unknown, BundleError::NoImage { .. }), "{unknown}");
+    }
 
     #[test]
     fn a_program_is_extracted_once_with_mode_and_content() {

@@ -28,7 +28,25 @@ pub fn config(facts: &Facts, pause_image: &str) -> String {
         )
 }
 
+/// The pause image that a configuration of ours names; `None` for a text that is not ours.
+pub fn pause_image(text: &str) -> Option<&str> {
+    let line = text.starts_with(OURS).then(|| text.lines().find_map(|line| line.strip_prefix("sandbox = ")))?;
+    Some(line?.trim_matches('"'))
+}
+
 /// The unit; `inputs` is the digest of all that a running containerd depends on.
 pub fn unit(facts: &Facts, inputs: &str) -> Unit {
     Unit::new("containerd.service", inputs, include_str!("../files/containerd.service"), units::limits(facts))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_image_is_read_back_from_our_file_only() {
+        let text = include_str!("../files/containerd.toml").replace("@PAUSE_IMAGE@", "a/pause:1");
+        assert_eq!(pause_image(&text), Some("a/pause:1"));
+        assert_eq!(pause_image("sandbox = \"a/pause:1\""), None);
+    }
 }

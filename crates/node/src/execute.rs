@@ -98,7 +98,24 @@ pub fn plan_install(
     config: &NodeConfig,
 ) -> Result<Plan, InstallError> {
     let programs: Vec<ProgramFile> = bundle.programs().iter().map(program_file).collect();
-    let desired = desired::desired(facts, config, &programs).map_err(InstallError::Credentials)?;
+    plan_programs(root, facts, &programs, config)
+}
+
+/// What a change of the configuration alone would do: the programs stay those that lie on this host.
+///
+/// # Errors
+/// [`InstallError::Credentials`].
+pub fn plan_configuration(root: &Root, facts: &Facts, config: &NodeConfig) -> Result<Plan, InstallError> {
+    plan_programs(root, facts, &observe::programs(root), config)
+}
+
+fn plan_programs(
+    root: &Root,
+    facts: &Facts,
+    programs: &[ProgramFile],
+    config: &NodeConfig,
+) -> Result<Plan, InstallError> {
+    let desired = desired::desired(facts, config, programs).map_err(InstallError::Credentials)?;
     Ok(plan::plan(&desired, &observe::observe(root, &desired)))
 }
 

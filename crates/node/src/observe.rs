@@ -11,8 +11,8 @@ use sha2::{Digest, Sha256};
 
 use crate::Root;
 use crate::content::hex;
-use crate::desired::Desired;
-use crate::{kernel, kubelet, units};
+use crate::desired::{BIN_DIR, Desired, ProgramFile};
+use crate::{containerd, kernel, kubelet, units};
 
 /// A file or directory that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +76,16 @@ pub fn observe(root: &Root, desired: &Desired) -> Observed {
             desired.units.iter().map(|u| (u.name.to_owned(), unit_state(root, u.name))).collect();
     }
     observed
+}
+
+/// The programs on which a running unit depends, as they lie on this host.
+pub(crate) fn programs(root: &Root) -> Vec<ProgramFile> {
+    let names = containerd::PROGRAMS.into_iter().chain(["kubelet"]);
+    let found = names.filter_map(|name| {
+        let digest = digest_of(&root.path(BIN_DIR).join(name))?;
+        Some(ProgramFile { name: name.to_owned(), digest })
+    });
+    found.collect()
 }
 
 fn look(path: &Path) -> Option<Found> {
