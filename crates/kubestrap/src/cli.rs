@@ -35,6 +35,8 @@ enum Verb {
     Start(commands::start::StartArgs),
     /// Install this host, render and start: from a bare machine to a cluster
     Up(commands::up::UpArgs),
+    /// Change the version or the config of the cluster that runs, with no failed request
+    Upgrade(commands::upgrade::UpgradeArgs),
     /// Say whether control-plane nodes would come back right now, with no API and no registry
     Doctor(commands::doctor::DoctorArgs),
     /// Show what runs where, from which source, and what is kept of it
@@ -76,6 +78,7 @@ fn dispatch(verb: Verb, ui: &Ui) -> Result<(), Failure> {
         Verb::Render(args) => commands::render::run(args, ui),
         Verb::Start(args) => commands::start::run(args, ui),
         Verb::Up(args) => commands::up::run(args, ui),
+        Verb::Upgrade(args) => commands::upgrade::run(args, ui),
         Verb::Doctor(args) => commands::doctor::run(args, ui),
         Verb::Status(args) => commands::status::run(args, ui),
         Verb::Bundle(args) => commands::bundle::run(args, ui),

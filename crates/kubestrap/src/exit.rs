@@ -34,11 +34,15 @@ pub(crate) enum Exit {
     WouldNotComeBack = 12,
     /// Whether all control-plane nodes would come back could not be found out.
     CouldNotCheck = 13,
+    /// An upgrade failed, and everything that it changed is back as it was.
+    Reverted = 14,
+    /// An upgrade failed, and so did the step back: what was there before is saved.
+    NotReverted = 15,
 }
 
 impl Exit {
     /// All codes with one line each, for the reference.
-    pub(crate) const ALL: [(Self, &'static str); 13] = [
+    pub(crate) const ALL: [(Self, &'static str); 15] = [
         (Self::Other, "something failed that has no code of its own"),
         (Self::Usage, "the command line is wrong"),
         (
@@ -66,6 +70,14 @@ impl Exit {
         (
             Self::CouldNotCheck,
             "no check failed, but whether all control-plane nodes would come back could not be found out; the checks that could not be made are listed",
+        ),
+        (
+            Self::Reverted,
+            "an upgrade failed, and everything that it changed is back as it was; the message names the step and the cause",
+        ),
+        (
+            Self::NotReverted,
+            "an upgrade failed, and so did the step back; what was there before is saved, and both directions can be tried again",
         ),
     ];
 }

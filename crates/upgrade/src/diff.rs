@@ -94,6 +94,11 @@ fn compare(path: &str, from: &Value, to: &Value, fields: &mut Vec<Field>) {
                 fields.push(field(path, Some(from), Some(to)));
             }
         }
+        // A file in a ConfigMap: its lines as if they were a list.
+        (Value::String(old), Value::String(new)) if is_lines(old) && is_lines(new) => {
+            let lines = |text: &str| Value::Array(text.lines().map(Value::from).collect());
+            compare(path, &lines(old), &lines(new), fields);
+        }
         (Value::Array(old), Value::Array(new)) if old.len() == new.len() => {
             for (n, (old, new)) in old.iter().zip(new).enumerate() {
                 compare(&format!("{path}[{n}]"), old, new, fields);
@@ -101,6 +106,10 @@ fn compare(path: &str, from: &Value, to: &Value, fields: &mut Vec<Field>) {
         }
         _ => fields.push(field(path, Some(from), Some(to))),
     }
+}
+
+fn is_lines(text: &str) -> bool {
+    text.lines().nth(1).is_some()
 }
 
 fn is_text(items: &[Value]) -> bool {
@@ -157,6 +166,19 @@ mod tests {
                 ("spec.containers[0].image", &Some(json!("a:1")), &Some(json!("a:2"))),
             ]
         );
+    }
+
+    #[test]
+    fn of_a_file_only_the_lines_that_change_are_told() {
+        let old = object("ConfigMap", &json!({"data": {"f": "a: 1\nb: 2\n"}}));
+        let new = object("ConfigMap", &json!({"data": {"f": "a: 1\nb: 3\n"}}));
+        let change = change(Some(&old), &new).unwrap();
+        let told = |from: Option<&str>, to: Option<&str>| Field {
+            path: "data.f".into(),
+            from: from.map(Value::from),
+            to: to.map(Value::from),
+        };
+        assert_eq!(change.fields, [told(Some("b: 2"), None), told(None, Some("b: 3"))]);
     }
 
     #[test]

@@ -9,26 +9,43 @@
 //!
 //! The difference between what is there and what shall be is the plan; so a run that was killed goes on
 //! by planning again. What is remembered on disk is only what cannot be read any more once it is changed:
-//! the objects and files as they were before, for the step back.
+//! the objects and files as they were before, for the step back ([`StateDir`]).
 
+mod api;
+mod back;
+mod before;
 mod checks;
 mod diff;
 mod error;
+mod etcd;
+mod event;
+mod execute;
+mod gate;
 mod immutable;
 mod lifecycle;
+mod look;
+mod node_files;
 mod observed;
 mod part;
 mod plan;
+mod programs;
 mod rollout;
 mod stamp;
+mod target;
 mod text;
 
+pub use before::StateDir;
 pub use diff::{Change, Field};
 pub use error::UpgradeError;
+pub use event::Event;
+pub use execute::{BACKUP_DIR, Done, Failed, Upgrade};
+pub use gate::Patience;
 pub use immutable::immutable;
 pub use lifecycle::DeprecatedApi;
+pub use look::Looked;
 pub use observed::{
     CertificateState, EtcdState, FlagAnswer, ImageState, NodeState, Observed, PartState, UnfinishedState,
 };
 pub use part::{Part, objects};
 pub use plan::{Direction, Plan, Step, plan};
+pub use target::Target;

@@ -85,7 +85,6 @@ impl Part {
     }
 
     /// The lease that its leader holds.
-    #[expect(dead_code, reason = "for the gates to come")]
     pub(crate) fn lease(self) -> Option<&'static str> {
         matches!(self, Self::KubeControllerManager | Self::KubeScheduler).then(|| self.name())
     }

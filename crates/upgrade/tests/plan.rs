@@ -1,5 +1,7 @@
 //! Plans of clusters in every state, compared with files. `UPDATE_GOLDEN=1` writes them.
 
+#![expect(clippy::unwrap_used, reason = "this is a test")]
+
 use std::path::PathBuf;
 
 use cluster::KubernetesVersion;

@@ -13,6 +13,7 @@ pub(crate) mod sandbox;
 pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod up;
+pub(crate) mod upgrade;
 
 use crate::exit::Failure;
 

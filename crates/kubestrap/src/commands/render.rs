@@ -19,7 +19,7 @@ pub(crate) const DEFAULT_ASSET_DIR: &str = "/var/lib/kubestrap/assets";
 const RESOLVER_FILES: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
 
 /// What is rendered.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct ConfigArgs {
     /// The config file (`kubestrap init-config` prints one); every default without it
     #[arg(long, short, value_name = "FILE")]

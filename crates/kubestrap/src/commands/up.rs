@@ -17,7 +17,7 @@ use crate::exit::{Exit, Failure};
 use crate::ui::Ui;
 
 /// The administrator's kubeconfig on the node, where kubeadm has it too.
-const ADMIN_KUBECONFIG: &str = "/etc/kubernetes/admin.conf";
+pub(crate) const ADMIN_KUBECONFIG: &str = "/etc/kubernetes/admin.conf";
 
 /// Arguments of `up`.
 #[derive(Debug, clap::Args)]
@@ -78,6 +78,22 @@ fn config(args: &UpArgs, bundle: &Bundle) -> Result<ClusterConfig, Failure> {
     );
     Err(Failure::new(Exit::Bundle, error)
         .hint("use a bundle of the config's kubernetesVersion, or add the images to it"))
+}
+
+/// The node on which a cluster is brought up, as its asset directory has it.
+pub(crate) fn node_config(
+    config: &ClusterConfig,
+    identity: &NodeIdentity,
+    tree: &AssetTree,
+    pause_image: String,
+) -> Result<NodeConfig, Failure> {
+    let text = |path: &str| {
+        let text = tree.text(path).map(str::to_owned);
+        text.ok_or_else(|| anyhow::anyhow!("the asset directory has no {path}"))
+    };
+    let credentials = NodeCredentials::Kubeconfig(text("auth/kubeconfig-node")?);
+    let addresses = identity.addresses.clone();
+    Ok(NodeConfig::new(config, &identity.name, addresses, text("tls/ca.crt")?, credentials, pause_image))
 }
 
 impl Up<'_> {
@@ -168,17 +184,10 @@ impl Up<'_> {
     }
 
     fn node(&self, identity: &NodeIdentity, tree: &AssetTree) -> Result<NodeConfig, Failure> {
-        let text = |path: &str| {
-            let text = tree.text(path).map(str::to_owned);
-            text.ok_or_else(|| anyhow::anyhow!("the asset directory has no {path}"))
-        };
         let pause = self.bundle.pause_image().map(|image| image.name.clone());
         let pause = pause
             .ok_or_else(|| Failure::new(Exit::Bundle, anyhow::anyhow!("the bundle has no image `pause`")))?;
-        let credentials = NodeCredentials::Kubeconfig(text("auth/kubeconfig-node")?);
-        let addresses = identity.addresses.clone();
-        let mut node =
-            NodeConfig::new(&self.config, &identity.name, addresses, text("tls/ca.crt")?, credentials, pause);
+        let mut node = node_config(&self.config, identity, tree, pause)?;
         node.existing_containerd = self.args.use_existing_containerd;
         Ok(node)
     }

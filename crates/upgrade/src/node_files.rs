@@ -1,0 +1,55 @@
+//! This node's files: which ones an install changes, and how they come back.
+
+use node::plan::{Action, Plan};
+use node::units;
+
+use crate::before::{Before, StateDir};
+use crate::error::UpgradeError;
+
+/// The units in the order in which they are restarted.
+const UNITS: [&str; 2] = ["containerd.service", "kubelet.service"];
+
+/// The files that an install writes or replaces.
+pub(crate) fn touched(plan: &Plan) -> Vec<String> {
+    let path = |action: &Action| match action {
+        Action::InstallProgram { path, .. } | Action::WriteFile { path, .. } => Some(path.clone()),
+        _ => None,
+    };
+    plan.actions.iter().filter_map(path).collect()
+}
+
+/// Puts the files back and restarts the units among them. Says whether there was anything to put back.
+pub(crate) fn put_back(state: &StateDir, before: &Before) -> Result<bool, UpgradeError> {
+    for saved in &before.files {
+        state.restore_file(saved)?;
+    }
+    let is_saved = |unit: &&&str| {
+        let file = std::path::Path::new(units::UNIT_DIR).join(unit);
+        before.files.iter().any(|saved| saved.path == file)
+    };
+    let restart: Vec<&str> = UNITS.iter().filter(is_saved).copied().collect();
+    if !restart.is_empty() {
+        let failed = |unit: &str| {
+            let unit = unit.to_owned();
+            move |source| UpgradeError::Unit { unit, source }
+        };
+        units::daemon_reload().map_err(failed("the units"))?;
+        for unit in restart {
+            units::restart(unit).map_err(failed(unit))?;
+        }
+    }
+    Ok(!before.files.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_and_files_are_saved_and_units_are_not() {
+        let program =
+            Action::InstallProgram { name: "kubelet".into(), path: "/b/kubelet".into(), replaces: true };
+        let plan = Plan { actions: vec![program, Action::ReloadUnits, Action::AwaitKubelet] };
+        assert_eq!(touched(&plan), ["/b/kubelet"]);
+    }
+}

@@ -1,0 +1,160 @@
+//! Programs of the target's images on this host for a moment: to be asked whether they take the flags that
+//! they would get, and for etcd's snapshot. From the bundle, or from an image that is on this node.
+//!
+//! No table of flags could be as true as the program of that very patch release, run with the very flags:
+//! it finds what was dropped, what is misspelt, gates that are gone and values that do not parse.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bundle::Bundle;
+use host::command::{Command, CommandError};
+use serde_json::Value;
+
+use crate::before::StateDir;
+use crate::error::UpgradeError;
+use crate::observed::FlagAnswer;
+
+/// How long a program may take to say something.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Where programs come from.
+pub(crate) struct Programs<'a> {
+    bundle: Option<&'a Bundle>,
+    dir: PathBuf,
+}
+
+impl<'a> Programs<'a> {
+    pub(crate) fn new(bundle: Option<&'a Bundle>, state: &StateDir) -> Self {
+        Self { bundle, dir: state.programs() }
+    }
+
+    /// A program of an image, as a file that can be run.
+    pub(crate) fn get(&self, image: &str, path: &str) -> Result<PathBuf, UpgradeError> {
+        let program = path.rsplit('/').next().unwrap_or(path).to_owned();
+        host::fs::create_dir_all(&self.dir, 0o700)?;
+        let dest = self.dir.join(&program);
+        let failed = |reason: String| UpgradeError::Program {
+            program: program.clone(),
+            image: image.to_owned(),
+            reason,
+        };
+        match self.bundle.filter(|bundle| bundle.has_image(image)) {
+            Some(bundle) => {
+                bundle.extract_file(image, path, &dest).map_err(|e| failed(host::error::chain(&e)))?;
+            }
+            None => self.copy_out(image, path, &dest).map_err(|e| failed(host::error::chain(&*e)))?,
+        }
+        Ok(dest)
+    }
+
+    /// A host program of the bundle, as a file that can be run.
+    pub(crate) fn host_program(&self, bundle: &Bundle, name: &str) -> Result<PathBuf, bundle::BundleError> {
+        host::fs::create_dir_all(&self.dir, 0o700)?;
+        let dest = self.dir.join(name);
+        bundle.extract_program(name, &dest)?;
+        Ok(dest)
+    }
+
+    /// Copies a file out of an image that containerd has.
+    fn copy_out(&self, image: &str, path: &str, dest: &Path) -> Result<(), Box<dyn std::error::Error>> {
+        let mount = self.dir.join("image");
+        host::fs::create_dir_all(&mount, 0o700)?;
+        let target = mount.to_string_lossy().into_owned();
+        // Left by a run that was killed; nothing is there otherwise.
+        let _ = ctr(&["images", "unmount", "--rm", &target]);
+        ctr(&["images", "mount", image, &target])?;
+        let copied = host::fs::copy(&mount.join(path.trim_start_matches('/')), dest, 0o755);
+        ctr(&["images", "unmount", "--rm", &target])?;
+        Ok(copied?)
+    }
+
+    /// Removes them again.
+    pub(crate) fn clean(&self) -> Result<(), UpgradeError> {
+        Ok(host::fs::remove_dir_all(&self.dir)?)
+    }
+}
+
+fn ctr(args: &[&str]) -> Result<(), CommandError> {
+    let common = ["--address", node::CRI_SOCKET, "--namespace", "k8s.io"];
+    Command::new("ctr").args(common).args(args).timeout(LIMIT).run().map(drop)
+}
+
+/// Runs a program with flags that it would get, and `--version`, which makes it parse them and end.
+pub(crate) fn ask(name: &str, program: &Path, flags: &[String]) -> Result<Option<FlagAnswer>, CommandError> {
+    let command = Command::new(program).args(flags).arg("--version").env_clear().timeout(LIMIT);
+    let (status, output) = command.run_unchecked()?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    Ok(judge(name, status.success(), &stderr))
+}
+
+fn judge(name: &str, success: bool, stderr: &str) -> Option<FlagAnswer> {
+    let answer = |said: String, refused| Some(FlagAnswer { program: name.to_owned(), said, refused });
+    if !success {
+        let error = stderr.lines().rfind(|line| line.contains("rror") || line.contains("err="));
+        let error = error.or_else(|| stderr.lines().last()).unwrap_or("it failed and said nothing");
+        // klog's head says when and where, which is of no use here.
+        let error = error.split_once("] ").map_or(error, |(_, said)| said);
+        return answer(error.trim().to_owned(), true);
+    }
+    let deprecated: Vec<&str> = stderr.lines().filter(|line| line.contains("deprecated")).collect();
+    if deprecated.is_empty() { None } else { answer(deprecated.join("; "), false) }
+}
+
+/// The flags of a workload's first container with its variables filled in.
+pub(crate) fn flags(workload: &Value, node: &str, address: &str) -> Vec<String> {
+    let container = &workload["spec"]["template"]["spec"]["containers"][0];
+    let mut values: Vec<(String, String)> = Vec::new();
+    for variable in container["env"].as_array().into_iter().flatten() {
+        let field = variable["valueFrom"]["fieldRef"]["fieldPath"].as_str();
+        let value = match (variable["value"].as_str(), field) {
+            (Some(value), _) => value,
+            (None, Some("status.hostIP" | "status.podIP")) => address,
+            _ => node,
+        };
+        let name = variable["name"].as_str().unwrap_or_default();
+        values.push((format!("$({name})"), value.to_owned()));
+    }
+    let fill = |flag: &str| {
+        values.iter().fold(flag.to_owned(), |flag, (name, value)| flag.replace(name.as_str(), value))
+    };
+    let args = container["args"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    args.map(fill).collect()
+}
+
+/// Where a Kubernetes image has its program.
+pub(crate) fn program_path(name: &str) -> String {
+    format!("/usr/local/bin/{name}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn answers_are_told_apart() {
+        assert_eq!(judge("p", true, ""), None);
+        let refused = judge(
+            "p",
+            false,
+            "E1122 22:49:57.8 6373 run.go:72] \"command failed\" err=\"unrecognized feature gate: X\"\n",
+        );
+        assert_eq!(refused.unwrap().said, "\"command failed\" err=\"unrecognized feature gate: X\"");
+        let refused = judge("p", false, "Error: unknown flag: --x\nUsage:\n");
+        assert_eq!(refused.unwrap().said, "Error: unknown flag: --x");
+        let old = judge("p", true, "Flag --x has been deprecated, use y\n").unwrap();
+        assert!(!old.refused);
+    }
+
+    #[test]
+    fn variables_in_flags_are_filled() {
+        let workload = json!({"spec": {"template": {"spec": {"containers": [{
+            "args": ["--advertise-address=$(HOST_IP)", "--name=$(N)", "--v=2"],
+            "env": [{"name": "HOST_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}},
+                    {"name": "N", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}],
+        }]}}}});
+        let filled = flags(&workload, "a", "10.0.0.1");
+        assert_eq!(filled, ["--advertise-address=10.0.0.1", "--name=a", "--v=2"]);
+    }
+}

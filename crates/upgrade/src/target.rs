@@ -1,0 +1,71 @@
+//! What a cluster shall be: a rendered asset directory, and what this node needs for it.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use assets::AssetTree;
+use bundle::Bundle;
+use cluster::{ClusterConfig, Component, EtcdConfig, KubernetesVersion};
+use node::{Facts, NodeConfig};
+use serde_json::Value;
+
+/// Where a local etcd answers.
+const LOCAL_ETCD: &str = "https://127.0.0.1:2379";
+
+/// What a cluster shall be.
+pub struct Target<'a> {
+    /// The config.
+    pub config: ClusterConfig,
+    /// The asset directory that was rendered from it, with the secrets of the cluster.
+    pub tree: AssetTree,
+    /// Where the asset directory lies.
+    pub asset_dir: PathBuf,
+    /// The programs and images of the version; none when only the config changes.
+    pub bundle: Option<&'a Bundle>,
+    /// This node as it shall be.
+    pub node: NodeConfig,
+    /// This node as it is.
+    pub facts: Facts,
+}
+
+impl Target<'_> {
+    /// The Kubernetes version.
+    pub fn version(&self) -> KubernetesVersion {
+        self.config.kubernetes_version
+    }
+
+    /// The endpoint that is asked for a snapshot.
+    pub(crate) fn etcd_endpoint(&self) -> String {
+        match &self.config.etcd {
+            EtcdConfig::Local(_) => LOCAL_ETCD.to_owned(),
+            EtcdConfig::External(etcd) => etcd.endpoints.first().map(ToString::to_string).unwrap_or_default(),
+        }
+    }
+
+    /// The image of a local etcd.
+    pub(crate) fn local_etcd(&self) -> Option<String> {
+        let local = matches!(self.config.etcd, EtcdConfig::Local(_));
+        local.then(|| self.config.images().get(Component::Etcd).to_owned())
+    }
+
+    /// An image that has etcd's tools.
+    pub(crate) fn etcd_tools(&self) -> String {
+        let own = self.config.images().get(Component::Etcd).to_owned();
+        let bundled = self.bundle.and_then(|bundle| bundle.image_of("registry.k8s.io/etcd"));
+        // That of a local etcd is on this node, and its tools are of the right version.
+        match (&self.config.etcd, bundled) {
+            (EtcdConfig::External(_), Some(image)) => image.name.clone(),
+            _ => own,
+        }
+    }
+}
+
+/// The images that workloads among these objects run.
+pub(crate) fn images<'a>(objects: impl Iterator<Item = &'a Value>) -> BTreeSet<String> {
+    let containers = objects.flat_map(|object| {
+        let spec = &object["spec"]["template"]["spec"];
+        let list = |key: &str| spec[key].as_array().into_iter().flatten();
+        list("initContainers").chain(list("containers")).collect::<Vec<_>>()
+    });
+    containers.filter_map(|container| Some(container["image"].as_str()?.to_owned())).collect()
+}
