@@ -357,7 +357,7 @@ impl Guardian {
         let now_ms = self.now_ms();
         if !busy && self.forget_ms.is_some_and(|at| now_ms >= at) {
             self.forget_ms = None;
-            memory::forget_text();
+            memory::forget_file_pages();
         }
     }
 

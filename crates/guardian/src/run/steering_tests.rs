@@ -53,7 +53,7 @@ fn one_that_was_started_and_does_not_listen_yet_is_steered_already() {
     let both = [old.clone(), apiserver("b", two, ContainerState::Running)];
     assert_eq!(decide(&both, &alone), (Mode::Steer, true));
     let listening = view(vec![seen(1, Some("a"), State::Ready), seen(2, Some("b"), State::Ready)]);
-    assert_eq!(decide(&[old.clone()], &listening), (Mode::Steer, true));
+    assert_eq!(decide(std::slice::from_ref(&old), &listening), (Mode::Steer, true));
     let failing = view(vec![seen(1, Some("a"), State::Failing)]);
     assert_eq!(decide(&[old], &failing), (Mode::Plain, true));
 }
