@@ -155,7 +155,8 @@ fn resolved(config: &ClusterConfig) -> Result<String, RenderError> {
 /// A pod's UID of its manifest, as long as those that the kubelet makes.
 fn uid(manifest: &str) -> String {
     let digest = Sha256::digest(manifest.as_bytes());
-    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    let (half, _) = digest.split_at(16);
+    half.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn values(config: &ClusterConfig, input: &RenderInput, facts: &Facts) -> Values {

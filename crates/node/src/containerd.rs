@@ -30,7 +30,8 @@ pub fn config(facts: &Facts, pause_image: &str) -> String {
 
 /// The pause image that a configuration of ours names; `None` for a text that is not ours.
 pub fn pause_image(text: &str) -> Option<&str> {
-    let line = text.starts_with(OURS).then(|| text.lines().find_map(|line| line.strip_prefix("sandbox = ")))?;
+    let line =
+        text.starts_with(OURS).then(|| text.lines().find_map(|line| line.strip_prefix("sandbox = ")))?;
     Some(line?.trim_matches('"'))
 }
 
