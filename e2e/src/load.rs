@@ -329,7 +329,11 @@ async fn finish(response: http::Response<hyper::body::Incoming>) -> Result<Bytes
     let status = response.status();
     let body = response.into_body().collect().await.context("the answer was cut off")?.to_bytes();
     if !status.is_success() {
-        bail!("{status}: {}", String::from_utf8_lossy(&body).chars().take(200).collect::<String>());
+        let text = String::from_utf8_lossy(&body);
+        // Of a health endpoint: what is not well.
+        let red: Vec<_> = text.lines().filter(|line| line.starts_with("[-]")).collect();
+        let shown = if red.is_empty() { text.chars().take(200).collect() } else { red.join(", ") };
+        bail!("{status}: {shown}");
     }
     Ok(body)
 }

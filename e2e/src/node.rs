@@ -136,11 +136,23 @@ impl Node {
     /// # Errors
     /// When the sandbox cannot be made.
     pub fn create_with(inputs: Inputs, name: &str) -> Result<Self> {
+        Self::create_with_mounts(inputs, name, &[])
+    }
+
+    /// As [`Node::create_with`], with further directories of this host, each where it is to be seen.
+    ///
+    /// # Errors
+    /// When the sandbox cannot be made.
+    pub fn create_with_mounts(inputs: Inputs, name: &str, mounts: &[(&Path, &str)]) -> Result<Self> {
         // On a real disk: containerd's overlays cannot lie on another overlay, nor on a small tmpfs.
         let dir = tempfile::Builder::new().prefix("kubestrap-e2e-").tempdir_in("/var/tmp")?;
         let node = Self { inputs, name: name.to_owned(), dir, booted: Mutex::default() };
         let mount = format!("{}:{BUNDLE}:ro", node.inputs.bundle.display());
-        node.sandbox(&["create", name, "--mount", &mount])?.success()?;
+        let mounts = mounts.iter().map(|(from, to)| format!("{}:{to}:ro", from.display()));
+        let mounts: Vec<String> = mounts.chain([mount]).collect();
+        let mut args = vec!["create", name];
+        args.extend(mounts.iter().flat_map(|mount| ["--mount", mount]));
+        node.sandbox(&args)?.success()?;
         node.remember_the_boot()?;
         Ok(node)
     }

@@ -1,6 +1,10 @@
 //! Is the API there? Asked ten times a second, each time on a new connection, by a client on
 //! another machine of the sandboxes' network: what is measured is what a user would have noticed.
 //! A question that hangs does not hold the next one up.
+//!
+//! Two questions each time: one that takes the whole way to etcd and back, and /readyz. An instance
+//! that was told to end says `[-]shutdown` there from that moment on, and serves all the same until
+//! it ends: when nothing else is red, that is no failure.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -17,6 +21,9 @@ use crate::node::Node;
 
 /// How often is asked.
 const EVERY: Duration = Duration::from_millis(100);
+
+/// A question that only etcd can answer.
+const REAL: &str = "/api/v1/namespaces/kube-system";
 
 /// A question without an answer after this time has failed.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -106,6 +113,29 @@ impl fmt::Display for Phase {
             self.samples,
             ms(self.longest_gap)
         )
+    }
+}
+
+/// Cases on one node: one that fails does not hide what the others show.
+#[derive(Debug, Default)]
+pub struct Cases(Vec<String>);
+
+impl Cases {
+    /// Takes the outcome of one case.
+    pub fn take(&mut self, outcome: Result<()>) {
+        if let Err(error) = outcome {
+            eprintln!("FAILED: {error:#}");
+            self.0.push(format!("{error:#}"));
+        }
+    }
+
+    /// Fails when one of them did.
+    ///
+    /// # Errors
+    /// With all that failed.
+    pub fn end(self) -> Result<()> {
+        ensure!(self.0.is_empty(), "{} cases failed:\n{}", self.0.len(), self.0.join("\n"));
+        Ok(())
     }
 }
 
@@ -227,12 +257,8 @@ async fn ask(
         };
         let (identity, samples) = (Arc::clone(&identity), Arc::clone(&samples));
         under_way.spawn(async move {
-            let answer = tokio::time::timeout(PATIENCE, fresh(&identity, get("/readyz"))).await;
-            let result = match answer {
-                Ok(Ok(_)) => Ok(()),
-                Ok(Err(error)) => Err(format!("{error:#}")),
-                Err(_) => Err(format!("no answer in {PATIENCE:?}")),
-            };
+            let answer = tokio::time::timeout(PATIENCE, serves(&identity)).await;
+            let result = answer.unwrap_or_else(|_| Err(format!("no answer in {PATIENCE:?}")));
             let at = began.elapsed();
             let mut samples = samples.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(sample) = samples.get_mut(number) {
@@ -242,6 +268,23 @@ async fn ask(
         while under_way.try_join_next().is_some() {}
     }
     Ok(())
+}
+
+async fn serves(identity: &Identity) -> Result<(), String> {
+    let (real, ready) = tokio::join!(fresh(identity, get(REAL)), fresh(identity, get("/readyz")));
+    real.map_err(|error| format!("{error:#}"))?;
+    match ready {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let error = format!("/readyz: {error:#}");
+            if only_ends(&error) { Ok(()) } else { Err(error) }
+        }
+    }
+}
+
+/// Whether all that /readyz finds wrong is that the instance was told to end.
+fn only_ends(error: &str) -> bool {
+    error.matches("[-]").count() == 1 && error.contains("[-]shutdown failed")
 }
 
 #[cfg(test)]
@@ -274,6 +317,14 @@ mod tests {
         assert!(phase(&all, 450, 610).keeps(Limit::Seamless).is_ok());
         assert!(phase(&all, 0, 610).keeps(Limit::Seamless).is_err());
         assert!(phase(&all, 0, 610).keeps(Limit::Gap(Duration::from_millis(299))).is_err());
+    }
+
+    #[test]
+    fn an_instance_that_was_told_to_end_serves_and_one_that_starts_does_not() {
+        assert!(only_ends("/readyz: 500 Internal Server Error: [-]shutdown failed: reason withheld"));
+        assert!(!only_ends("/readyz: 500: [-]etcd failed: reason withheld, [-]shutdown failed: x"));
+        assert!(!only_ends("/readyz: 500: [-]poststarthook/rbac/bootstrap-roles failed: not finished"));
+        assert!(!only_ends("/readyz: connect: Connection refused"));
     }
 
     #[test]

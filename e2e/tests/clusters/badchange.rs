@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use e2e::load::{Load, Rate};
 use e2e::node::{Node, eventually};
-use e2e::sampler::{Limit, Sampler};
+use e2e::sampler::{Cases, Limit, Sampler};
 use e2e::whole::{good, wait_promoted, wait_reported, wait_whole};
 use serde_json::{Value, json};
 
@@ -39,18 +39,20 @@ fn badchange_of_the_apiserver() -> Result<()> {
     let sampler = Sampler::start(&node)?;
     let (identity, netns) = node.client()?;
     let writer = Load::start(identity, netns, Rate::trickle(), WHOLE);
-    never_ready(&node, &sampler, "a bad flag", |c| {
+    let mut cases = Cases::default();
+    cases.take(never_ready(&node, &sampler, "a bad flag", |c| {
         let args = c["args"].as_array_mut().context("no args")?;
         args.push("--no-such-flag=1".into());
         Ok(())
-    })?;
-    never_ready(&node, &sampler, "a bad image", |c| {
+    }));
+    cases.take(never_ready(&node, &sampler, "a bad image", |c| {
         c["image"] = "registry.k8s.io/kube-apiserver:v0.0.0".into();
         Ok(())
-    })?;
-    dies_when_it_is_ready(&node, &sampler)?;
-    wrong_etcd_ca(&node, &sampler)?;
-    reads_back(writer)
+    }));
+    cases.take(dies_when_it_is_ready(&node, &sampler));
+    cases.take(wrong_etcd_ca(&node, &sampler));
+    cases.take(reads_back(writer));
+    cases.end()
 }
 
 /// Changes the apiserver's container as `kubectl edit` does.

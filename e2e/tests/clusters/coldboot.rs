@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::load::{Load, Rate};
 use e2e::node::{Inputs, Node};
 use e2e::onlooker::copies_that_ran;
-use e2e::sampler::{Limit, Sampler};
+use e2e::sampler::{Cases, Limit, Sampler};
 use e2e::whole::{AT_REST, COMPONENTS, static_pods, wait_settled, wait_whole};
 
 /// How long the API may take from the power-on: many times what it takes on a machine that has
@@ -32,15 +32,17 @@ fn coldboot_of_a_node_at_rest() -> Result<()> {
     let (identity, netns) = node.client()?;
     let writer = Load::start(identity, netns, Rate::trickle(), BACK);
     let cuts = if Inputs::get().soak { 10 } else { 1 };
+    let mut cases = Cases::default();
     for cut in 1..=cuts {
         let what = format!("coldboot {cut} of {cuts}");
-        by_its_copies(&node, || comes_back(&node, &sampler, &what, |_| Ok(())))?;
+        cases.take(by_its_copies(&node, || comes_back(&node, &sampler, &what, |_| Ok(()))));
     }
-    sampler
-        .during("coldboot: no CNI state, no token valid", Limit::Off, || no_token_is_valid(&node))
-        .and_then(|()| comes_back(&node, &sampler, "coldboot: no CNI state, no token valid", forget_cni))?;
-    without_its_label(&node, &sampler)?;
-    reads_back(writer)
+    let what = "coldboot: no CNI state, no token valid";
+    no_token_is_valid(&node)?;
+    cases.take(comes_back(&node, &sampler, what, forget_cni));
+    cases.take(without_its_label(&node, &sampler));
+    cases.take(reads_back(writer));
+    cases.end()
 }
 
 /// Ends the writer, which reads back every write that was acknowledged.

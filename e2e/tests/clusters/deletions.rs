@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use e2e::load::{Load, Rate};
 use e2e::node::{ASSETS, Node, eventually};
 use e2e::onlooker::guardian;
-use e2e::sampler::{Limit, Sampler};
+use e2e::sampler::{Cases, Limit, Sampler};
 use e2e::whole::{STATIC_PODS, static_pods, wait_promoted, wait_reported, wait_whole};
 
 use crate::coldboot::{SETTLED, reads_back};
@@ -23,18 +23,20 @@ fn deletions_cost_nothing() -> Result<()> {
     let sampler = Sampler::start(&node)?;
     let (identity, netns) = node.client()?;
     let writer = Load::start(identity, netns, Rate::trickle(), WHOLE);
-    let case = |what: &str, case: fn(&Node) -> Result<()>| {
-        sampler.during(&format!("deletions: {what}"), Limit::Seamless, || {
+    let mut cases = Cases::default();
+    let mut case = |what: &str, case: fn(&Node) -> Result<()>| {
+        cases.take(sampler.during(&format!("deletions: {what}"), Limit::Seamless, || {
             case(&node)?;
             wait_whole(&node, WHOLE).map(drop)
-        })
+        }));
     };
-    case("the guardian's static pod file", the_guardian_s_file)?;
-    case("all scheduler and controller-manager pods", all_that_schedules)?;
-    case("all apiserver pods", all_apiservers)?;
-    case("the DaemonSet kubestrap-guardian", the_guardian_s_daemonset)?;
-    case("the DaemonSet kube-apiserver", the_apiserver_s_daemonset)?;
-    reads_back(writer)
+    case("the guardian's static pod file", the_guardian_s_file);
+    case("all scheduler and controller-manager pods", all_that_schedules);
+    case("all apiserver pods", all_apiservers);
+    case("the DaemonSet kubestrap-guardian", the_guardian_s_daemonset);
+    case("the DaemonSet kube-apiserver", the_apiserver_s_daemonset);
+    cases.take(reads_back(writer));
+    cases.end()
 }
 
 fn kube_system(node: &Node, args: &[&str]) -> Result<String> {

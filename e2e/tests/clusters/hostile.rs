@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::load::{Load, Rate};
 use e2e::node::{Node, eventually};
 use e2e::onlooker::{guardian, with_one_apiserver};
-use e2e::sampler::{Limit, Sampler};
+use e2e::sampler::{Cases, Limit, Sampler};
 use e2e::whole::{CHECKPOINTS, generations, generations_are_whole, good, wait_settled, wait_whole};
 
 use crate::coldboot::{SETTLED, WHOLE, reads_back};
@@ -28,20 +28,22 @@ fn hostile_ground() -> Result<()> {
     let sampler = Sampler::start(&node)?;
     let (identity, netns) = node.client()?;
     let writer = Load::start(identity, netns, Rate::trickle(), WHOLE);
-    let case = |what: &str, case: fn(&Node) -> Result<()>| {
-        sampler.during(&format!("hostile: {what}"), Limit::Seamless, || {
+    let mut cases = Cases::default();
+    let mut case = |what: &str, case: fn(&Node) -> Result<()>| {
+        cases.take(sampler.during(&format!("hostile: {what}"), Limit::Seamless, || {
             with_one_apiserver(&node, || {
                 case(&node)?;
                 wait_whole(&node, WHOLE).map(drop)
             })
-        })
+        }));
     };
-    case("kubelet restarted", |node| node.shell("systemctl restart kubelet").map(drop))?;
-    case("containerd restarted", |node| node.shell("systemctl restart containerd").map(drop))?;
-    case("containerd hung", containerd_hangs)?;
-    case("API blackholed", the_api_is_blackholed)?;
-    sampler.during("hostile: disk full", Limit::Seamless, || the_disk_is_full(&node))?;
-    reads_back(writer)
+    case("kubelet restarted", |node| node.shell("systemctl restart kubelet").map(drop));
+    case("containerd restarted", |node| node.shell("systemctl restart containerd").map(drop));
+    case("containerd hung", containerd_hangs);
+    case("API blackholed", the_api_is_blackholed);
+    cases.take(sampler.during("hostile: disk full", Limit::Seamless, || the_disk_is_full(&node)));
+    cases.take(reads_back(writer));
+    cases.end()
 }
 
 fn containerd_hangs(node: &Node) -> Result<()> {

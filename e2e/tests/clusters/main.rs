@@ -13,4 +13,5 @@ mod hostile;
 mod killed;
 mod moments;
 mod pivot;
+mod upgrade;
 mod whole;

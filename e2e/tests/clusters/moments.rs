@@ -10,7 +10,7 @@ use e2e::load::{Load, Rate};
 use e2e::moment::Moments;
 use e2e::node::{Inputs, Node, eventually};
 use e2e::onlooker::guardians;
-use e2e::sampler::{Limit, Sampler};
+use e2e::sampler::{Cases, Limit, Sampler};
 use e2e::whole::{STATIC_PODS, generations_are_whole, wait_promoted, wait_whole};
 use serde_json::{Value, json};
 
@@ -87,6 +87,7 @@ fn moments_of_changes() -> Result<()> {
     let sampler = Sampler::start(&node)?;
     let (identity, netns) = node.client()?;
     let writer = Load::start(identity, netns, Rate::trickle(), BACK);
+    let mut cases = Cases::default();
     let soak = Inputs::get().soak;
     let changes: Vec<_> =
         if soak { (0..20).map(|_| *moments.one_of(&CHANGES)).collect() } else { CHANGES.to_vec() };
@@ -96,19 +97,20 @@ fn moments_of_changes() -> Result<()> {
         std::thread::sleep(moment);
         let what = format!("moments {number}: {change:?}, cut {moment:?} after it began");
         // The first answer may be that of a copy or of either revision: from then on no gap.
-        comes_back(&node, &sampler, &what, |_| Ok(()))?;
+        cases.take(comes_back(&node, &sampler, &what, |_| Ok(())));
     }
     let writing = if soak { &WRITING[..] } else { &WRITING[..2] };
     for (number, point) in writing.iter().enumerate() {
-        cut_at(&node, &sampler, point, |node| {
+        cases.take(cut_at(&node, &sampler, point, |node| {
             let drill = format!("DRILL={number}");
             node.get(&["-n", "kube-system", "set", "env", "daemonset/kube-apiserver", &drill]).map(drop)
-        })?;
+        }));
     }
     for point in if soak { &BOOTING[..] } else { &BOOTING[..1] } {
-        cut_at(&node, &sampler, point, |node| node.power_cycle(|_| Ok(())).map(drop))?;
+        cases.take(cut_at(&node, &sampler, point, |node| node.power_cycle(|_| Ok(())).map(drop)));
     }
-    reads_back(writer)
+    cases.take(reads_back(writer));
+    cases.end()
 }
 
 fn begin(node: &Node, change: Change, number: usize) -> Result<()> {

@@ -1,0 +1,260 @@
+//! A cluster that runs gets another version, and nobody notices: not the clients of the API, not those of a
+//! workload. Killed in the middle it goes on; what breaks on the way is put back.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use e2e::load::{Load, Rate};
+use e2e::node::{Inputs, Node, eventually};
+use e2e::whole::{wait_promoted, wait_whole};
+use serde_json::Value;
+
+use crate::coldboot::{SETTLED, WHOLE};
+
+/// Where the newer bundle lies inside the node.
+const NEWER: &str = "/opt/kubestrap/newer";
+/// The apiserver of the newer bundle and all that goes with it.
+const NEW: &str = "v1.37.2";
+/// Longest time without a success that a client of the API may see.
+const LONGEST_GAP_MS: u64 = 250;
+/// The slowest request that a client of the API may see.
+const SLOWEST_MS: u64 = 1000;
+
+const WORKLOAD: &str = include_str!("workload.yaml");
+
+/// Asks the workload ten times a second on new connections, until its file is gone.
+const ASK: &str = r#"touch /run/asking; ok=0; failed=0
+while [ -e /run/asking ]; do
+  if curl -sf --max-time 1 http://$1/health >/dev/null; then ok=$((ok+1)); else failed=$((failed+1)); fi
+  sleep 0.1
+done
+echo "$ok $failed" > /run/asked"#;
+
+#[test]
+fn upgrade_of_one_minor_under_load() -> Result<()> {
+    let mut inputs = Inputs::get();
+    let newer = inputs.bundle.clone();
+    inputs.bundle = inputs.older_bundle.clone().context("no bundle of an older release was built")?;
+    ensure!(inputs.bundle != newer, "both bundles are one");
+    let node = Node::create_with_mounts(inputs, "upgrade", &[(Path::new(&newer), NEWER)])?;
+    node.up(&[])?.success()?;
+    wait_whole(&node, WHOLE)?;
+    wait_promoted(&node, SETTLED)?;
+    let plan =
+        node.exec(&["kubestrap", "-o", "json", "upgrade", "plan", NEW, "--bundle", NEWER])?.success()?;
+    let plan: Value = serde_json::from_str(&plan.stdout)?;
+    ensure!(plan["to"] == NEW && plan["steps"].as_array().is_some_and(|s| s.len() >= 8), "{plan:#}");
+
+    let mut asking = ask_a_workload(&node)?;
+    let (identity, netns) = node.client()?;
+    let rate = Rate { limit: Duration::from_mins(15), ..Rate::default() };
+    let load = Load::start(identity, netns, rate, Duration::from_mins(1));
+    std::thread::sleep(Duration::from_secs(3));
+    let began = Instant::now();
+    killed_in_a_step(&node, "kube-controller-manager")?;
+    let resumed = Instant::now();
+    let args = ["kubestrap", "upgrade", "apply", NEW, "--bundle", NEWER];
+    let ended = node.exec(&args)?.success()?;
+    ensure!(ended.stderr.contains("did not end"), "it did not see the killed run: {}", ended.stderr);
+    ensure!(!ended.stderr.contains("snapshot of etcd"), "it began anew: {}", ended.stderr);
+    eprintln!(
+        "upgrade: {} s, of it {} s after the kill; {}",
+        began.elapsed().as_secs(),
+        resumed.elapsed().as_secs(),
+        ended.stdout.trim()
+    );
+    std::thread::sleep(Duration::from_secs(20));
+    let report = load.finish()?;
+    eprintln!("upgrade: {}", report.summary());
+    let asked = end_asking(&node, &mut asking)?;
+    eprintln!("upgrade: workload answered and failed: {asked}");
+    everything_is_new(&node)?;
+    snapshot_is_whole(&node)?;
+    let again = node.exec(&args)?.success()?;
+    ensure!(again.stdout.contains("nothing to do"), "{}", again.stdout);
+
+    let shown: Vec<_> = report.failures.iter().take(10).collect();
+    ensure!(report.failures.is_empty(), "{} requests failed: {shown:#?}", report.failures.len());
+    ensure!(report.longest_gap_ms < LONGEST_GAP_MS, "gap of {} ms", report.longest_gap_ms);
+    ensure!(report.slowest_ms < SLOWEST_MS, "slowest request {} ms", report.slowest_ms);
+    ensure!(asked.ends_with(" 0"), "the workload did not answer: {asked}");
+
+    wait_promoted(&node, SETTLED)?;
+    node.power_cycle(|_| Ok(()))?;
+    wait_whole(&node, WHOLE)?;
+    everything_is_new(&node)
+}
+
+#[test]
+fn upgrade_that_breaks_is_put_back() -> Result<()> {
+    let node = Node::with_cluster("stepback")?;
+    wait_whole(&node, WHOLE)?;
+    wait_promoted(&node, SETTLED)?;
+    let before = objects(&node)?;
+    let (identity, netns) = node.client()?;
+    let rate = Rate { limit: Duration::from_mins(15), ..Rate::default() };
+    let load = Load::start(identity, netns, rate, Duration::from_mins(1));
+    // A flag that was dropped or misspelt is found before anything is changed.
+    apply_config(&node, "components: {kubeScheduler: {extraArgs: {no-such-flag: 1}}}")?
+        .failure(4, &["Flags failed", "unknown flag: --no-such-flag"])?;
+    // These are found by the programs only when they run. The scheduler goes with the same change, and is
+    // put back with it.
+    for (bad, said) in [
+        ("kubeControllerManager: {extraArgs: {controllers: nosuch}}", "kube-controller-manager"),
+        ("kubeAPIServer: {extraArgs: {enable-admission-plugins: NoSuchPlugin}}", "kube-apiserver"),
+    ] {
+        let began = Instant::now();
+        let config = format!("components: {{kubeScheduler: {{extraArgs: {{v: 3}}}}, {bad}}}");
+        let ended = apply_config(&node, &config)?.failure(14, &[said, "is back as it was"])?;
+        eprintln!(
+            "stepback: {said}: {} s: {}",
+            began.elapsed().as_secs(),
+            ended.stderr.lines().last().unwrap_or("")
+        );
+        same(&before, &objects(&node)?)?;
+    }
+    // And a good change of the same kind goes through, with a new name in the certificate.
+    apply_config(
+        &node,
+        "api: {extraSANs: [api.example.com]}\n\
+         components: {kubeAPIServer: {extraArgs: {enable-admission-plugins: 'NodeRestriction,ExtendedResourceToleration'}}}",
+    )?
+    .success()?;
+    let report = load.finish()?;
+    eprintln!("stepback: {}", report.summary());
+    eventually("the certificate has the new name", Duration::from_secs(10), || {
+        let probe = "curl -sf --cacert /etc/kubernetes/pki/ca.crt --resolve api.example.com:6443:127.0.0.1 https://api.example.com:6443/readyz";
+        node.shell(probe).map(drop)
+    })?;
+    let shown: Vec<_> = report.failures.iter().take(10).collect();
+    ensure!(report.failures.is_empty(), "{} requests failed: {shown:#?}", report.failures.len());
+    Ok(())
+}
+
+fn apply_config(node: &Node, config: &str) -> Result<e2e::node::Ended> {
+    host::fs::write(&node.path("/root/config.yaml")?, config.as_bytes(), 0o600)?;
+    node.exec(&["kubestrap", "upgrade", "apply", "--config", "/root/config.yaml"])
+}
+
+/// Starts an upgrade and kills it in the middle of the step that changes a part.
+fn killed_in_a_step(node: &Node, part: &str) -> Result<()> {
+    let mut apply = node.spawn(&["kubestrap", "-o", "json", "upgrade", "apply", NEW, "--bundle", NEWER])?;
+    let events = BufReader::new(apply.stdout.take().context("no stdout")?);
+    let mut reached = false;
+    for line in events.lines() {
+        let event: Value = serde_json::from_str(&line?)?;
+        if event["event"] == "step" && event["title"].as_str().is_some_and(|t| t.contains(part)) {
+            reached = true;
+            break;
+        }
+    }
+    // The object is changed within this time, and the rollout takes longer.
+    std::thread::sleep(Duration::from_secs(2));
+    apply.kill()?;
+    apply.wait()?;
+    node.shell("! pgrep -f '[u]pgrade apply'")?;
+    ensure!(reached, "it never came to {part}");
+    Ok(())
+}
+
+fn ask_a_workload(node: &Node) -> Result<std::process::Child> {
+    let pods = node.json(&["-n", "kube-system", "get", "pods", "-l", "k8s-app=etcd"])?;
+    let image = pods["items"][0]["spec"]["containers"][0]["image"].as_str().context("no etcd image")?;
+    node.kubectl_with(&WORKLOAD.replace("IMAGE", image), &["apply", "-f", "-"])?.success()?;
+    node.get(&["rollout", "status", "deployment/web", "--timeout=120s"])?;
+    let address = node.get(&["get", "service", "web", "-o", "jsonpath={.spec.clusterIP}"])?;
+    eventually("the workload answers", Duration::from_secs(30), || {
+        node.shell(&format!("curl -sf --max-time 1 http://{address}/health")).map(drop)
+    })?;
+    node.spawn(&["sh", "-c", ASK, "ask", &address])
+}
+
+/// How often the workload answered, and how often it did not.
+fn end_asking(node: &Node, asking: &mut std::process::Child) -> Result<String> {
+    node.shell("rm /run/asking")?;
+    asking.wait()?;
+    let asked = node.shell("cat /run/asked")?.trim().to_owned();
+    ensure!(!asked.starts_with("0 "), "nobody asked");
+    Ok(asked)
+}
+
+/// Every program of Kubernetes is of the new version, and etcd was not even restarted.
+fn everything_is_new(node: &Node) -> Result<()> {
+    let version = node.json(&["version"])?;
+    ensure!(version["serverVersion"]["gitVersion"] == NEW, "{version}");
+    let nodes = node.json(&["get", "nodes"])?;
+    ensure!(nodes["items"][0]["status"]["nodeInfo"]["kubeletVersion"] == NEW, "{nodes}");
+    let pods = node.json(&["-n", "kube-system", "get", "pods"])?;
+    for pod in pods["items"].as_array().context("no pods")? {
+        let (name, image) = (&pod["metadata"]["name"], &pod["spec"]["containers"][0]["image"]);
+        let image = image.as_str().unwrap_or_default();
+        let of_kubernetes = image.contains("/kube-") && !image.contains("kubestrap");
+        ensure!(!of_kubernetes || image.ends_with(NEW), "{name} runs {image}");
+    }
+    Ok(())
+}
+
+fn snapshot_is_whole(node: &Node) -> Result<()> {
+    let etcd = node.json(&["-n", "kube-system", "get", "pods", "-l", "k8s-app=etcd"])?;
+    let restarts = &etcd["items"][0]["status"]["containerStatuses"][0]["restartCount"];
+    ensure!(*restarts == 0, "etcd was restarted {restarts} times");
+    // Once, although the upgrade was killed: what the second run found it did not take again.
+    let list = node.shell("ls /var/lib/kubestrap/backups")?;
+    ensure!(list.lines().count() == 1, "snapshots: {list}");
+    let status = "cd /var/lib/kubestrap/backups && f=$(ls) && n=$(($(stat -c %s $f) - 32)) && \
+        [ $(head -c $n $f | sha256sum | cut -d' ' -f1) = $(tail -c 32 $f | od -An -tx1 | tr -d ' \\n') ]";
+    node.shell(status).map(drop).context("the snapshot's checksum")?;
+    ensure!(node.shell("ls /var/lib/kubestrap")?.lines().all(|l| l != "upgrade"), "state is left over");
+    Ok(())
+}
+
+/// Everything in the system's namespaces that an upgrade could change, without what the API and controllers
+/// move by themselves.
+fn objects(node: &Node) -> Result<BTreeMap<String, Value>> {
+    const KINDS: &str =
+        "daemonsets,deployments,configmaps,secrets,services,serviceaccounts,roles,rolebindings,pdb";
+    let mut all = BTreeMap::new();
+    for namespace in ["kube-system", "kube-flannel"] {
+        let list = node.json(&["-n", namespace, "get", KINDS, "--show-managed-fields"])?;
+        for mut object in list["items"].as_array().cloned().unwrap_or_default() {
+            object.as_object_mut().context("no object")?.remove("status");
+            let metadata = object["metadata"].as_object_mut().context("no metadata")?;
+            metadata.remove("resourceVersion");
+            metadata.remove("generation");
+            if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+                annotations.remove("deployment.kubernetes.io/revision");
+                annotations.remove("deprecated.daemonset.template.generation");
+            }
+            let owners = metadata.remove("managedFields").unwrap_or_default();
+            let owners = owners.as_array().cloned().unwrap_or_default();
+            let mut owners: Vec<String> = owners
+                .iter()
+                .filter(|o| o["subresource"].is_null())
+                .map(|o| format!("{} {} {}", o["manager"], o["operation"], o["fieldsV1"]))
+                .collect();
+            owners.sort();
+            let name = format!("{} {namespace}/{}", object["kind"], object["metadata"]["name"]);
+            object["owners"] = owners.into();
+            all.insert(name, object);
+        }
+    }
+    Ok(all)
+}
+
+fn same(before: &BTreeMap<String, Value>, after: &BTreeMap<String, Value>) -> Result<()> {
+    let names: Vec<_> = [before.keys().collect::<Vec<_>>(), after.keys().collect()].into_iter().collect();
+    ensure!(names[0] == names[1], "other objects: {names:?}");
+    for (name, was) in before {
+        let is = &after[name];
+        let secret = name.contains("Secret");
+        ensure!(
+            was == is,
+            "{name} differs: {}",
+            if secret { String::new() } else { format!("{was:#}\n{is:#}") }
+        );
+    }
+    Ok(())
+}
