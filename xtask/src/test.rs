@@ -7,8 +7,8 @@ use host::command::Command;
 
 use crate::build::{self, say};
 
-/// What the tests of an older Kubernetes are called.
-const OLDER: &str = "accepted";
+/// What the tests that need an older Kubernetes are called.
+const OLDER: [&str; 2] = ["accepted", "upgrade_of"];
 
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct TestArgs {
@@ -22,8 +22,9 @@ pub(crate) struct TestArgs {
 /// Builds what is missing, then runs all tests: those that need no cluster, then those that do.
 pub(crate) fn run(args: TestArgs) -> Result<()> {
     let built = build::all()?;
-    // Takes minutes where it is not cached, and one test needs it.
-    let wanted = args.filter.as_deref().is_none_or(|filter| OLDER.contains(filter) || filter.contains(OLDER));
+    // Takes minutes where it is not cached, and few tests need it.
+    let needs = |filter: &str| OLDER.iter().any(|name| name.contains(filter) || filter.contains(name));
+    let wanted = args.filter.as_deref().is_none_or(needs);
     let older = if wanted { build::older_bundle(&built.kubestrap)? } else { PathBuf::new() };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let test = |rest: &[&str]| -> Result<()> {

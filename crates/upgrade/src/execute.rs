@@ -165,7 +165,7 @@ impl<'a> Upgrade<'a> {
 
     async fn step(&self, step: &Step, before: &mut Before, looked: &Looked) -> Result<(), UpgradeError> {
         let done = match step {
-            Step::Snapshot { .. } => self.snapshot(before)?,
+            Step::Snapshot { .. } => self.snapshot(before).await?,
             Step::Images { .. } => self.import()?,
             Step::Part { part, changes, .. } => self.part(*part, changes.is_empty(), looked).await?,
             Step::Kubelet { .. } => self.kubelet(looked).await?,
@@ -175,9 +175,9 @@ impl<'a> Upgrade<'a> {
         Ok(())
     }
 
-    fn snapshot(&self, before: &mut Before) -> Result<String, UpgradeError> {
-        let programs = Programs::new(self.target.bundle, &self.state);
-        let etcdctl = programs.get(&self.target.etcd_tools(), &programs::program_path("etcdctl"))?;
+    async fn snapshot(&self, before: &mut Before) -> Result<String, UpgradeError> {
+        let programs = Programs::new(self.target.bundle, &self.sight.runtime, &self.state);
+        let etcdctl = programs.get(&self.target.etcd_tools(), &programs::program_path("etcdctl")).await?;
         let etcd = Etcd { endpoint: self.target.etcd_endpoint(), tls: self.target.asset_dir.join("tls") };
         let now = Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
         let name = format!("etcd-{now}-before-{}.db", before.to);

@@ -99,10 +99,10 @@ impl Sight {
         }
         let Comparison { parts, live, .. } = looked;
         let host = host_plan(target)?;
-        let programs = Programs::new(target.bundle, state);
+        let programs = Programs::new(target.bundle, &self.runtime, state);
         let tools = Tools { programs: &programs, target, node: &self.node };
-        let flags = tools.flags(&parts, &wanted, !host.is_empty());
-        let etcd = tools.etcd(before.as_ref());
+        let flags = tools.flags(&parts, &wanted, !host.is_empty()).await;
+        let etcd = tools.etcd(before.as_ref()).await;
         programs.clean()?;
         if before.is_none() {
             state.remove()?;
@@ -304,7 +304,7 @@ struct Tools<'a> {
 
 impl Tools<'_> {
     /// What the target's programs say of their flags, those of parts that change.
-    fn flags(
+    async fn flags(
         &self,
         parts: &[PartState],
         wanted: &BTreeMap<Part, Vec<apply::Object>>,
@@ -318,7 +318,7 @@ impl Tools<'_> {
             let name = state.part.name();
             let flags = programs::flags(&workload.value, self.node, &self.address());
             // An image that is nowhere is a problem of its own.
-            match self.programs.get(image, &programs::program_path(name)) {
+            match self.programs.get(image, &programs::program_path(name)).await {
                 Ok(program) => answers.extend(ask(name, &program, &flags)),
                 Err(error) => tracing::warn!(error = host::error::chain(&error), "flags were not checked"),
             }
@@ -343,13 +343,14 @@ impl Tools<'_> {
         addresses.first().map_or_else(|| "127.0.0.1".to_owned(), ToString::to_string)
     }
 
-    fn etcd(&self, before: Option<&Before>) -> EtcdState {
+    async fn etcd(&self, before: Option<&Before>) -> EtcdState {
         let endpoint = self.target.etcd_endpoint();
         let etcd = Etcd { endpoint: endpoint.clone(), tls: self.target.asset_dir.join("tls") };
-        let problem = match self.programs.get(&self.target.etcd_tools(), &programs::program_path("etcdctl")) {
-            Ok(etcdctl) => etcd.problem(&etcdctl),
-            Err(error) => Some(host::error::chain(&error)),
-        };
+        let problem =
+            match self.programs.get(&self.target.etcd_tools(), &programs::program_path("etcdctl")).await {
+                Ok(etcdctl) => etcd.problem(&etcdctl),
+                Err(error) => Some(host::error::chain(&error)),
+            };
         let snapshot = before.and_then(|before| before.snapshot.clone()).filter(|path| path.exists());
         EtcdState {
             endpoint,

@@ -1,5 +1,5 @@
 //! Programs of the target's images on this host for a moment: to be asked whether they take the flags that
-//! they would get, and for etcd's snapshot. From the bundle, or from an image that is on this node.
+//! they would get, and for etcd's snapshot. From the bundle, or from a container that runs on this node.
 //!
 //! No table of flags could be as true as the program of that very patch release, run with the very flags:
 //! it finds what was dropped, what is misspelt, gates that are gone and values that do not parse.
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bundle::Bundle;
+use cri::{ContainerState, Cri, Filter};
 use host::command::{Command, CommandError};
 use serde_json::Value;
 
@@ -21,31 +22,45 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// Where programs come from.
 pub(crate) struct Programs<'a> {
     bundle: Option<&'a Bundle>,
+    runtime: &'a Cri,
     dir: PathBuf,
 }
 
 impl<'a> Programs<'a> {
-    pub(crate) fn new(bundle: Option<&'a Bundle>, state: &StateDir) -> Self {
-        Self { bundle, dir: state.programs() }
+    pub(crate) fn new(bundle: Option<&'a Bundle>, runtime: &'a Cri, state: &StateDir) -> Self {
+        Self { bundle, runtime, dir: state.programs() }
     }
 
     /// A program of an image, as a file that can be run.
-    pub(crate) fn get(&self, image: &str, path: &str) -> Result<PathBuf, UpgradeError> {
-        let program = path.rsplit('/').next().unwrap_or(path).to_owned();
-        host::fs::create_dir_all(&self.dir, 0o700)?;
-        let dest = self.dir.join(&program);
+    pub(crate) async fn get(&self, image: &str, path: &str) -> Result<PathBuf, UpgradeError> {
+        let program = path.rsplit('/').next().unwrap_or(path);
         let failed = |reason: String| UpgradeError::Program {
-            program: program.clone(),
+            program: program.to_owned(),
             image: image.to_owned(),
             reason,
         };
-        match self.bundle.filter(|bundle| bundle.has_image(image)) {
-            Some(bundle) => {
-                bundle.extract_file(image, path, &dest).map_err(|e| failed(host::error::chain(&e)))?;
-            }
-            None => self.copy_out(image, path, &dest).map_err(|e| failed(host::error::chain(&*e)))?,
+        if let Some(bundle) = self.bundle.filter(|bundle| bundle.has_image(image)) {
+            host::fs::create_dir_all(&self.dir, 0o700)?;
+            let dest = self.dir.join(program);
+            bundle.extract_file(image, path, &dest).map_err(|e| failed(host::error::chain(&e)))?;
+            return Ok(dest);
         }
-        Ok(dest)
+        let running = self.running(image, path).await?;
+        running.ok_or_else(|| failed("no bundle was given, and no container of it runs here".to_owned()))
+    }
+
+    /// The file as a container that runs from the image has it.
+    async fn running(&self, image: &str, path: &str) -> Result<Option<PathBuf>, UpgradeError> {
+        for container in self.runtime.containers(Filter::all()).await? {
+            if container.state != ContainerState::Running {
+                continue;
+            }
+            let status = self.runtime.container_status(&container.id).await?;
+            if let Some(pid) = status.pid.filter(|_| status.image == image) {
+                return Ok(Some(PathBuf::from(format!("/proc/{pid}/root{path}"))));
+            }
+        }
+        Ok(None)
     }
 
     /// A host program of the bundle, as a file that can be run.
@@ -56,28 +71,10 @@ impl<'a> Programs<'a> {
         Ok(dest)
     }
 
-    /// Copies a file out of an image that containerd has.
-    fn copy_out(&self, image: &str, path: &str, dest: &Path) -> Result<(), Box<dyn std::error::Error>> {
-        let mount = self.dir.join("image");
-        host::fs::create_dir_all(&mount, 0o700)?;
-        let target = mount.to_string_lossy().into_owned();
-        // Left by a run that was killed; nothing is there otherwise.
-        let _ = ctr(&["images", "unmount", "--rm", &target]);
-        ctr(&["images", "mount", image, &target])?;
-        let copied = host::fs::copy(&mount.join(path.trim_start_matches('/')), dest, 0o755);
-        ctr(&["images", "unmount", "--rm", &target])?;
-        Ok(copied?)
-    }
-
     /// Removes them again.
     pub(crate) fn clean(&self) -> Result<(), UpgradeError> {
         Ok(host::fs::remove_dir_all(&self.dir)?)
     }
-}
-
-fn ctr(args: &[&str]) -> Result<(), CommandError> {
-    let common = ["--address", node::CRI_SOCKET, "--namespace", "k8s.io"];
-    Command::new("ctr").args(common).args(args).timeout(LIMIT).run().map(drop)
 }
 
 /// Runs a program with flags that it would get, and `--version`, which makes it parse them and end.
