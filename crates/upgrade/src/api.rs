@@ -98,13 +98,12 @@ impl Api {
             let mut content = fresh(saved);
             content["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
             let call = Call::put(format!("{path}?fieldManager={}-back", apply::FIELD_MANAGER), &content);
-            let stored = match self.insist(async || call.object(&self.client, LIMIT).await).await {
+            let mut stored = match self.insist(async || call.object(&self.client, LIMIT).await).await {
                 Err(error) if error.status() == Some(CONFLICT) => continue,
                 other => other?,
             };
-            content["metadata"]["resourceVersion"] = stored["metadata"]["resourceVersion"].clone();
-            content["metadata"]["managedFields"] = saved["metadata"]["managedFields"].clone();
-            let call = Call::put(format!("{path}?fieldManager={}-back", apply::FIELD_MANAGER), &content);
+            stored["metadata"]["managedFields"] = saved["metadata"]["managedFields"].clone();
+            let call = Call::put(format!("{path}?fieldManager={}-back", apply::FIELD_MANAGER), &stored);
             match self.insist(async || call.object(&self.client, LIMIT).await).await {
                 Err(error) if error.status() == Some(CONFLICT) => {}
                 other => return other.map(drop),

@@ -249,12 +249,12 @@ fn same(before: &BTreeMap<String, Value>, after: &BTreeMap<String, Value>) -> Re
     ensure!(names[0] == names[1], "other objects: {names:?}");
     for (name, was) in before {
         let is = &after[name];
-        let secret = name.contains("Secret");
-        ensure!(
-            was == is,
-            "{name} differs: {}",
-            if secret { String::new() } else { format!("{was:#}\n{is:#}") }
-        );
+        let differing =
+            was.as_object().into_iter().flatten().filter(|(key, value)| is[key.as_str()] != **value);
+        let differing: Vec<_> =
+            differing.map(|(key, value)| format!("{key}: {value} -> {}", is[key.as_str()])).collect();
+        let shown = if name.contains("Secret") { String::new() } else { differing.join("\n") };
+        ensure!(was == is, "{name} differs: {shown}");
     }
     Ok(())
 }
