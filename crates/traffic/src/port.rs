@@ -66,8 +66,6 @@ pub struct Port {
     rounds: u64,
     /// When all were probed last.
     probed: Option<Instant>,
-    /// Nobody steers, as far as we know.
-    clean: bool,
 }
 
 impl Port {
@@ -86,7 +84,6 @@ impl Port {
             in_force: None,
             rounds: 0,
             probed: None,
-            clean: false,
         }
     }
 
@@ -117,19 +114,8 @@ impl Port {
         self.steer(rank);
     }
 
-    /// Looks who listens and leaves connections to the kernel. One that listens alone is probed:
-    /// where there is one, everybody reaches that one.
-    pub async fn plain_round(&mut self) {
-        if let Err(error) = self.release() {
-            tracing::warn!(%error, "the steering program stays attached");
-        }
-        if self.look().await {
-            self.clean_up();
-            self.probe_all().await;
-        }
-    }
-
-    /// As [`Port::plain_round`], but whoever steers goes on.
+    /// Looks who listens; whoever steers goes on. One that listens alone is probed: where there is one,
+    /// everybody reaches that one.
     pub async fn watching_round(&mut self) {
         self.leave();
         if self.look().await {
@@ -144,26 +130,13 @@ impl Port {
     pub fn release(&mut self) -> Result<(), SteerError> {
         self.in_force = None;
         let Some(steerer) = self.steerer.take() else { return Ok(()) };
-        self.clean = true;
         steerer.detach()
     }
 
     /// Lets go of the program, which stays.
     fn leave(&mut self) {
         self.in_force = None;
-        self.clean = false;
         self.steerer = None;
-    }
-
-    /// Takes a program away that a steerer before us left behind.
-    fn clean_up(&mut self) {
-        if self.clean || self.known.is_empty() {
-            return;
-        }
-        self.clean = true;
-        if let Err(error) = Steerer::attach(self.number).and_then(Steerer::detach) {
-            tracing::debug!(%error, "it cannot be seen whether somebody steered before");
-        }
     }
 
     /// False when it cannot be seen who listens.
@@ -283,7 +256,6 @@ impl Port {
     }
 
     fn enforce(&mut self, policy: &steer::Policy) -> Result<(), SteerError> {
-        self.clean = false;
         let mut steerer = match self.steerer.take() {
             Some(steerer) => steerer,
             None => Steerer::attach(self.number)?,

@@ -17,8 +17,6 @@ pub const PERIOD: Duration = Duration::from_millis(100);
 pub enum Mode {
     /// We do.
     Steer,
-    /// Nobody does: our program, or one that was left behind, is taken away.
-    Plain,
     /// Somebody else may: nothing is touched.
     HandsOff,
 }
@@ -101,7 +99,6 @@ async fn run(
         let Control { mode, period } = *control.borrow_and_update();
         match mode {
             Mode::Steer => port.steered_round(&rank).await,
-            Mode::Plain => port.plain_round().await,
             Mode::HandsOff => port.watching_round().await,
         }
         view.send_if_modified(|old| {

@@ -1,5 +1,5 @@
-//! Who of several apiservers gets connections: while two or more are up the guardian tells the kernel, and
-//! with one it stands back.
+//! Who of several apiservers gets connections. The guardian tells the kernel while one listens, too: the
+//! next one gets no connection in the moment between its first `listen` and our next look.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -58,9 +58,8 @@ impl Steering {
         let view = self.traffic.view();
         match (self.mode, view.unsteered) {
             (Mode::HandsOff, _) => (false, "the temporary control plane runs: `start` steers".to_owned()),
-            (Mode::Plain, _) => (false, "one apiserver needs no steering".to_owned()),
             (Mode::Steer, Some(why)) => (false, why),
-            (Mode::Steer, None) => (true, format!("{} apiservers listen", view.seen.len())),
+            (Mode::Steer, None) => (true, format!("apiservers that listen: {}", view.seen.len())),
         }
     }
 
@@ -84,14 +83,8 @@ impl Steering {
 fn decide(pods: &[PodSeen], view: &View) -> (Mode, bool) {
     let apiservers = || pods.iter().filter(|pod| pod.is_apiserver() && pod.runs());
     let (running, listening) = (apiservers().count(), view.seen.len());
-    // One that was started and does not listen yet counts: it is to get no connection when it does.
-    let mode = if apiservers().any(PodSeen::is_temporary) {
-        Mode::HandsOff
-    } else if running.max(listening) > 1 {
-        Mode::Steer
-    } else {
-        Mode::Plain
-    };
+    let mode = if apiservers().any(PodSeen::is_temporary) { Mode::HandsOff } else { Mode::Steer };
+    // One that was started and does not listen yet counts: its calls to itself are to find it when it does.
     let settled = running == 1 && listening == 1 && view.seen.iter().all(|s| s.state == State::Ready);
     (mode, !settled && running + listening > 0)
 }

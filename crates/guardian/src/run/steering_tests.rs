@@ -43,19 +43,19 @@ fn view(seen: Vec<Seen>) -> View {
 }
 
 #[test]
-fn one_that_was_started_and_does_not_listen_yet_is_steered_already() {
+fn one_that_was_started_and_does_not_listen_yet_is_looked_out_for() {
     let (one, two) = ("kube-apiserver-a", "kube-apiserver-b");
     let old = apiserver("a", one, ContainerState::Running);
     let alone = view(vec![seen(1, Some("a"), State::Ready)]);
-    assert_eq!(decide(std::slice::from_ref(&old), &alone), (Mode::Plain, false));
+    assert_eq!(decide(std::slice::from_ref(&old), &alone), (Mode::Steer, false));
     let exited = apiserver("b", two, ContainerState::Exited);
-    assert_eq!(decide(&[old.clone(), exited], &alone), (Mode::Plain, false));
+    assert_eq!(decide(&[old.clone(), exited], &alone), (Mode::Steer, false));
     let both = [old.clone(), apiserver("b", two, ContainerState::Running)];
     assert_eq!(decide(&both, &alone), (Mode::Steer, true));
     let listening = view(vec![seen(1, Some("a"), State::Ready), seen(2, Some("b"), State::Ready)]);
     assert_eq!(decide(std::slice::from_ref(&old), &listening), (Mode::Steer, true));
     let failing = view(vec![seen(1, Some("a"), State::Failing)]);
-    assert_eq!(decide(&[old], &failing), (Mode::Plain, true));
+    assert_eq!(decide(&[old], &failing), (Mode::Steer, true));
 }
 
 #[test]
