@@ -274,7 +274,7 @@ pub(crate) fn get(path: &str) -> Request<Full<Bytes>> {
     request(Method::GET, path, "application/json", String::new())
 }
 
-fn request(method: Method, path: &str, kind: &str, body: String) -> Request<Full<Bytes>> {
+pub(crate) fn request(method: Method, path: &str, kind: &str, body: String) -> Request<Full<Bytes>> {
     let mut request = Request::new(Full::new(Bytes::from(body)));
     *request.method_mut() = method;
     // Both protocols want the authority: HTTP/1 as a header, HTTP/2 within the URI.

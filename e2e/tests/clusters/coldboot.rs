@@ -50,6 +50,9 @@ pub(crate) fn reads_back(writer: Load) -> Result<()> {
     let report = writer.finish()?;
     let acknowledged: usize = report.acknowledged.values().map(BTreeSet::len).sum();
     eprintln!("{acknowledged} acknowledged writes, all read back; {}", report.summary());
+    for failure in report.failures.iter().take(3) {
+        eprintln!("  the first that failed: {failure}");
+    }
     ensure!(acknowledged > 50, "only {acknowledged} writes were acknowledged: they prove nothing");
     Ok(())
 }

@@ -37,13 +37,20 @@ fn hostile_ground() -> Result<()> {
             })
         }));
     };
-    case("kubelet restarted", |node| node.shell("systemctl restart kubelet").map(drop));
-    case("containerd restarted", |node| node.shell("systemctl restart containerd").map(drop));
+    case("kubelet restarted", |node| restarted(node, "kubelet"));
+    case("containerd restarted", |node| restarted(node, "containerd"));
     case("containerd hung", containerd_hangs);
     case("API blackholed", the_api_is_blackholed);
     cases.take(sampler.during("hostile: disk full", Limit::Seamless, || the_disk_is_full(&node)));
     cases.take(reads_back(writer));
     cases.end()
+}
+
+fn restarted(node: &Node, unit: &str) -> Result<()> {
+    node.shell(&format!("systemctl restart {unit}"))?;
+    // Long enough for everybody to notice, and to do what is not needed.
+    std::thread::sleep(Duration::from_secs(20));
+    Ok(())
 }
 
 fn containerd_hangs(node: &Node) -> Result<()> {
@@ -52,7 +59,7 @@ fn containerd_hangs(node: &Node) -> Result<()> {
     let state = node.shell("ps -o state= -p $(pgrep -x containerd)")?;
     node.shell("kill -CONT $(pgrep -x containerd)")?;
     ensure!(state.trim() == "T", "it was not stopped: {state}");
-    says(node, "container runtime")
+    says(node, "the container runtime does not answer")
 }
 
 /// Programs on the node get no answer from it, others do.
