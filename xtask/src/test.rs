@@ -22,9 +22,10 @@ pub(crate) struct TestArgs {
 /// Builds what is missing, then runs all tests: those that need no cluster, then those that do.
 pub(crate) fn run(args: TestArgs) -> Result<()> {
     let built = build::all()?;
+    let named = args.filter.is_some();
     // Takes minutes where it is not cached, and few tests need it.
     let needs = |filter: &str| OLDER.iter().any(|name| name.contains(filter) || filter.contains(name));
-    let wanted = args.filter.as_deref().is_none_or(needs);
+    let wanted = args.filter.as_deref().map_or(args.soak, needs);
     let older = if wanted { build::older_bundle(&built.kubestrap)? } else { PathBuf::new() };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let test = |rest: &[&str]| -> Result<()> {
@@ -47,6 +48,9 @@ pub(crate) fn run(args: TestArgs) -> Result<()> {
     }
     // One after the other: each has the two cores for itself, and figures mean something.
     let mut cluster = vec!["--package", "e2e", "--", "--test-threads=1", "--nocapture"];
+    if args.soak || named {
+        cluster.push("--include-ignored");
+    }
     cluster.extend(args.filter.as_deref());
     test(&cluster)
 }

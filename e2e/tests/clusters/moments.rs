@@ -54,6 +54,7 @@ enum Change {
 const CHANGES: [Change; 3] = [Change::Rollout, Change::Rotation, Change::Guardian];
 
 #[test]
+#[ignore = "takes long and is not shown to hold yet: run by its name or by --soak"]
 fn moments_of_a_bring_up() -> Result<()> {
     let mut moments = Moments::of("moments_of_a_bring_up");
     let node = Node::prepared("moments-up")?;
@@ -79,6 +80,7 @@ fn moments_of_a_bring_up() -> Result<()> {
 }
 
 #[test]
+#[ignore = "takes long and is not shown to hold yet: run by its name or by --soak"]
 fn moments_of_changes() -> Result<()> {
     let mut moments = Moments::of("moments_of_changes");
     let node = Node::with_cluster("moments")?;

@@ -64,6 +64,8 @@ pub(crate) struct Guardian {
     event_at_ms: Option<u64>,
     gates: BTreeMap<String, u64>,
     publisher: Publisher,
+    /// The container runtime did not answer the last time.
+    silent: bool,
     doctor: Option<DoctorReport>,
     diagnosis_due_ms: Option<u64>,
     diagnosed_content: String,
@@ -102,6 +104,7 @@ impl Guardian {
             event_at_ms: None,
             gates: BTreeMap::new(),
             publisher: Publisher::default(),
+            silent: false,
             doctor: None,
             diagnosis_due_ms: None,
             diagnosed_content: String::new(),
@@ -150,10 +153,23 @@ impl Guardian {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// Once an outage: without the runtime's word nothing is started, and people should know why.
+    fn tell_silence(&mut self, silent: bool) {
+        match (self.silent, silent) {
+            (false, true) => {
+                tracing::warn!("the container runtime does not answer: nothing is started or ended");
+            }
+            (true, false) => tracing::info!("the container runtime answers again"),
+            _ => {}
+        }
+        self.silent = silent;
+    }
+
     /// Looks at everything once and does what is to be done. Returns when to look again if nothing happens.
     async fn round(&mut self, runtime: &Cri) -> tokio::time::Instant {
         let answer = snapshot::look(runtime).await;
         let known = answer.is_some();
+        self.tell_silence(!known);
         self.take_news();
         let now_ms = self.now_ms();
         if let Some(pods) = answer {
