@@ -79,9 +79,12 @@ fn ends_self_hosted(node: &Node, ended: Ended) -> Result<()> {
         let object = node.json(&["-n", "kube-system", "get", kind, name])?;
         ensure!(object["metadata"]["generation"] == 1, "{name} was changed by being applied again");
     }
-    let listeners = node.exec(&["ss", "-Hltn", "sport", "=", ":6443"])?.success()?.stdout;
-    ensure!(listeners.lines().count() == 1, "listeners: {listeners}");
-    Ok(())
+    // After a power cut a copy may have served first; it goes when the API's pod has shown itself.
+    eventually("the self-hosted apiserver alone on its port", Duration::from_mins(3), || {
+        let listeners = node.exec(&["ss", "-Hltn", "sport", "=", ":6443"])?.success()?.stdout;
+        ensure!(listeners.lines().count() == 1, "listeners: {listeners}");
+        Ok(())
+    })
 }
 
 /// Starts and kills it at the moment; false when it ended before.

@@ -15,6 +15,8 @@ pub(super) struct Track {
     /// The first digest that was known of this container. When another is told of the same
     /// container, its files or its spec have changed under it: it does not run what is told.
     digest: Option<Digest>,
+    /// Its content was there before the container: that is what it runs.
+    told_surely: bool,
     /// The last digest that was known of this pod.
     latest: Option<Digest>,
     /// Since when this container is Ready as far as was seen without interruption.
@@ -82,7 +84,7 @@ impl Tracks {
 
     /// The same, but only what was told of this very container: nothing changed unseen before it.
     pub(super) fn told_digest(&self, instance: &Instance) -> Option<Digest> {
-        self.of(instance).and_then(|track| track.digest.clone())
+        self.of(instance).filter(|track| track.told_surely).and_then(|track| track.digest.clone())
     }
 
     /// Does the container that runs prove its digest by being Ready? Not when the content came later.
@@ -98,11 +100,13 @@ impl Track {
         if track.container != instance.container {
             track.container.clone_from(&instance.container);
             track.digest = None;
+            track.told_surely = false;
             track.ready_since = None;
             track.was_ready = false;
         }
         if track.digest.is_none() {
             track.digest.clone_from(&instance.digest);
+            track.told_surely = instance.started_ms > instance.content_since_ms;
         }
         if instance.digest.is_some() {
             track.latest.clone_from(&instance.digest);
@@ -124,6 +128,7 @@ impl Track {
         Self {
             container: instance.container.clone(),
             digest: None,
+            told_surely: false,
             latest: None,
             ready_since: None,
             was_ready: false,

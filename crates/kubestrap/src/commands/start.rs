@@ -125,14 +125,14 @@ pub(crate) fn say_done(summary: &Summary, ui: &Ui) {
         ui.data("nothing to do: the control plane of this node is self-hosted");
         return;
     }
-    let gap = summary.gap.clone().unwrap_or_default();
-    ui.data(format!(
-        "The control plane is self-hosted after {:.1} s. API since its first answer: {} of {} requests failed, longest gap {} ms.",
-        std::time::Duration::from_millis(summary.elapsed_ms).as_secs_f32(),
-        gap.failed,
-        gap.asked,
-        gap.longest_ms
-    ));
+    let felt = summary.gap.as_ref().map_or_else(String::new, |gap| {
+        format!(
+            " API since its first answer: {} of {} requests failed, longest gap {} ms.",
+            gap.failed, gap.asked, gap.longest_ms
+        )
+    });
+    let elapsed = std::time::Duration::from_millis(summary.elapsed_ms).as_secs_f32();
+    ui.data(format!("The control plane is self-hosted after {elapsed:.1} s.{felt}"));
 }
 
 async fn preflight(args: &StartArgs, facts: &Facts, ui: &Ui) -> Result<(), Failure> {
