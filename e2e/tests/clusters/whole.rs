@@ -48,7 +48,7 @@ fn only_the_self_hosted_control_plane_is_left(node: &Node) -> Result<()> {
     let containers = node.exec(&["ctr", "-n", "k8s.io", "containers", "list"])?.success()?.stdout;
     ensure!(containers.matches("kube-apiserver").count() == 1, "apiserver containers: {containers}");
     let files = node.exec(&["ls", "/etc/kubernetes/manifests"])?.success()?.stdout;
-    ensure!(files.trim() == "etcd.yaml", "static pods: {files}");
+    ensure!(files.trim() == "etcd.yaml\nkubestrap-guardian.yaml", "static pods: {files}");
     let secrets = node.exec(&["ls", "/etc/kubernetes/bootstrap-secrets"])?;
     ensure!(!secrets.status.success(), "the temporary secrets are left: {}", secrets.stdout);
     let listeners = node.exec(&["ss", "-Hltn", "sport", "=", ":6443"])?.success()?.stdout;

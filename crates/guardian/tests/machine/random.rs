@@ -122,6 +122,9 @@ fn sequences_that_failed_once() {
     // A container was taken for what its predecessor had been.
     let crashed = [Crash, Rotate(Hangs), Wait(100), Wait(100), Wait(100)];
     live(&mut Node::proven(true), &crashed).unwrap();
+    // Files had changed before the first look: what ran was taken for what it would run next time.
+    let before = [Rotate(Healthy), Backend(false), Rotate(Healthy), Wait(61_000), Rotate(Healthy)];
+    live(&mut Node::new(false), &before).unwrap();
 }
 
 fn config(cases: u32) -> Config {
