@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::ConfigExt;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
+use rustls::pki_types::ServerName;
 use tower::ServiceBuilder;
 
 /// How long an idle or silent connection may be dead before we notice, in all twice this: a ping
@@ -84,33 +85,73 @@ impl Default for ClientOptions {
     }
 }
 
-/// A client with the credentials of a kubeconfig file. It connects with its first request.
-pub async fn client_from_kubeconfig(path: &Path, options: &ClientOptions) -> Result<Client, ClientError> {
-    let name = path.display().to_string();
-    let kubeconfig = Kubeconfig::read_from(path).map_err(|e| unusable(&name, e))?;
-    client(kubeconfig, name, options).await
+/// One API server and who asks it. Nothing is dialled yet.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    config: Config,
+    name: String,
+    connect_timeout: Duration,
 }
 
-/// A client with the credentials of a kubeconfig; `name` is for messages. Files that it names must
-/// be absolute paths.
-pub async fn client_from_kubeconfig_text(
-    text: &str,
-    name: &str,
-    options: &ClientOptions,
-) -> Result<Client, ClientError> {
-    let kubeconfig = Kubeconfig::from_yaml(text).map_err(|e| unusable(name, e))?;
-    client(kubeconfig, name.to_owned(), options).await
+impl Connection {
+    /// With the server and the credentials of a kubeconfig file.
+    pub async fn read(path: &Path, options: &ClientOptions) -> Result<Self, ClientError> {
+        let name = path.display().to_string();
+        let kubeconfig = Kubeconfig::read_from(path).map_err(|e| unusable(&name, e))?;
+        connection(kubeconfig, name, options).await
+    }
+
+    /// With those of a kubeconfig's text; `name` is for messages. Files that it names must be absolute
+    /// paths.
+    pub async fn parse(text: &str, name: &str, options: &ClientOptions) -> Result<Self, ClientError> {
+        let kubeconfig = Kubeconfig::from_yaml(text).map_err(|e| unusable(name, e))?;
+        connection(kubeconfig, name.to_owned(), options).await
+    }
+
+    /// Expects this name in the server's certificate, unless the kubeconfig or the options say another.
+    pub fn or_server_name(mut self, name: &str) -> Self {
+        self.config.tls_server_name.get_or_insert_with(|| name.to_owned());
+        self
+    }
+
+    /// A client. It connects with its first request.
+    pub fn client(&self) -> Result<Client, ClientError> {
+        build(self)
+    }
+
+    /// Whom to trust and whom to be, for one that speaks to the server itself.
+    pub fn tls(&self) -> Result<rustls::ClientConfig, ClientError> {
+        // Fails when one is installed already, which is as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        self.config.rustls_client_config().map_err(|e| self.unusable(e))
+    }
+
+    /// The name that the server's certificate has to have, where it is not the address that is dialled.
+    pub fn server_name(&self) -> Result<Option<ServerName<'static>>, ClientError> {
+        let Some(name) = &self.config.tls_server_name else { return Ok(None) };
+        let valid = ServerName::try_from(name.clone());
+        valid.map(Some).map_err(|_| ClientError::ServerName { name: name.clone() })
+    }
+
+    fn unusable(&self, source: kube::Error) -> ClientError {
+        ClientError::Credentials { name: self.name.clone(), source: Box::new(source) }
+    }
+}
+
+/// A client with the credentials of a kubeconfig file. It connects with its first request.
+pub async fn client_from_kubeconfig(path: &Path, options: &ClientOptions) -> Result<Client, ClientError> {
+    Connection::read(path, options).await?.client()
 }
 
 fn unusable(name: &str, source: KubeconfigError) -> ClientError {
     ClientError::Kubeconfig { name: name.to_owned(), source: Box::new(source) }
 }
 
-async fn client(
+async fn connection(
     mut kubeconfig: Kubeconfig,
     name: String,
     options: &ClientOptions,
-) -> Result<Client, ClientError> {
+) -> Result<Connection, ClientError> {
     // bootkube's kubeconfigs for the kubelet have one context and do not say that it is the current one.
     if kubeconfig.current_context.as_deref().unwrap_or_default().is_empty() {
         kubeconfig.current_context = kubeconfig.contexts.first().map(|context| context.name.clone());
@@ -127,7 +168,7 @@ async fn client(
     }
     refuse_host_names(&config)?;
     config.headers.push((USER_AGENT, HeaderValue::from_static(options.user_agent)));
-    build(&config, name, options.connect_timeout)
+    Ok(Connection { config, name, connect_timeout: options.connect_timeout })
 }
 
 /// A static binary must not call the C library's resolver, so names are refused and not looked up.
@@ -141,26 +182,21 @@ fn refuse_host_names(config: &Config) -> Result<(), ClientError> {
 }
 
 /// kube's own stack speaks HTTP/1 only and opens a connection for each request at the same time.
-fn build(config: &Config, name: String, connect_timeout: Duration) -> Result<Client, ClientError> {
-    // Fails when one is installed already, which is as well.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let unusable = |source| ClientError::Credentials { name: name.clone(), source: Box::new(source) };
+fn build(connection: &Connection) -> Result<Client, ClientError> {
+    let Connection { config, connect_timeout, .. } = connection;
+    let unusable = |source| connection.unusable(source);
 
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
-    let mut tls = HttpsConnectorBuilder::new()
-        .with_tls_config(config.rustls_client_config().map_err(unusable)?)
-        .https_or_http();
-    if let Some(expected) = &config.tls_server_name {
-        let expected = rustls::pki_types::ServerName::try_from(expected.clone())
-            .map_err(|_| ClientError::ServerName { name: expected.clone() })?;
+    let mut tls = HttpsConnectorBuilder::new().with_tls_config(connection.tls()?).https_or_http();
+    if let Some(expected) = connection.server_name()? {
         tls = tls.with_server_name_resolver(FixedServerNameResolver::new(expected));
     }
     let connector = ServiceBuilder::new()
         // hyper wants a future that can be moved.
         .map_future(Box::pin)
-        .timeout(connect_timeout)
+        .timeout(*connect_timeout)
         .service(tls.enable_http2().wrap_connector(tcp));
 
     let http = HttpClient::builder(TokioExecutor::new())

@@ -30,7 +30,7 @@ mod removed;
 mod report;
 mod request;
 
-pub use client::{ClientError, ClientOptions, client_from_kubeconfig, client_from_kubeconfig_text};
+pub use client::{ClientError, ClientOptions, Connection, client_from_kubeconfig};
 pub use engine::{FIELD_MANAGER, Options, apply};
 pub use error::ApiError;
 pub use event::{ApplyEvent, Waiting};

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use host::fs::FsError;
 use serde_json::Value;
 
+use crate::pod::{self, text};
 use crate::tree::CONFIG_FILE;
 use crate::yaml::{self, YamlError};
 
@@ -107,17 +108,17 @@ pub struct Object {
 impl Object {
     /// The object's kind.
     pub fn kind(&self) -> &str {
-        self.value["kind"].as_str().unwrap_or_default()
+        text(&self.value["kind"])
     }
 
     /// The object's name.
     pub fn name(&self) -> &str {
-        self.value["metadata"]["name"].as_str().unwrap_or_default()
+        pod::name(&self.value)
     }
 
     /// The object's namespace; empty when it names none.
     pub fn namespace(&self) -> &str {
-        self.value["metadata"]["namespace"].as_str().unwrap_or_default()
+        text(&self.value["metadata"]["namespace"])
     }
 }
 

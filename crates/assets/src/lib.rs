@@ -18,6 +18,7 @@ mod credentials;
 mod dir;
 mod flags;
 mod given;
+pub mod pod;
 mod render;
 mod secret;
 mod static_pod;

@@ -5,6 +5,8 @@
 
 use serde_json::Value;
 
+use crate::pod::{items, text};
+
 /// Volumes that need no API object.
 const VOLUMES: [&str; 4] = ["hostPath", "emptyDir", "downwardAPI", "image"];
 /// Volumes that name an API object, with what they name.
@@ -92,14 +94,6 @@ fn check_projected(name: &str, projected: &Value, problems: &mut Vec<String>) {
             problems.push(format!("volume {name} projects a {kind}"));
         }
     }
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
-}
-
-fn items(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
 }
 
 #[cfg(test)]

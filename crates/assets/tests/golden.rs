@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use cluster::{
     ClusterConfig, EtcdConfig, ExternalEtcd, FlagValues, FlannelBackend, NetworkProvider, ProxyMode,
@@ -12,17 +12,7 @@ use cluster::{
 use common::{config, input, rendered, text_of};
 
 fn check(name: &str, text: &str) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        host::fs::write(&path, text.as_bytes(), 0o644).unwrap();
-        return;
-    }
-    let golden = host::fs::read_to_string(&path).unwrap();
-    let diff = similar::TextDiff::from_lines(golden.as_str(), text)
-        .unified_diff()
-        .header("golden", "now")
-        .to_string();
-    assert!(diff.is_empty(), "{name} differs:\n{diff}");
+    golden::check(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name), text);
 }
 
 /// Only what differs from the default.

@@ -2,21 +2,12 @@
 //! the control plane's own and take the processor from the apiserver that serves: so they are applied
 //! when the control plane stands.
 
+use ::assets::pod;
 use apply::{Plan, Rank};
 use serde_json::Value;
 
 use crate::required::RequiredPod;
 
-/// Kinds that make pods, and where in them the pod's spec is.
-const WORKLOADS: [(&str, &str); 7] = [
-    ("DaemonSet", "/spec/template"),
-    ("Deployment", "/spec/template"),
-    ("StatefulSet", "/spec/template"),
-    ("ReplicaSet", "/spec/template"),
-    ("Job", "/spec/template"),
-    ("CronJob", "/spec/jobTemplate/spec/template"),
-    ("Pod", ""),
-];
 /// Who has this label (kubeadm's and bootkube's) belongs to the control plane.
 const TIER: (&str, &str) = ("tier", "control-plane");
 
@@ -32,27 +23,20 @@ pub(crate) struct Parts {
 /// Takes a plan apart. Everything is in the first part when the control plane may need an add-on to
 /// become ready: a required pod that wants the pod network, or the API by its Service address.
 pub(crate) fn split(plan: Plan, required: &[RequiredPod]) -> Parts {
+    let is_workload = |step: &apply::Step| pod::template(&step.value).is_some();
     let is_required = |step: &apply::Step| {
         let namespace = step.object.namespace.as_deref().unwrap_or("default");
-        template(&step.value).is_some() && required.iter().any(|r| r.matches(namespace, &step.object.name))
+        is_workload(step) && required.iter().any(|r| r.matches(namespace, &step.object.name))
     };
     let alone = plan.steps.iter().filter(|s| is_required(s)).all(|s| stands_alone(&s.value));
     let (addons, control_plane) = plan.steps.into_iter().partition(|step| {
-        let workload =
-            template(&step.value).is_some() && !is_required(step) && !of_control_plane(&step.value);
-        alone && (workload || step.rank == Rank::Hooks)
+        let addon = is_workload(step) && !is_required(step) && !of_control_plane(&step.value);
+        alone && (addon || step.rank == Rank::Hooks)
     });
     Parts {
         control_plane: Plan { steps: control_plane, refused: plan.refused },
         addons: Plan { steps: addons, refused: Vec::new() },
     }
-}
-
-/// The pod, or the template of pods, that an object is or has.
-fn template(object: &Value) -> Option<&Value> {
-    let kind = object.get("kind")?.as_str()?;
-    let (_, at) = WORKLOADS.iter().find(|(name, _)| *name == kind)?;
-    object.pointer(at)
 }
 
 fn of_control_plane(object: &Value) -> bool {
@@ -62,9 +46,8 @@ fn of_control_plane(object: &Value) -> bool {
 
 /// Whether the pods need no more than the node that they run on.
 fn stands_alone(object: &Value) -> bool {
-    let spec = template(object).and_then(|t| t.get("spec"));
-    let is = |key: &str, value: bool| spec.and_then(|s| s.get(key)).and_then(Value::as_bool) == Some(value);
-    is("hostNetwork", true) && is("automountServiceAccountToken", false)
+    let spec = pod::spec(object);
+    spec["hostNetwork"] == true && spec["automountServiceAccountToken"] == false
 }
 
 #[cfg(test)]

@@ -3,16 +3,15 @@
 //! apiserver is what has `--etcd-servers`, a temporary pod is one of `bootstrap-manifests/`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
+use ::assets::pod::{self, apiserver, app_containers, flag, words};
 use ::assets::{AssetDir, StaticPod};
-use base64::Engine;
+use apply::Connection;
 use kube::Client;
 use kube::config::Kubeconfig;
 use serde_json::Value;
-use steer::probe::{self, Identity, Probe};
+use steer::probe::Probe;
 
 use crate::error::StartError;
 use crate::options::Options;
@@ -22,8 +21,6 @@ use crate::stage::HostFile;
 pub(crate) const APISERVER: &str = "kube-apiserver";
 /// kube-apiserver's port where no flag names one.
 const DEFAULT_PORT: u16 = 6443;
-/// How long one probe of an instance may take. One that starts answers late, and is asked again.
-const PROBE_LIMIT: Duration = Duration::from_secs(2);
 /// Labels with this prefix choose control-plane nodes; a kubelet may not give them to itself.
 const NODE_ROLE: &str = "node-role.kubernetes.io/";
 
@@ -54,7 +51,6 @@ impl KnownPod {
 /// See the module.
 #[derive(Debug, Clone)]
 pub(crate) struct Assets {
-    dir: PathBuf,
     kubeconfig: PathBuf,
     server: String,
     node_name: String,
@@ -116,7 +112,6 @@ impl Assets {
             guardian: dir.guardian().is_some(),
             labels: labels(&dir),
             node_name: options.node_name.clone(),
-            dir: options.asset_dir.clone(),
             kubeconfig,
             server,
         })
@@ -124,47 +119,22 @@ impl Assets {
 
     /// A client of this node's API, with the asset directory's credentials.
     pub(crate) async fn client(&self) -> Result<Client, StartError> {
+        self.connection().await?.client().map_err(|e| StartError::Client(e.into()))
+    }
+
+    /// A probe of this node's API, with the same credentials.
+    pub(crate) async fn probe(&self) -> Result<Probe, StartError> {
+        traffic::probe(&self.connection().await?, self.port).map_err(|e| StartError::Client(e.into()))
+    }
+
+    async fn connection(&self) -> Result<Connection, StartError> {
         let options = apply::ClientOptions {
             server: Some(format!("https://127.0.0.1:{}", self.port)),
             tls_server_name: Some(self.server.clone()),
             ..apply::ClientOptions::default()
         };
-        let client = apply::client_from_kubeconfig(&self.kubeconfig, &options).await;
-        client.map_err(|e| StartError::Client(e.into()))
-    }
-
-    /// A probe of this node's API, with the same credentials.
-    pub(crate) fn probe(&self) -> Result<Probe, StartError> {
-        let text = host::fs::read_to_string(&self.kubeconfig)?;
-        let config = Kubeconfig::from_yaml(&text).map_err(|e| StartError::Client(e.into()))?;
-        let cluster = config.clusters.first().and_then(|c| c.cluster.clone()).unwrap_or_default();
-        let user = config.auth_infos.first().and_then(|u| u.auth_info.clone()).unwrap_or_default();
-        let key = user.client_key_data.map(|k| secrecy::ExposeSecret::expose_secret(&k).to_owned());
-        let ca = self.pem(cluster.certificate_authority_data, cluster.certificate_authority)?;
-        let certificates = self.pem(user.client_certificate_data, user.client_certificate)?;
-        let key = self.pem(key, user.client_key)?;
-        let identity = Identity { certificates: &certificates, key: &key };
-        let identity = (!certificates.is_empty()).then_some(identity);
-        let tls = probe::tls(&ca, identity).map_err(|e| StartError::Client(e.into()))?;
-        let server_name = rustls::pki_types::ServerName::try_from(self.server.clone())
-            .map_err(|e| StartError::Client(e.into()))?;
-        Ok(Probe {
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)),
-            server_name,
-            tls,
-            path: "/readyz?verbose".to_owned(),
-            timeout: PROBE_LIMIT,
-        })
-    }
-
-    fn pem(&self, data: Option<String>, file: Option<String>) -> Result<Vec<u8>, StartError> {
-        match (data, file) {
-            (Some(data), _) => base64::engine::general_purpose::STANDARD
-                .decode(data.trim())
-                .map_err(|e| StartError::Client(e.into())),
-            (None, Some(file)) => Ok(host::fs::read(&self.dir.join("auth").join(file))?),
-            (None, None) => Ok(Vec::new()),
-        }
+        let connection = Connection::read(&self.kubeconfig, &options).await;
+        connection.map_err(|e| StartError::Client(e.into()))
     }
 
     /// Labels that make this node a control-plane node, as the required workloads ask for them.
@@ -212,7 +182,7 @@ impl Assets {
 /// the guardian's.
 pub fn images(dir: &AssetDir) -> Vec<String> {
     let mut images: Vec<_> = known(dir).into_iter().flat_map(|pod| pod.images).collect();
-    images.extend(dir.guardian().iter().flat_map(|guardian| images_of(&guardian.value)));
+    images.extend(dir.guardian().iter().flat_map(|guardian| pod::images(&guardian.value)));
     images.sort();
     images.dedup();
     images
@@ -290,38 +260,19 @@ fn known(dir: &AssetDir) -> Vec<KnownPod> {
         },
         name: pod.object.name().to_owned(),
         file: pod.file_name.clone(),
-        images: images_of(&pod.object.value),
-        programs: containers(&pod.object.value).filter_map(program).collect(),
+        images: pod::images(&pod.object.value),
+        programs: app_containers(&pod.object.value).iter().filter_map(program).collect(),
         temporary,
     };
     let temporary = dir.bootstrap_pods().iter().map(|p| pod(p, true));
     temporary.chain(dir.static_pods().iter().map(|p| pod(p, false))).collect()
 }
 
-/// The pod's specification, of a pod or of something that makes pods.
-pub(crate) fn pod_spec(object: &Value) -> &Value {
-    if object["kind"] == "Pod" { &object["spec"] } else { &object["spec"]["template"]["spec"] }
-}
-
-fn containers(object: &Value) -> impl Iterator<Item = &Value> {
-    pod_spec(object)["containers"].as_array().into_iter().flatten()
-}
-
-fn images_of(object: &Value) -> Vec<String> {
-    containers(object).filter_map(|c| Some(c["image"].as_str()?.to_owned())).collect()
-}
-
 /// The containers of something that makes pods: what each runs, and its name.
 fn workers(object: &Value) -> Vec<(String, String)> {
-    let named = containers(object).filter_map(|c| Some((c, c["name"].as_str()?.to_owned())));
-    let runs = |c: &Value| if is_apiserver(c) { Some(APISERVER.to_owned()) } else { program(c) };
+    let named = app_containers(object).iter().filter_map(|c| Some((c, c["name"].as_str()?.to_owned())));
+    let runs = |c: &Value| if pod::is_apiserver(c) { Some(APISERVER.to_owned()) } else { program(c) };
     named.filter_map(|(container, name)| Some((runs(container)?, name))).collect()
-}
-
-/// A container's command line.
-fn words(container: &Value) -> impl Iterator<Item = &str> {
-    let list = |key: &str| container[key].as_array().into_iter().flatten().filter_map(Value::as_str);
-    list("command").chain(list("args"))
 }
 
 /// What a container runs: the program's name, or the part of an all-in-one binary that it is
@@ -333,20 +284,6 @@ fn program(container: &Value) -> Option<String> {
     Some(if name.starts_with("kube-") || name == "etcd" { name.to_owned() } else { format!("kube-{name}") })
 }
 
-/// A flag's value on a container's command line.
-pub(crate) fn flag<'a>(container: &'a Value, name: &str) -> Option<&'a str> {
-    words(container).find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
-}
-
-/// The container of an object that is a kube-apiserver.
-pub(crate) fn apiserver(object: &Value) -> Option<&Value> {
-    containers(object).find(|c| is_apiserver(c))
-}
-
-fn is_apiserver(container: &Value) -> bool {
-    words(container).any(|word| word.starts_with("--etcd-servers"))
-}
-
 fn shares(container: &Value) -> bool {
     let bare = words(container).any(|word| word == "--permit-port-sharing");
     bare || flag(container, "--permit-port-sharing") == Some("true")
@@ -354,7 +291,7 @@ fn shares(container: &Value) -> bool {
 
 /// The user and group that a pod says it runs as.
 fn user(object: &Value) -> host::fs::Owner {
-    let security = &pod_spec(object)["securityContext"];
+    let security = &pod::spec(object)["securityContext"];
     let id = |key: &str| security[key].as_u64().and_then(|id| u32::try_from(id).ok());
     let uid = id("runAsUser")?;
     Some((uid, id("runAsGroup").unwrap_or(uid)))
@@ -363,13 +300,13 @@ fn user(object: &Value) -> host::fs::Owner {
 /// Directories that a pod wants made. The kubelet would make them for root; a pod that is not root
 /// needs them to be its own.
 fn data_dirs(pod: &Value) -> Vec<(PathBuf, host::fs::Owner)> {
-    let volumes = pod_spec(pod)["volumes"].as_array().into_iter().flatten();
-    let made = volumes.map(|v| &v["hostPath"]).filter(|path| path["type"] == "DirectoryOrCreate");
+    let made =
+        pod::volumes(pod).iter().map(|v| &v["hostPath"]).filter(|path| path["type"] == "DirectoryOrCreate");
     made.filter_map(|path| Some((PathBuf::from(path["path"].as_str()?), user(pod)))).collect()
 }
 
 fn labels(dir: &AssetDir) -> BTreeSet<String> {
-    let selectors = dir.objects().iter().filter_map(|o| pod_spec(&o.value)["nodeSelector"].as_object());
+    let selectors = dir.objects().iter().filter_map(|o| pod::spec(&o.value)["nodeSelector"].as_object());
     selectors.flat_map(|s| s.keys()).filter(|key| key.starts_with(NODE_ROLE)).cloned().collect()
 }
 
@@ -379,16 +316,18 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn an_apiserver_is_known_by_its_flags_whatever_its_name() {
-        let pod = json!({"kind": "Pod", "spec": {"containers": [
-            {"command": ["/hyperkube", "apiserver"], "args": ["--etcd-servers=https://e:2379", "--secure-port=8443"]}
-        ]}});
-        let container = apiserver(&pod).unwrap();
-        assert_eq!(flag(container, "--secure-port"), Some("8443"));
-        assert!(!shares(container));
-        assert_eq!(program(container).as_deref(), Some("kube-apiserver"));
-        let scheduler = json!({"command": ["/usr/local/bin/kube-scheduler"]});
-        assert_eq!(program(&scheduler).as_deref(), Some("kube-scheduler"));
+    fn a_container_is_known_by_what_it_runs() {
+        let known = |container: Value| program(&container).unwrap();
+        assert_eq!(known(json!({"command": ["/hyperkube", "apiserver"]})), APISERVER);
+        assert_eq!(known(json!({"command": ["/usr/local/bin/kube-scheduler"]})), "kube-scheduler");
+        assert_eq!(known(json!({"command": ["etcd"]})), "etcd");
+    }
+
+    #[test]
+    fn a_port_is_shared_by_those_who_say_so() {
+        let says = |flag: &str| shares(&json!({"args": ["--etcd-servers=https://e:2379", flag]}));
+        assert!(says("--permit-port-sharing") && says("--permit-port-sharing=true"));
+        assert!(!says("--permit-port-sharing=false") && !says("--secure-port=8443"));
     }
 
     #[test]

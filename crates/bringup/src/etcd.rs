@@ -2,20 +2,14 @@
 //! directory expects? Asked before anything is started, since an apiserver without its etcd says
 //! little and only after a while.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::assets::pod::{apiserver, flag, on_host};
 use ::assets::{AssetDir, BOOTSTRAP_SECRETS};
+use ask::{AskError, Identity, Question};
 use rustls::ClientConfig;
 use serde_json::Value;
-use steer::probe::{self, Identity};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-
-use crate::assets::{apiserver, flag, pod_spec};
 
 /// How long an endpoint may take to answer.
 const LIMIT: Duration = Duration::from_secs(3);
@@ -64,18 +58,11 @@ pub async fn external_etcd(dir: &AssetDir) -> Vec<EtcdEndpoint> {
 }
 
 async fn ask(dir: &AssetDir, pod: &Value, container: &Value, url: &str) -> Result<(), EtcdProblem> {
-    let unknown = |why: String| EtcdProblem::Unknown(why);
-    let uri: http::Uri = url.parse().map_err(|e| unknown(format!("it is no URL: {e}")))?;
-    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    let ip: IpAddr =
-        host.parse().map_err(|_| unknown("its host is a name, which is not resolved here".into()))?;
-    let address = SocketAddr::new(ip, uri.port_u16().unwrap_or(PORT));
-    let tls = match uri.scheme_str() {
-        Some("https") => Some(client_tls(dir, pod, container)?),
+    let tls = match ask::address(url, PORT) {
+        Ok((_, true)) => Some(client_tls(dir, pod, container)?),
         _ => None,
     };
-    let answer = tokio::time::timeout(LIMIT, converse(address, tls)).await;
-    answer.unwrap_or_else(|_| Err(EtcdProblem::NoAnswer(format!("no answer within {} s", LIMIT.as_secs()))))
+    converse(url, tls).await
 }
 
 fn client_tls(dir: &AssetDir, pod: &Value, container: &Value) -> Result<Arc<ClientConfig>, EtcdProblem> {
@@ -83,20 +70,29 @@ fn client_tls(dir: &AssetDir, pod: &Value, container: &Value) -> Result<Arc<Clie
     let (ca, certificates, key) = (file("--etcd-cafile")?, file("--etcd-certfile")?, file("--etcd-keyfile")?);
     let identity = Identity { certificates: certificates.as_bytes(), key: key.as_bytes() };
     let identity = (!certificates.is_empty()).then_some(identity);
-    probe::tls(ca.as_bytes(), identity).map_err(|e| EtcdProblem::Unknown(e.to_string()))
+    ask::tls(ca.as_bytes(), identity).map_err(|e| EtcdProblem::Unknown(host::error::chain(&e)))
 }
 
 /// Says a word and waits for an answer, whatever it is: a member that refuses the client's
 /// certificate says so only after its own handshake is done (TLS 1.3).
-async fn converse(address: SocketAddr, tls: Option<Arc<ClientConfig>>) -> Result<(), EtcdProblem> {
-    let mut stream = TcpStream::connect(address).await.map_err(|e| EtcdProblem::NoAnswer(e.to_string()))?;
-    let Some(tls) = tls else { return Ok(()) };
-    let untrusted = |e: io::Error| EtcdProblem::Untrusted(e.to_string());
-    let mut stream =
-        TlsConnector::from(tls).connect(address.ip().into(), &mut stream).await.map_err(untrusted)?;
-    let request = format!("GET /health HTTP/1.0\r\nHost: {address}\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.map_err(untrusted)?;
-    stream.read(&mut [0; 64]).await.map(drop).map_err(untrusted)
+async fn converse(url: &str, tls: Option<Arc<ClientConfig>>) -> Result<(), EtcdProblem> {
+    let trusts = tls.is_some();
+    let question = Question { path: "/health", body: None };
+    let error = match ask::ask(url, PORT, tls, question, LIMIT).await {
+        Ok(_) | Err(AskError::NotHttp { .. }) => return Ok(()),
+        Err(error) => error,
+    };
+    // Whoever reads it knows which endpoint it is about: the cause is enough.
+    Err(match error {
+        AskError::Tls { source, .. } | AskError::Lost { source, .. } if trusts => {
+            EtcdProblem::Untrusted(source.to_string())
+        }
+        AskError::Connect { source, .. } | AskError::Lost { source, .. } => {
+            EtcdProblem::NoAnswer(source.to_string())
+        }
+        AskError::Url { why, .. } => EtcdProblem::Unknown(why.to_owned()),
+        other => EtcdProblem::NoAnswer(other.to_string()),
+    })
 }
 
 /// The file that a flag of the container names, found in `tls/` by the way it is mounted; empty
@@ -111,14 +107,8 @@ fn pem(dir: &AssetDir, pod: &Value, container: &Value, name: &str) -> Result<Str
 
 /// The part of a container's path below the directory of the staged secrets.
 fn staged(pod: &Value, container: &Value, path: &str) -> Option<String> {
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    list(&container["volumeMounts"]).iter().find_map(|mount| {
-        let inner = path.strip_prefix(mount["mountPath"].as_str()?)?.strip_prefix('/')?;
-        let volumes = list(&pod_spec(pod)["volumes"]);
-        let volume = volumes.iter().find(|volume| volume["name"] == mount["name"])?;
-        let host = format!("{}/{inner}", volume["hostPath"]["path"].as_str()?.trim_end_matches('/'));
-        Some(host.strip_prefix(BOOTSTRAP_SECRETS)?.trim_start_matches('/').to_owned())
-    })
+    let host = on_host(pod, container, path)?;
+    Some(host.strip_prefix(BOOTSTRAP_SECRETS).ok()?.to_str()?.to_owned())
 }
 
 #[cfg(test)]
@@ -137,12 +127,13 @@ mod tests {
         let found = |host: &str| staged(&pod(host), &container, path);
         assert_eq!(found(BOOTSTRAP_SECRETS).as_deref(), Some("etcd/ca.crt"));
         assert_eq!(found("/etc/elsewhere"), None);
+        assert_eq!(found(&format!("{BOOTSTRAP_SECRETS}-of-others")), None);
     }
 
     #[tokio::test]
     async fn a_closed_port_is_no_answer() {
         let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let problem = converse(closed, None).await.unwrap_err();
+        let problem = converse(&format!("http://{closed}"), None).await.unwrap_err();
         assert!(matches!(&problem, EtcdProblem::NoAnswer(why) if why.contains("refused")), "{problem}");
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use steer::probe::{Probe, ProbeError, Readiness};
+use steer::probe::Probe;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -54,7 +54,7 @@ async fn sample(probe: Probe, mut stop: watch::Receiver<bool>) -> Gap {
             _ = clock.tick() => {}
         }
         // Port 0: any source port, so the connection goes where every client's goes.
-        let failure = failure(probe.ready(0).await);
+        let failure = probe.lacking(0).await;
         let Some(before) = last else {
             last = failure.is_none().then(Instant::now);
             continue;
@@ -69,16 +69,5 @@ async fn sample(probe: Probe, mut stop: watch::Receiver<bool>) -> Gap {
             gap.longest_ms = gap.longest_ms.max(length);
             last = Some(now);
         }
-    }
-}
-
-fn failure(answer: Result<Readiness, ProbeError>) -> Option<String> {
-    match answer {
-        Ok(readiness) if readiness.is_ready() => None,
-        Ok(readiness) => {
-            let failing: Vec<_> = readiness.failing().collect();
-            Some(format!("/readyz: {} {}", readiness.status, failing.join(", ")))
-        }
-        Err(error) => Some(host::error::chain(&error)),
     }
 }

@@ -178,7 +178,7 @@ impl<'a> Context<'a> {
             Ok(format!("{written} files written, all others were in place"))
         };
         self.step(Step::Stage, stage).await?;
-        let probe = self.assets.probe()?;
+        let probe = self.assets.probe().await?;
         let unsteered = (!self.assets.shares_port).then(|| NOT_SHARED.to_owned());
         let steering = Steering::start(self.assets.port, probe.clone(), self.runtime.clone(), unsteered);
         let sampler = Sampler::start(probe);
@@ -188,7 +188,11 @@ impl<'a> Context<'a> {
         summary.changed = true;
         // On failure the program stays in place: the temporary apiserver keeps the traffic.
         outcome?;
-        if let Err(error) = steering.finish().await {
+        if self.assets.guardian {
+            // The guardian steers from here on, with this very program: a second apiserver may begin to listen
+            // at any time.
+            drop(steering);
+        } else if let Err(error) = steering.finish().await {
             tracing::warn!(%error, "the steering program stays attached");
         }
         Ok(())
@@ -385,17 +389,13 @@ impl<'a> Context<'a> {
     /// Where no instance can be asked by itself: the kernel spreads new connections over all
     /// listeners, so that an unready one would show among so many.
     async fn shared_port_missing(&self) -> Option<String> {
-        let probe = match self.assets.probe() {
+        let probe = match self.assets.probe().await {
             Ok(probe) => probe,
             Err(error) => return Some(error.to_string()),
         };
         for _ in 0..BLIND_PROBES {
-            match probe.ready(0).await {
-                Ok(readiness) if readiness.is_ready() => {}
-                Ok(readiness) => {
-                    return Some(format!("an apiserver on the shared port: /readyz: {}", readiness.status));
-                }
-                Err(error) => return Some(format!("an apiserver on the shared port: {error}")),
+            if let Some(why) = probe.lacking(0).await {
+                return Some(format!("an apiserver on the shared port: {why}"));
             }
         }
         None

@@ -84,7 +84,7 @@ impl Steering {
         let _ = self.pivot.send(true);
     }
 
-    /// Stops watching and takes the program away: one listener needs no steering.
+    /// Stops watching and takes the program away: where nobody steers later, one listener needs no steering.
     pub(crate) async fn finish(self) -> Result<(), SteerError> {
         self.traffic.finish().await
     }
@@ -97,7 +97,7 @@ fn instance(seen: &Seen, pivoting: bool) -> Instance {
         (Side::Temporary, false) | (Side::SelfHosted, true) => 2,
         (Side::SelfHosted, false) | (Side::Temporary, true) => 1,
     };
-    Instance { listener: seen.listener.clone(), state: seen.state, revision }
+    Instance { listener: seen.listener.clone(), state: seen.state, revision, own_calls: seen.own_calls }
 }
 
 #[cfg(test)]
@@ -106,7 +106,7 @@ mod tests {
 
     use super::*;
     use host::proc::ProcessId;
-    use traffic::{CONFIG_SOURCE, Listener, ListenerId, Owner};
+    use traffic::{CONFIG_SOURCE, Listener, ListenerId, OwnCalls, Owner};
 
     fn seen(age: u64, source: &str, state: State) -> Seen {
         let process = ProcessId { pid: 1, started: age };
@@ -120,7 +120,7 @@ mod tests {
             container: "c".to_owned(),
             annotations: BTreeMap::from([(CONFIG_SOURCE.to_owned(), source.to_owned())]),
         };
-        Seen { listener, owner: Some(owner), state, why: String::new() }
+        Seen { listener, owner: Some(owner), state, why: String::new(), own_calls: OwnCalls::None }
     }
 
     fn first(all: &[Seen], pivoting: bool) -> Side {

@@ -15,7 +15,7 @@ use crate::oci::{self, Annotations, Descriptor, ImageConfig, Index, Manifest, Pl
 use crate::open::{FORMAT, check_replaceable};
 use crate::programs::Programs;
 use crate::replace::Staged;
-use crate::{Bundle, BundleError, Result, parallel};
+use crate::{Bundle, BundleError, Result};
 
 /// What a bundle is made from, and where.
 #[derive(Debug, Clone, Copy)]
@@ -91,7 +91,7 @@ fn write_contents(
     // The largest first, so that all processors end at about the same time.
     let mut order: Vec<usize> = (0..plan.contents.len()).collect();
     order.sort_by_key(|i| std::cmp::Reverse(plan.contents[*i].size(inputs)));
-    let mut done = parallel::map(&order, |i| {
+    let mut done = host::parallel::map(&order, |i| {
         let content = &plan.contents[*i];
         let known = known.get(content.recipe(inputs).as_str());
         if let Some(taken) = known.and_then(|descriptor| take_over(old?, descriptor, dir)) {

@@ -23,7 +23,6 @@ mod export;
 mod layer;
 mod oci;
 mod open;
-mod parallel;
 mod programs;
 mod replace;
 

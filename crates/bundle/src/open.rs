@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::blob::{hash_file, path_of};
 use crate::digest::Digest;
 use crate::oci::{self, Descriptor, Index, Manifest, annotation};
-use crate::{BundleError, Result, catalog, parallel};
+use crate::{BundleError, Result, catalog};
 
 /// The layout of bundles that this version writes and reads.
 pub(crate) const FORMAT: &str = "1";
@@ -209,7 +209,7 @@ impl Bundle {
     /// [`BundleError::Corrupt`] or [`BundleError::Missing`] for the first one that is wrong.
     pub fn verify(&self) -> Result<()> {
         let digests: Vec<_> = self.blobs.keys().collect();
-        parallel::map(&digests, |digest| self.verify_blob(digest)).map(drop)
+        host::parallel::map(&digests, |digest| self.verify_blob(digest)).map(drop)
     }
 
     /// The directory.

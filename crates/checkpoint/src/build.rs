@@ -12,12 +12,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use assets::pod::{self, items, text};
 use serde_json::{Value, json};
 
 use crate::component::{Component, revision};
 use crate::digest::{Digest, digest_of};
 use crate::env::Environment;
-use crate::json::{items, text};
 use crate::manifest;
 use crate::source::{Source, source_of};
 use crate::tree::Tree;
@@ -150,7 +150,7 @@ pub fn build(inputs: &Inputs<'_>) -> Result<Checkpoint, BuildError> {
     let component = Component::of(pod).ok_or(BuildError::NoName)?;
     fits(pod, &component)?;
     let mut files = BTreeMap::new();
-    for volume in items(&pod["spec"]["volumes"]) {
+    for volume in pod::volumes(pod) {
         let name = text(&volume["name"]).to_owned();
         match source_of(volume) {
             Source::Kept if is_relative(volume) => return Err(BuildError::RelativeHostPath { volume: name }),

@@ -2,9 +2,8 @@
 
 use std::fmt;
 
+use assets::pod::{self, text};
 use serde_json::Value;
-
-use crate::json::{items, text};
 
 /// Asks for checkpoints of a pod when it says `"true"`.
 pub const WANTED: &str = "kubestrap.io/checkpoint";
@@ -39,9 +38,8 @@ impl Component {
     /// StatefulSet's pods each by their own name, as do those that nobody controls and the images of static ones.
     pub fn of(pod: &Value) -> Option<Self> {
         let metadata = &pod["metadata"];
-        let pod_name = text(&metadata["name"]);
-        let owner = items(&metadata["ownerReferences"]).iter().find(|owner| owner["controller"] == true);
-        let name = match owner.map(|owner| (text(&owner["kind"]), text(&owner["name"]))) {
+        let pod_name = pod::name(pod);
+        let name = match pod::controller(pod).map(|owner| (text(&owner["kind"]), text(&owner["name"]))) {
             Some(("ReplicaSet", name)) => {
                 let hash = text(&metadata["labels"]["pod-template-hash"]);
                 name.strip_suffix(hash).and_then(|rest| rest.strip_suffix('-')).unwrap_or(name)

@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use assets::pod::{self, items, text};
 use serde_json::{Value, json};
 
 use crate::build::BuildError;
-use crate::json::{items, text};
 
 /// The environment of a process.
 pub type Environment = BTreeMap<String, String>;
@@ -29,8 +29,7 @@ pub fn parse_environment(environ: &[u8]) -> Environment {
 /// The containers of a pod whose environment has to be known for [`crate::build`]: variables of theirs come
 /// from Secrets or ConfigMaps.
 pub fn needs_environment(pod: &Value) -> Vec<String> {
-    let lists = ["initContainers", "containers"].map(|list| items(&pod["spec"][list]));
-    let needing = lists.into_iter().flatten().filter(|container| {
+    let needing = pod::containers(pod).filter(|container| {
         items(&container["env"]).iter().any(from_object) || !items(&container["envFrom"]).is_empty()
     });
     needing.map(|container| text(&container["name"]).to_owned()).collect()

@@ -20,7 +20,6 @@ mod digest;
 mod env;
 pub mod fault;
 mod generation;
-mod json;
 mod manifest;
 mod placed;
 mod source;

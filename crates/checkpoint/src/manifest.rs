@@ -15,12 +15,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use assets::pod::{self, items, text};
 use serde_json::{Map, Value, json};
 
 use crate::build::BuildError;
 use crate::component::{CHECKPOINT_OF, Component, GENERATION};
 use crate::env::{Environment, resolved};
-use crate::json::{items, picked, text};
 use crate::source::{Source, source_of};
 
 /// The directory of the copied files within a generation.
@@ -86,13 +86,14 @@ pub(crate) fn of(
     spec.insert("priorityClassName".into(), PRIORITY_CLASS.into());
     spec.insert("priority".into(), PRIORITY.into());
     spec.insert("tolerations".into(), json!([{"operator": "Exists"}]));
-    let volumes: Vec<Value> = items(&pod["spec"]["volumes"]).iter().filter_map(volume).collect();
+    let volumes: Vec<Value> = pod::volumes(pod).iter().filter_map(volume).collect();
     if !volumes.is_empty() {
         spec.insert("volumes".into(), volumes.into());
     }
-    for list in ["initContainers", "containers"] {
-        let containers = items(&pod["spec"][list]).iter();
-        let copies = containers.map(|c| container(pod, c, environments.get(text(&c["name"]))));
+    for (list, containers) in
+        [("initContainers", pod::init_containers(pod)), ("containers", pod::app_containers(pod))]
+    {
+        let copies = containers.iter().map(|c| container(pod, c, environments.get(text(&c["name"]))));
         let copies = copies.collect::<Result<Vec<_>, _>>()?;
         if !copies.is_empty() {
             spec.insert(list.into(), copies.into());
@@ -108,6 +109,12 @@ pub(crate) fn of(
         },
         "spec": spec,
     }))
+}
+
+/// The listed fields of an object that it has.
+fn picked(value: &Value, fields: &[&str]) -> Map<String, Value> {
+    let field = |name: &&str| value.get(*name).map(|value| ((*name).to_owned(), value.clone()));
+    fields.iter().filter_map(field).collect()
 }
 
 fn volume(volume: &Value) -> Option<Value> {
@@ -146,10 +153,7 @@ fn container(pod: &Value, container: &Value, instance: Option<&Environment>) -> 
 /// The mounts of volumes that are there. Copied files are read-only, as the kubelet mounts Secrets: nobody
 /// changes a generation.
 fn mounts(pod: &Value, container: &Value) -> Vec<Value> {
-    let source = |mount: &Value| {
-        let volume = items(&pod["spec"]["volumes"]).iter().find(|volume| volume["name"] == mount["name"]);
-        volume.map_or(Source::Kept, source_of)
-    };
+    let source = |mount: &Value| pod::mounted(pod, mount).map_or(Source::Kept, source_of);
     let copy = |mount: &Value| match source(mount) {
         Source::Dropped | Source::Refused(_) => None,
         Source::Kept => Some(mount.clone()),

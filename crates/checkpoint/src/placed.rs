@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use assets::pod::text;
 use host::fs::FsError;
 use serde_json::Value;
 
@@ -9,7 +10,6 @@ use crate::check::Problem;
 use crate::component::{CHECKPOINT_OF, Component, GENERATION};
 use crate::fault;
 use crate::generation::{Generation, GenerationId, MANIFEST};
-use crate::json::text;
 use crate::store::{Store, list};
 
 /// Only root reads it: variables may hold secrets.

@@ -1,8 +1,7 @@
 //! What becomes of each kind of volume in a checkpoint.
 
+use assets::pod::{items, text};
 use serde_json::Value;
-
-use crate::json::{items, text};
 
 /// What becomes of a volume.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,9 +5,8 @@
 
 use std::collections::BTreeSet;
 
+use assets::pod::{self, items, text};
 use serde_json::Value;
-
-use crate::json::{items, text};
 
 /// A kubelet reads no longer file (pkg/kubelet/config/common.go, `maxConfigLength`).
 const MAX_LENGTH: usize = 10 << 20;
@@ -23,10 +22,8 @@ pub fn manifest_problems(pod: &Value) -> Vec<String> {
         problems.push("it does not use the host's network".to_owned());
     }
     let volumes = check_volumes(pod, &mut problems);
-    for list in ["containers", "initContainers"] {
-        for container in items(&pod["spec"][list]) {
-            check_container(container, &volumes, &mut problems);
-        }
+    for container in pod::containers(pod) {
+        check_container(container, &volumes, &mut problems);
     }
     problems
 }
@@ -34,7 +31,7 @@ pub fn manifest_problems(pod: &Value) -> Vec<String> {
 /// The names of all volumes.
 fn check_volumes<'a>(pod: &'a Value, problems: &mut Vec<String>) -> BTreeSet<&'a str> {
     let mut names = BTreeSet::new();
-    for volume in items(&pod["spec"]["volumes"]) {
+    for volume in pod::volumes(pod) {
         let name = text(&volume["name"]);
         if !names.insert(name) {
             problems.push(format!("two volumes have the name {name}"));

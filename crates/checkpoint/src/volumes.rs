@@ -18,12 +18,12 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
+use assets::pod::{self, text};
 use jiff::Timestamp;
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat, openat, openat2, readlinkat, statat};
 use rustix::io::Errno;
 use serde_json::Value;
 
-use crate::json::{items, text};
 use crate::source::{Source, source_of};
 use crate::tree::{Tree, TreeError, read_tree};
 
@@ -106,7 +106,7 @@ pub fn read_volumes(host_root: &Path, kubelet_root: &Path, pod: &Value) -> Resul
     }
     let pod_dir = kubelet_root.join("pods").join(uid).join("volumes");
     let mut opened = Vec::new();
-    for volume in items(&pod["spec"]["volumes"]) {
+    for volume in pod::volumes(pod) {
         if let Source::Copied { plugin, without } = source_of(volume) {
             let name = text(&volume["name"]).to_owned();
             let dir = open(host_root, &pod_dir.join(plugin).join(&name), &name)?;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use assets::pod::items;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::{SignedDuration, Timestamp};
@@ -135,7 +136,7 @@ fn kubeconfig_pems(text: &str) -> Vec<(&'static str, String)> {
     for (list, entry, field) in
         [("clusters", "cluster", "certificate-authority-data"), ("users", "user", "client-certificate-data")]
     {
-        for item in config[list].as_array().into_iter().flatten() {
+        for item in items(&config[list]) {
             // What is no base64 is handed on as it stands, to be told of as no certificate.
             let Some(data) = item[entry][field].as_str() else { continue };
             let pem = BASE64.decode(data).ok().and_then(|bytes| String::from_utf8(bytes).ok());
@@ -228,7 +229,7 @@ pub(crate) fn kubeconfig_has_credentials(text: &str) -> bool {
     let documents = assets::parse_documents(text).unwrap_or_default();
     let fields = ["client-certificate-data", "client-certificate", "token", "tokenFile", "exec"];
     documents.first().is_some_and(|document| {
-        let mut users = document.value["users"].as_array().into_iter().flatten();
+        let mut users = items(&document.value["users"]).iter();
         users.any(|user| fields.iter().any(|field| !user["user"][*field].is_null()))
     })
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use assets::pod;
 use checkpoint::Component;
 use jiff::Timestamp;
 use node::Root;
@@ -15,7 +16,7 @@ use crate::checks::kubelet::Kubelet;
 use crate::checks::{self, clock, disk, guardian};
 use crate::etcd::{self, Etcd, Health};
 use crate::files::Files;
-use crate::pod::{self, Manifests};
+use crate::manifests::{Manifest, Manifests};
 use crate::runtime::{self, Answer, Runtime};
 use crate::source::TEMPORARY;
 use crate::units::Unit;
@@ -64,7 +65,7 @@ impl Options {
     pub fn is_control_plane(&self) -> bool {
         let files = Files::new(self.root.clone());
         let manifests = Manifests::read(&files, &self.static_pod_dir);
-        let is_part = |manifest: &pod::Manifest| {
+        let is_part = |manifest: &Manifest| {
             let name = pod::name(&manifest.pod);
             name == guardian::NAME || name.starts_with(TEMPORARY) || etcd::server(&manifest.pod).is_some()
         };

@@ -5,15 +5,18 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use ask::{Answer, AskError, Identity, Question};
+use assets::pod::{self, items};
 use rustls::ClientConfig;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::ask::{self as http, HttpError};
 use crate::files::Files;
-use crate::pod;
 
+/// How long etcd may take to answer: it is on this machine or beside it.
+const LIMIT: Duration = Duration::from_secs(3);
 /// etcd's client port.
 const PORT: u16 = 2379;
 /// etcd's own health and metrics without TLS, where its flag does not say.
@@ -59,7 +62,7 @@ pub struct Member {
 impl Etcd {
     /// From an apiserver's static pod; none when it names no etcd.
     pub(crate) fn of_apiserver(files: &Files, pod: &Value) -> Option<Self> {
-        let container = pod::containers(pod).find(|c| pod::flag(c, "--etcd-servers").is_some())?;
+        let container = pod::apiserver(pod)?;
         let urls = pod::flag(container, "--etcd-servers")?.split(',').map(str::trim);
         let endpoints = urls.filter(|url| !url.is_empty()).map(str::to_owned).collect();
         Some(Self {
@@ -81,7 +84,7 @@ impl Etcd {
     /// True when one of the endpoints is this host's: one of `addresses`, or loopback.
     pub(crate) fn is_local(&self, addresses: &[IpAddr]) -> bool {
         let local = |url: &String| {
-            http::address(url, PORT).is_ok_and(|(a, _)| a.ip().is_loopback() || addresses.contains(&a.ip()))
+            ask::address(url, PORT).is_ok_and(|(a, _)| a.ip().is_loopback() || addresses.contains(&a.ip()))
         };
         self.endpoints.iter().any(local)
     }
@@ -128,9 +131,10 @@ impl Etcd {
         Err(last)
     }
 
-    async fn ask(&self, url: &str, path: &str, body: Option<&str>) -> Result<http::Answer, Health> {
+    async fn ask(&self, url: &str, path: &str, body: Option<&str>) -> Result<Answer, Health> {
         let tls = self.tls.clone().map_err(Health::Unasked)?;
-        http::ask(url, PORT, path, tls, body).await.map_err(|error: HttpError| {
+        let question = Question { path, body };
+        ask::ask(url, PORT, tls, question, LIMIT).await.map_err(|error: AskError| {
             let why = host::error::chain(&error);
             if error.is_unasked() { Health::Unasked(why) } else { Health::Silent(why) }
         })
@@ -141,7 +145,8 @@ impl Etcd {
 pub(crate) async fn local_health(pod: &Value) -> Health {
     let flag = pod::containers(pod).find_map(|c| pod::flag(c, "--listen-metrics-urls"));
     let url = flag.and_then(|urls| urls.split(',').next()).unwrap_or(METRICS);
-    match http::ask(url, 2381, "/readyz", None, None).await {
+    let question = Question { path: "/readyz", body: None };
+    match ask::ask(url, 2381, None, question, LIMIT).await {
         Ok(answer) if answer.status == 200 => Health::Healthy,
         // etcd before 3.5.11 has no /readyz.
         Ok(answer) if answer.status == 404 => Health::Unasked("this etcd has no /readyz".to_owned()),
@@ -169,15 +174,14 @@ fn tls(
     if ca.is_empty() {
         return Ok(None);
     }
-    http::tls(&ca, &certificate, &key).map(Some)
+    let identity = Identity { certificates: certificate.as_bytes(), key: key.as_bytes() };
+    ask::tls(ca.as_bytes(), Some(identity)).map(Some).map_err(|error| host::error::chain(&error))
 }
 
 fn members(body: &str) -> Result<Vec<Member>, String> {
     let answer: Value =
         serde_json::from_str(body).map_err(|error| format!("the answer is no JSON: {error}"))?;
-    let texts = |value: &Value| {
-        value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
-    };
+    let texts = |value: &Value| items(value).iter().filter_map(Value::as_str).map(str::to_owned).collect();
     let member = |member: &Value| Member {
         // The gateway writes 64-bit numbers as decimal text.
         id: member["ID"]
@@ -189,7 +193,7 @@ fn members(body: &str) -> Result<Vec<Member>, String> {
         client_urls: texts(&member["clientURLs"]),
         learner: member["isLearner"].as_bool().unwrap_or_default(),
     };
-    Ok(answer["members"].as_array().into_iter().flatten().map(member).collect())
+    Ok(items(&answer["members"]).iter().map(member).collect())
 }
 
 /// The host's paths of an etcd's certificates, by flag, and of its data.

@@ -101,10 +101,13 @@ impl World {
         judge(&self.options, &Disk::read(&self.options), self.live.as_ref().unwrap(), self.now)
     }
 
-    /// The checks that did not pass: name and outcome, and all of what they say.
+    /// The checks that did not pass: name and outcome, and all of what they say. How full the disk is says nothing
+    /// of this node: it is that of the machine that runs the tests.
     pub(crate) fn problems(&self) -> (Vec<(String, Outcome)>, String) {
-        let problems: Vec<_> =
-            self.checks().into_iter().filter(|check| check.result != Outcome::Ok).collect();
+        let of_the_machine =
+            |check: &Check| check.name.starts_with("Disk") && check.result == Outcome::Warning;
+        let passed = |check: &Check| check.result == Outcome::Ok || of_the_machine(check);
+        let problems: Vec<_> = self.checks().into_iter().filter(|check| !passed(check)).collect();
         let lines: Vec<_> = problems.iter().map(|check| format!("{}: {}", check.name, check.what)).collect();
         let text = lines.join("\n");
         (problems.into_iter().map(|check| (check.name, check.result)).collect(), text)

@@ -11,14 +11,13 @@
 //! but for a probe file that shows whether a directory can be written. The root is a parameter: the
 //! guardian runs the same checks on `/proc/1/root`.
 
-mod ask;
 mod certificates;
 mod check;
 mod checks;
 mod diagnose;
 mod etcd;
 mod files;
-mod pod;
+mod manifests;
 pub mod report;
 mod runtime;
 mod source;

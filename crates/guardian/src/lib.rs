@@ -16,4 +16,4 @@ mod report;
 pub mod run;
 
 pub use install::{InstallError, InstallOptions, install};
-pub use run::{Options, RunError, run};
+pub use run::{Options, RunError, StandIn, StandInError, run, stand_in};

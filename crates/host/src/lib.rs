@@ -1,9 +1,10 @@
 //! The one place where kubestrap touches the machine: atomic file writes, child processes,
-//! network namespaces, and what `/proc` knows of a process. Everything above builds on these,
+//! network namespaces, all its processors, and what `/proc` knows of a process. Everything above builds on these,
 //! so that a killed verb never leaves half a file and no child outlives its parent unseen.
 
 pub mod command;
 pub mod error;
 pub mod fs;
 pub mod netns;
+pub mod parallel;
 pub mod proc;

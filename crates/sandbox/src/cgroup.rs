@@ -61,23 +61,14 @@ impl Cgroups {
 
     /// Makes a group, its parents too, in every hierarchy, able to take processes.
     pub(crate) fn create(&self, group: &str) -> Result<()> {
+        let deadline = Instant::now() + REMOVE_LIMIT;
         for hierarchy in &self.hierarchies {
-            let mut dir = hierarchy.mount.clone();
-            for part in group.split('/').filter(|p| !p.is_empty()) {
-                if hierarchy.v2 {
-                    enable_controllers(&dir);
+            // Whoever removes the last sandbox takes the parent along, perhaps just now.
+            loop {
+                match create_in(hierarchy, group) {
+                    Err(error) if is_gone(&error) && Instant::now() < deadline => {}
+                    other => break other?,
                 }
-                let child = dir.join(part);
-                match fs::create_dir(&child) {
-                    Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
-                        return Err(Error::Cgroup { verb: "create", path: child, source: e });
-                    }
-                    _ => {}
-                }
-                if hierarchy.cpuset && !hierarchy.v2 {
-                    inherit_cpuset(&dir, &child)?;
-                }
-                dir = child;
             }
         }
         Ok(())
@@ -140,6 +131,39 @@ impl Cgroups {
 
 fn at(hierarchy: &Hierarchy, group: &str) -> PathBuf {
     hierarchy.mount.join(group.trim_start_matches('/'))
+}
+
+fn create_in(hierarchy: &Hierarchy, group: &str) -> Result<()> {
+    let mut dir = hierarchy.mount.clone();
+    for part in group.split('/').filter(|p| !p.is_empty()) {
+        if hierarchy.v2 {
+            enable_controllers(&dir);
+        }
+        let child = dir.join(part);
+        match fs::create_dir(&child) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(Error::Cgroup { verb: "create", path: child, source: e });
+            }
+            _ => {}
+        }
+        if hierarchy.cpuset && !hierarchy.v2 {
+            inherit_cpuset(&dir, &child)?;
+        }
+        dir = child;
+    }
+    Ok(())
+}
+
+/// Whether a file or directory was not there.
+fn is_gone(error: &Error) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::NotFound) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Hands all controllers of a v2 group to its children. Refused where processes sit in the group
@@ -227,6 +251,24 @@ mod tests {
                 h("/sys/fs/cgroup/unified", true, false)
             ]
         );
+    }
+
+    #[test]
+    fn groups_are_made_while_their_neighbours_go() {
+        let cgroups = Cgroups::mounted().unwrap();
+        let parent = format!("kubestrap-neighbours-{}", std::process::id());
+        std::thread::scope(|scope| {
+            for name in ["a", "b"] {
+                let (cgroups, group) = (&cgroups, format!("{parent}/{name}"));
+                scope.spawn(move || {
+                    for _ in 0..200 {
+                        cgroups.create(&group).unwrap();
+                        cgroups.remove(&group).unwrap();
+                    }
+                });
+            }
+        });
+        assert!(!cgroups.exists(&parent));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use host::proc::ProcessId;
 use rustix::fs::fstat;
 use rustix::io::Errno;
 use rustix::net::sockopt;
@@ -27,7 +28,7 @@ impl AsFd for Duplicate {
 impl Duplicate {
     /// Takes a duplicate; `None` when the listener is gone.
     pub(crate) fn of(listener: &Listener) -> Result<Option<Self>, SteerError> {
-        match duplicate(listener) {
+        match duplicate(listener.id.process, listener.fd) {
             Ok(fd) => Self::checked(fd, listener),
             Err(Errno::SRCH | Errno::BADF | Errno::INVAL) => Ok(None),
             Err(Errno::NOSYS) => Err(SteerError::NotSupported { why: "pidfd_getfd (Linux 5.6) is missing" }),
@@ -62,10 +63,11 @@ impl Duplicate {
     }
 }
 
-fn duplicate(listener: &Listener) -> rustix::io::Result<OwnedFd> {
-    let pid = Pid::from_raw(listener.id.process.pid).ok_or(Errno::SRCH)?;
+/// A duplicate of what the process has open under this number.
+pub(crate) fn duplicate(process: ProcessId, fd: i32) -> rustix::io::Result<OwnedFd> {
+    let pid = Pid::from_raw(process.pid).ok_or(Errno::SRCH)?;
     let process = pidfd_open(pid, PidfdFlags::empty())?;
-    pidfd_getfd(process, listener.fd, PidfdGetfdFlags::empty())
+    pidfd_getfd(process, fd, PidfdGetfdFlags::empty())
 }
 
 fn reading(source: Errno) -> SteerError {

@@ -21,8 +21,9 @@
 //! One round of a caller, once a second or so:
 //! 1. [`listeners`]: who listens; new ones count as [`State::Starting`];
 //! 2. [`policy()`] and [`Steerer::apply`]: new ones get a slot, and no traffic but their own calls;
-//! 3. [`probe::Probe::ready`] from [`Steerer::probe_port`] reaches exactly that instance;
-//! 4. [`policy()`] with the new states and [`Steerer::apply`]: traffic moves in one step.
+//! 3. [`own_calls()`]: one that reached another instance is cut off, and its caller's turn comes;
+//! 4. [`probe::Probe::ready`] from [`Steerer::probe_port`] reaches exactly that instance;
+//! 5. [`policy()`] with the new states and [`Steerer::apply`]: traffic moves in one step.
 //!
 //! Steering is an improvement, never a dependency: program and map live in the kernel, so the
 //! death of the steerer changes nothing; when all it knows is gone, the kernel's own hashing is back.
@@ -37,12 +38,14 @@ mod asm;
 mod bpf;
 mod duplicate;
 mod listener;
+mod own_calls;
 mod policy;
 pub mod probe;
 mod program;
 mod steerer;
 
 pub use listener::{ListError, Listener, ListenerId, listeners, listening};
+pub use own_calls::{OwnCall, OwnCalls, own_calls};
 pub use policy::{Instance, Policy, State, policy};
 pub use program::{FIRST_PROBE_PORT, SLOTS};
 pub use steerer::{SteerError, Steerer};

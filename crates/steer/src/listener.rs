@@ -102,49 +102,74 @@ pub(crate) fn scan(port: u16) -> Result<Scan, ListError> {
 
 fn sockets(port: u16) -> Result<Vec<Socket>, ListError> {
     let mut sockets = Vec::new();
-    for table in ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"] {
-        read_table(table, port, &mut sockets).map_err(|source| ListError { table, source })?;
+    for table in TABLES {
+        // The kernel lists all listening sockets first (Documentation/networking/proc_net_tcp.rst);
+        // behind them there may be thousands of connections.
+        let listening = rows(table)?.map_while(|row| match row {
+            Ok(row) => (row.state == LISTEN).then_some(Ok(row.socket)),
+            Err(error) => Some(Err(error)),
+        });
+        for socket in listening {
+            let socket = socket?;
+            if socket.address.port() == port {
+                sockets.push(socket);
+            }
+        }
     }
     Ok(sockets)
 }
 
+/// The kernel's tables of TCP sockets in the calling thread's network namespace.
+const TABLES: [&str; 2] = ["/proc/thread-self/net/tcp", TABLE_V6];
+/// That of IPv6.
+pub(crate) const TABLE_V6: &str = "/proc/thread-self/net/tcp6";
+
+/// Values of include/net/tcp_states.h.
+const LISTEN: u8 = 10;
+pub(crate) const ESTABLISHED: u8 = 1;
+
 #[derive(Debug, PartialEq, Eq)]
-struct Socket {
-    address: SocketAddr,
+pub(crate) struct Socket {
+    pub(crate) address: SocketAddr,
     uid: u32,
-    inode: u64,
+    /// 0: nobody has accepted the connection yet.
+    pub(crate) inode: u64,
 }
 
-fn read_table(path: &str, port: u16, into: &mut Vec<Socket>) -> io::Result<()> {
-    let file = match File::open(path) {
+/// A socket, and what it is connected to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) socket: Socket,
+    pub(crate) remote: SocketAddr,
+    pub(crate) state: u8,
+}
+
+/// What the kernel knows of each socket of a table.
+pub(crate) fn rows(table: &'static str) -> Result<impl Iterator<Item = Result<Row, ListError>>, ListError> {
+    let failed = move |source| ListError { table, source };
+    let file = match File::open(table) {
         // A kernel without IPv6 has no table of it.
-        Err(e) if e.kind() == io::ErrorKind::NotFound && path.ends_with('6') => return Ok(()),
-        file => file?,
+        Err(e) if e.kind() == io::ErrorKind::NotFound && table == TABLE_V6 => None,
+        file => Some(file.map_err(failed)?),
     };
-    for line in BufReader::new(file).lines().skip(1) {
-        let line = line?;
-        let Some((socket, listening)) = parse_line(&line) else { continue };
-        // The kernel lists all listening sockets first (Documentation/networking/proc_net_tcp.rst);
-        // behind them there may be thousands of connections.
-        if !listening {
-            break;
-        }
-        if socket.address.port() == port {
-            into.push(socket);
-        }
-    }
-    Ok(())
+    let lines = file.into_iter().flat_map(|file| BufReader::new(file).lines().skip(1));
+    Ok(lines.filter_map(move |line| line.map_err(failed).map(|line| parse_line(&line)).transpose()))
 }
 
 /// A line of `/proc/net/tcp{,6}`: `sl local remote state queues timer retransmits uid timeout inode …`.
-fn parse_line(line: &str) -> Option<(Socket, bool)> {
-    /// TCP_LISTEN of include/net/tcp_states.h, as printed.
-    const LISTEN: &str = "0A";
-    let fields: Vec<_> = line.split_ascii_whitespace().collect();
-    let (address, port) = fields.get(1)?.split_once(':')?;
-    let address = SocketAddr::new(parse_address(address)?, u16::from_str_radix(port, 16).ok()?);
-    let socket = Socket { address, uid: fields.get(7)?.parse().ok()?, inode: fields.get(9)?.parse().ok()? };
-    Some((socket, *fields.get(3)? == LISTEN))
+fn parse_line(line: &str) -> Option<Row> {
+    let mut fields = line.split_ascii_whitespace().skip(1);
+    let address = parse_socket_address(fields.next()?)?;
+    let remote = parse_socket_address(fields.next()?)?;
+    let state = u8::from_str_radix(fields.next()?, 16).ok()?;
+    let uid = fields.nth(3)?.parse().ok()?;
+    let inode = fields.nth(1)?.parse().ok()?;
+    Some(Row { socket: Socket { address, uid, inode }, remote, state })
+}
+
+fn parse_socket_address(text: &str) -> Option<SocketAddr> {
+    let (address, port) = text.split_once(':')?;
+    Some(SocketAddr::new(parse_address(address)?, u16::from_str_radix(port, 16).ok()?))
 }
 
 /// An address as the kernel prints it: 32-bit words of network-order bytes, each as a native number.
@@ -191,7 +216,7 @@ fn owners(sockets: &[Socket]) -> HashMap<u64, (ProcessId, i32)> {
 }
 
 /// The sockets that a process has open: inode and descriptor. Empty when it is gone or not ours to see.
-fn open_sockets(pid: i32) -> impl Iterator<Item = (u64, i32)> {
+pub(crate) fn open_sockets(pid: i32) -> impl Iterator<Item = (u64, i32)> {
     fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten().filter_map(|entry| {
         let target = fs::read_link(entry.path()).ok()?;
         let inode = target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()?;
@@ -206,15 +231,16 @@ mod tests {
     #[test]
     fn lines_of_both_tables_are_understood() {
         let v4 = "   0: 0100007F:192B 00000000:0000 0A 00000000:00000000 00:00000000 00000000 65532        0 10507 1 0 100 0 0 10 0";
-        let (socket, listening) = parse_line(v4).unwrap();
-        assert!(listening);
+        let row = parse_line(v4).unwrap();
+        assert_eq!(row.state, LISTEN);
         let address = "127.0.0.1:6443".parse().unwrap();
-        assert_eq!(socket, Socket { address, uid: 65532, inode: 10507 });
+        assert_eq!(row.socket, Socket { address, uid: 65532, inode: 10507 });
 
-        let v6 = "   1: 00000000000000000000000001000000:192B 00000000000000000000000000000000:0000 01 00000000:00000000 00:00000000 00000000     0        0 77 1 0 100 0 0 10 0";
-        let (socket, listening) = parse_line(v6).unwrap();
-        assert!(!listening);
-        assert_eq!(socket.address, "[::1]:6443".parse().unwrap());
+        let v6 = "   1: 00000000000000000000000001000000:192B 00000000000000000000000001000000:BC1A 01 00000000:00000000 00:00000000 00000000     0        0 77 1 0 100 0 0 10 0";
+        let row = parse_line(v6).unwrap();
+        assert_eq!(row.state, ESTABLISHED);
+        assert_eq!(row.socket.address, "[::1]:6443".parse().unwrap());
+        assert_eq!(row.remote, "[::1]:48154".parse().unwrap());
         assert_eq!(parse_line("  sl  local_address rem_address   st"), None);
     }
 

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use crate::{Listener, ListenerId};
+use crate::{Listener, ListenerId, OwnCalls};
 
 /// How far an instance is. Sorted by who is the better choice when none is Ready: one that drains
 /// still serves, one that starts does not yet.
@@ -28,6 +28,8 @@ pub struct Instance {
     /// Orders versions: of the Ready ones a higher revision wins. The temporary apiserver has 0,
     /// pods of a DaemonSet have their controller revision's number.
     pub revision: u64,
+    /// Where its calls to itself end up.
+    pub own_calls: OwnCalls,
 }
 
 /// What the kernel is told.
@@ -47,7 +49,9 @@ pub struct Policy {
 ///   then the one that has it now (`current`), then the youngest.
 /// - When none is Ready, traffic stays where it is; with that one gone it goes to one that drains,
 ///   one that was Ready once, one that starts; the oldest of its kind.
-/// - Calls from ::1 belong to the oldest instance that is still starting.
+/// - Calls from ::1 belong to the oldest instance whose last one went astray, or else to the oldest one that
+///   is still starting, one before all others that has made none yet. Who calls cannot be seen in a packet:
+///   with two that start, a call may reach the wrong one, and is then the next one's to get.
 pub fn policy(instances: &[Instance], current: Option<ListenerId>) -> Policy {
     let is_current = |i: &Instance| Some(i.listener.id) == current;
     let age = |i: &Instance| i.listener.id.age_key();
@@ -55,10 +59,14 @@ pub fn policy(instances: &[Instance], current: Option<ListenerId>) -> Policy {
     let (mut ready, mut others): (Vec<_>, Vec<_>) = instances.iter().partition(|i| i.state == State::Ready);
     ready.sort_by_key(|i| Reverse((i.revision, is_current(i), age(i))));
     others.sort_by_key(|i| (!is_current(i), i.state, age(i)));
-    let starting = instances.iter().filter(|i| i.state == State::Starting).min_by_key(|i| age(i));
+    let astray = |i: &&Instance| i.own_calls == OwnCalls::Astray && i.state != State::Draining;
+    let starting = |i: &&Instance| i.state == State::Starting;
+    let starting =
+        instances.iter().filter(starting).min_by_key(|i| (i.own_calls == OwnCalls::Arrived, age(i)));
+    let caller = instances.iter().filter(astray).min_by_key(|i| age(i)).or(starting);
     Policy {
         order: ready.into_iter().chain(others).map(|i| i.listener.clone()).collect(),
-        own_calls: starting.map(|i| i.listener.id),
+        own_calls: caller.map(|i| i.listener.id),
     }
 }
 
@@ -75,7 +83,7 @@ mod tests {
         let id = ListenerId { process: ProcessId { pid, started: age }, inode: 1000 + age };
         let address = "[::]:6443".parse().unwrap();
         let listener = Listener { id, address, uid: 65532, container: None, fd: 7 };
-        Instance { listener, state, revision }
+        Instance { listener, state, revision, own_calls: OwnCalls::None }
     }
 
     fn steady(instances: &[Instance], current: &Instance) -> ListenerId {
@@ -108,6 +116,19 @@ mod tests {
         assert_eq!(steady(&all, &old), old.listener.id);
         assert_eq!(policy(&all, None).own_calls, Some(second.listener.id));
         assert_eq!(policy(&[], None), Policy::default());
+    }
+
+    #[test]
+    fn who_called_in_vain_gets_the_next_own_call_then_who_never_called() {
+        let with = |i: &Instance, own_calls| Instance { own_calls, ..i.clone() };
+        let (serving, a, b) = (instance(1, Ready, 1), instance(2, Starting, 1), instance(3, Starting, 2));
+        let target = |all: &[Instance]| policy(all, None).own_calls.unwrap().process.started;
+        assert_eq!(target(&[serving.clone(), with(&a, OwnCalls::Arrived), b.clone()]), 3);
+        assert_eq!(target(&[with(&a, OwnCalls::Arrived), with(&b, OwnCalls::Arrived)]), 2);
+        assert_eq!(target(&[a.clone(), with(&b, OwnCalls::Astray)]), 3);
+        assert_eq!(target(&[with(&serving, OwnCalls::Astray), a.clone(), with(&b, OwnCalls::Astray)]), 1);
+        let draining = Instance { state: Draining, ..with(&serving, OwnCalls::Astray) };
+        assert_eq!(target(&[draining, a, b]), 2);
     }
 
     fn instances() -> impl Strategy<Value = Vec<Instance>> {
@@ -146,7 +167,7 @@ mod tests {
                 }
             }
 
-            // ::1 belongs to the oldest that starts, and to nobody in particular when none does.
+            // None has called yet: ::1 belongs to the oldest that starts, and to nobody in particular when none does.
             let oldest = all.iter().filter(|i| i.state == Starting).map(|i| i.listener.id.process.started).min();
             prop_assert_eq!(policy.own_calls.map(|id| id.process.started), oldest);
         }

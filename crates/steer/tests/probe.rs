@@ -3,9 +3,9 @@
 
 mod net;
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use ask::{Answer, AskError};
 use net::{PORT, Process, Server, in_namespace, order};
 use rcgen::{CertificateParams, KeyPair};
 use steer::Steerer;
@@ -40,7 +40,7 @@ fn probe(certificate: &Certificate) -> Probe {
     Probe {
         address: format!("127.0.0.1:{PORT}").parse().unwrap(),
         server_name: NAME.try_into().unwrap(),
-        tls: steer::probe::tls(certificate.certificate.as_bytes(), None).unwrap(),
+        tls: ask::tls(certificate.certificate.as_bytes(), None).unwrap(),
         path: "/readyz?verbose".to_owned(),
         timeout: Duration::from_secs(5),
     }
@@ -71,7 +71,7 @@ fn each_instance_answers_for_itself_again_and_again_and_at_the_same_time() {
                         tokio::join!(probe.ready(first), probe.ready(second), probe.ready(first));
                     let (a, b) = (a.unwrap(), b.unwrap());
                     assert_eq!(again.unwrap(), a);
-                    assert_eq!(a, Readiness { status: 200, body: "ok".to_owned() });
+                    assert_eq!(a, Readiness(Answer { status: 200, body: "ok".to_owned() }));
                     assert!(!b.is_ready());
                     assert_eq!(b.failing().collect::<Vec<_>>(), ["etcd"]);
                 }
@@ -97,7 +97,7 @@ fn what_is_wrong_is_told_apart() {
         block_on(async {
             for wrong in [other_ca, other_name] {
                 let error = wrong.ready(good).await.unwrap_err();
-                assert!(matches!(error, ProbeError::Tls { .. }), "{error}");
+                assert!(matches!(error, ProbeError::Ask(AskError::Tls { .. })), "{error}");
             }
             // Twice: what was given up leaves nothing behind that is in the way.
             for _ in 0..2 {
@@ -107,21 +107,7 @@ fn what_is_wrong_is_told_apart() {
             assert!(probe.ready(good).await.unwrap().is_ready());
             server.process.kill();
             let error = probe.ready(good).await.unwrap_err();
-            assert!(matches!(error, ProbeError::Connect { .. }), "{error}");
+            assert!(matches!(error, ProbeError::Ask(AskError::Connect { .. })), "{error}");
         });
     });
-}
-
-#[test]
-fn a_client_certificate_can_be_given() {
-    let Certificate { certificate, key } = certificate();
-    let with = |key: &str| {
-        let identity = steer::probe::Identity { certificates: certificate.as_bytes(), key: key.as_bytes() };
-        steer::probe::tls(certificate.as_bytes(), Some(identity))
-    };
-    let config = with(&key).unwrap();
-    assert_eq!(Arc::strong_count(&config), 1);
-    assert_eq!(with("").unwrap_err().to_string(), "cannot read the client key");
-    let stranger = self::certificate().key;
-    assert_eq!(with(&stranger).unwrap_err().to_string(), "cannot use the client certificate");
 }

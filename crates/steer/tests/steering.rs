@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use net::{OTHER_V4, OTHER_V6, PORT, Process, Server, ask, ask_from, in_namespace, order, who_answers};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
-use steer::{Policy, SteerError, Steerer, listeners};
+use steer::{OwnCall, Policy, SteerError, Steerer, listeners, own_calls};
 
 const LOOPBACK: &str = "127.0.0.1:6443";
 const LOOPBACK_V6: &str = "[::1]:6443";
@@ -118,6 +118,50 @@ fn own_calls_go_where_they_are_meant_and_all_else_to_the_steady_one() {
         steerer.apply(&Policy { own_calls: Some(new.listener.id), ..both }).unwrap();
         new.process.kill();
         assert_eq!(ask(LOOPBACK_V6).unwrap(), "old", "who would have got it is gone");
+    });
+}
+
+/// Who called and who was reached, as soon as there are so many calls.
+fn calls(servers: &[&Server], count: usize) -> Vec<OwnCall> {
+    let listeners: Vec<_> = servers.iter().map(|s| s.listener.clone()).collect();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let calls = own_calls(PORT, &listeners).unwrap();
+        if calls.len() == count {
+            return calls;
+        }
+        assert!(Instant::now() < deadline, "{calls:?}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_call_to_itself_that_reached_another_one_is_seen_and_cut_off_and_finds_its_way() {
+    in_namespace(|| {
+        let old = Server::calling_itself();
+        let mut steerer = steer(&order(&[&old]));
+        let [call] = calls(&[&old], 1)[..] else { unreachable!() };
+        assert!(!call.is_astray());
+
+        let new = Server::calling_itself();
+        let both = [&old, &new];
+        let astray =
+            calls(&both, 2).into_iter().find(OwnCall::is_astray).expect("the new one reached the old one");
+        assert_eq!((astray.caller, astray.reached), (new.listener.id, old.listener.id));
+        // Another client's connection is nobody's call to itself.
+        let client = TcpStream::connect(LOOPBACK_V6).unwrap();
+        assert_eq!(calls(&both, 2).len(), 2);
+
+        steerer.apply(&Policy { own_calls: Some(new.listener.id), ..order(&both) }).unwrap();
+        astray.cut().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while calls(&both, 2).iter().any(OwnCall::is_astray) {
+            assert!(Instant::now() < deadline, "it did not come back");
+            thread::sleep(Duration::from_millis(5));
+        }
+        astray.cut().expect("it is gone already");
+        assert_eq!(calls(&both, 2).len(), 2, "what has arrived stays");
+        drop(client);
     });
 }
 

@@ -16,9 +16,12 @@
 
 mod owner;
 mod port;
+mod probe;
+mod rehearsal;
 mod task;
 
 pub use owner::{CONFIG_SOURCE, Owner};
 pub use port::{Port, Seen, View};
-pub use steer::{Instance, Listener, ListenerId, State, SteerError};
+pub use probe::probe;
+pub use steer::{Instance, Listener, ListenerId, OwnCalls, State, SteerError};
 pub use task::{Control, Mode, PERIOD, Traffic};

@@ -5,13 +5,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cri::Cri;
-use steer::probe::{Probe, ProbeError, Readiness};
-use steer::{Instance, Listener, ListenerId, State, SteerError, Steerer};
+use steer::probe::Probe;
+use steer::{Instance, Listener, ListenerId, OwnCalls, State, SteerError, Steerer};
 
 use crate::owner::Owner;
+use crate::rehearsal;
 
 /// How often those are probed that were Ready the last time: a probe costs a TLS handshake.
 const PERIOD_WHEN_READY: Duration = Duration::from_millis(950);
+
+/// How long an instance has the next call from ::1 after one of its own went astray. A list that was refused is
+/// tried again after 0.8 s and more, doubled each time (client-go's reflector).
+const ASTRAY: Duration = Duration::from_secs(3);
 
 /// A source port of the kernel's choice: the connection goes where every client's goes.
 const ANY_PORT: u16 = 0;
@@ -27,6 +32,8 @@ pub struct Seen {
     pub state: State,
     /// Why it is not Ready, in its own words.
     pub why: String,
+    /// Where its calls to itself end up; looked at while not everybody is Ready.
+    pub own_calls: OwnCalls,
 }
 
 /// All that is known of the port.
@@ -66,6 +73,8 @@ pub struct Port {
     rounds: u64,
     /// When all were probed last.
     probed: Option<Instant>,
+    /// Whose call to itself reached another one, and when last.
+    astray: HashMap<ListenerId, Instant>,
 }
 
 impl Port {
@@ -84,6 +93,7 @@ impl Port {
             in_force: None,
             rounds: 0,
             probed: None,
+            astray: HashMap::new(),
         }
     }
 
@@ -108,6 +118,7 @@ impl Port {
             return;
         }
         self.try_again();
+        self.mind_own_calls();
         // Seats first, so that each can be probed; then what the probes said.
         self.steer(rank);
         self.probe_all().await;
@@ -175,7 +186,35 @@ impl Port {
             let state = known.map_or(State::Starting, |seen| seen.state);
             let why = known.map_or_else(|| "not probed yet".to_owned(), |seen| seen.why.clone());
             let id = listener.id;
-            self.known.insert(id, Seen { listener, owner, state, why });
+            let own_calls = known.map_or(OwnCalls::None, |seen| seen.own_calls);
+            self.known.insert(id, Seen { listener, owner, state, why, own_calls });
+        }
+    }
+
+    /// Looks where the instances' calls to themselves end up, and cuts off those that reached another one.
+    fn mind_own_calls(&mut self) {
+        let settled = self.known.len() < 2 || self.known.values().all(|seen| seen.state == State::Ready);
+        if settled || self.unsteered.is_some() {
+            return;
+        }
+        let listeners: Vec<_> = self.known.values().map(|seen| seen.listener.clone()).collect();
+        let calls = steer::own_calls(self.number, &listeners).unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot see the calls of apiservers to themselves");
+            Vec::new()
+        });
+        for call in calls.iter().filter(|call| call.is_astray()) {
+            let cut = call.cut();
+            tracing::debug!(?call, ?cut, "a call of an apiserver to itself reached another one");
+            self.astray.insert(call.caller, Instant::now());
+        }
+        self.astray.retain(|id, at| self.known.contains_key(id) && at.elapsed() < ASTRAY);
+        for (id, seen) in &mut self.known {
+            let arrived = || calls.iter().any(|call| call.caller == *id && !call.is_astray());
+            seen.own_calls = match () {
+                () if self.astray.contains_key(id) => OwnCalls::Astray,
+                () if arrived() => OwnCalls::Arrived,
+                () => OwnCalls::None,
+            };
         }
     }
 
@@ -185,19 +224,27 @@ impl Port {
         if all {
             self.probed = Some(Instant::now());
         }
-        for (&id, _) in self.known.iter().filter(|(_, seen)| all || seen.state != State::Ready) {
+        let somebody_serves = self.known.values().any(|seen| seen.state == State::Ready);
+        for (&id, seen) in self.known.iter().filter(|(_, seen)| all || seen.state != State::Ready) {
             let Some(port) = self.probe_port(id) else { continue };
             let probe = Arc::clone(&self.probe);
-            probes.spawn(async move { (id, probe.ready(port).await) });
+            // Nothing is won by keeping one back while nobody else is there to serve.
+            let rehearse = seen.state != State::Ready && somebody_serves;
+            probes.spawn(async move {
+                let why = match probe.lacking(port).await {
+                    None if rehearse => rehearsal::lacking(&probe, port).await,
+                    why => why,
+                };
+                (id, why)
+            });
         }
         let alone = self.steerer.is_none();
-        while let Some(Ok((id, answer))) = probes.join_next().await {
+        while let Some(Ok((id, why))) = probes.join_next().await {
             // Another one may have begun to listen, and to answer, while the only one was asked.
             if alone && !self.still_alone(id) {
                 continue;
             }
             let Some(seen) = self.known.get_mut(&id) else { continue };
-            let why = why_not(answer);
             seen.state = match (&why, seen.state) {
                 (None, _) => State::Ready,
                 (Some(_), State::Starting) => State::Starting,
@@ -263,17 +310,5 @@ impl Port {
         let result = steerer.apply(policy);
         self.steerer = Some(steerer);
         result
-    }
-}
-
-/// What an instance's answer lacks; none when it is Ready.
-fn why_not(answer: Result<Readiness, ProbeError>) -> Option<String> {
-    match answer {
-        Ok(readiness) if readiness.is_ready() => None,
-        Ok(readiness) => {
-            let failing: Vec<_> = readiness.failing().collect();
-            Some(format!("/readyz: {} {}", readiness.status, failing.join(", ")))
-        }
-        Err(error) => Some(error.to_string()),
     }
 }

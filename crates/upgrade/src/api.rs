@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use apply::{ApiError, Call, ObjectRef};
+use assets::pod;
 use kube::Client;
 use serde_json::{Value, json};
 
@@ -108,6 +109,29 @@ impl Api {
                 Err(error) if error.status() == Some(CONFLICT) => {}
                 other => return other.map(drop),
             }
+        }
+    }
+
+    /// Changes some fields of an object.
+    pub(crate) async fn merge(&self, path: &str, patch: &Value) -> Result<(), ApiError> {
+        let call = Call::merge(path, patch);
+        self.insist(async || call.object(&self.client, LIMIT).await).await.map(drop)
+    }
+
+    /// Asks for a pod's eviction; says why it is put off, by a disruption budget for instance.
+    pub(crate) async fn evict(&self, pod: &Value) -> Result<Option<String>, ApiError> {
+        let metadata = &pod["metadata"];
+        let (namespace, name) = (pod::text(&metadata["namespace"]), pod::name(pod));
+        let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction",
+            "metadata": {"namespace": namespace, "name": name},
+            // Another pod of that name is another pod.
+            "deleteOptions": {"preconditions": {"uid": metadata["uid"]}}});
+        let call = Call::post(format!("/api/v1/namespaces/{namespace}/pods/{name}/eviction"), &eviction);
+        match call.object(&self.client, LIMIT).await {
+            Ok(_) => Ok(None),
+            Err(error) if error.is_not_found() || error.status() == Some(CONFLICT) => Ok(None),
+            Err(error) if passes(&error) => Ok(Some(host::error::chain(&error))),
+            Err(error) => Err(error),
         }
     }
 

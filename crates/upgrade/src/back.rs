@@ -11,7 +11,7 @@ use crate::part::{self, Part};
 
 impl Upgrade<'_> {
     /// Steps back because `step` failed.
-    pub(crate) async fn step_back(&self, before: &Before, step: String, cause: UpgradeError) -> Failed {
+    pub(crate) async fn step_back(&self, before: &mut Before, step: String, cause: UpgradeError) -> Failed {
         (self.report)(Event::Back { why: host::error::chain(&cause) });
         match self.put_all_back(before).await {
             Ok(()) => Failed::Reverted { step, source: Box::new(cause) },
@@ -24,12 +24,12 @@ impl Upgrade<'_> {
     /// # Errors
     /// [`UpgradeError`]; what is saved stays, and the same call goes on.
     pub async fn back(&self) -> Result<bool, UpgradeError> {
-        let Some(before) = self.state.read()? else { return Ok(false) };
-        self.put_all_back(&before).await?;
+        let Some(mut before) = self.state.read()? else { return Ok(false) };
+        self.put_all_back(&mut before).await?;
         Ok(true)
     }
 
-    async fn put_all_back(&self, before: &Before) -> Result<(), UpgradeError> {
+    async fn put_all_back(&self, before: &mut Before) -> Result<(), UpgradeError> {
         let mut parts: Vec<Part> = Part::ALL.into_iter().filter(|p| *p != Part::Config).collect();
         let down = before.from > before.to;
         // The way back of an upgrade is that of a downgrade: this node first, the apiserver last.
@@ -81,10 +81,13 @@ impl Upgrade<'_> {
         Ok(true)
     }
 
-    async fn put_host_back(&self, before: &Before) -> Result<(), UpgradeError> {
+    async fn put_host_back(&self, before: &mut Before) -> Result<(), UpgradeError> {
         if node_files::put_back(&self.state, before)? {
             self.gate().kubelet(None).await?;
             (self.report)(Event::PutBack { what: format!("node {}", self.sight.node) });
+        }
+        if before.cordoned {
+            self.uncordon(before).await?;
         }
         Ok(())
     }
@@ -92,7 +95,7 @@ impl Upgrade<'_> {
 
 /// Who owns which fields of an object, but for its status.
 fn owners(object: &serde_json::Value) -> Vec<(String, String)> {
-    let entries = object["metadata"]["managedFields"].as_array().into_iter().flatten();
+    let entries = assets::pod::items(&object["metadata"]["managedFields"]).iter();
     let spec = entries.filter(|entry| entry["subresource"].is_null());
     let mut owners: Vec<_> =
         spec.map(|entry| (entry["manager"].to_string(), entry["fieldsV1"].to_string())).collect();

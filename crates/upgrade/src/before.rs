@@ -42,6 +42,9 @@ pub(crate) struct Before {
     pub(crate) snapshot: Option<PathBuf>,
     pub(crate) objects: Vec<SavedObject>,
     pub(crate) files: Vec<SavedFile>,
+    /// This run has made the node unschedulable.
+    #[serde(default)]
+    pub(crate) cordoned: bool,
 }
 
 /// An object as it was.
@@ -67,7 +70,8 @@ pub(crate) struct SavedFile {
 
 impl Before {
     pub(crate) fn new(from: KubernetesVersion, to: KubernetesVersion, began: Timestamp) -> Self {
-        Self { format: FORMAT, began, from, to, snapshot: None, objects: Vec::new(), files: Vec::new() }
+        let (objects, files) = (Vec::new(), Vec::new());
+        Self { format: FORMAT, began, from, to, snapshot: None, objects, files, cordoned: false }
     }
 
     /// Takes an object in, unless it is known already.

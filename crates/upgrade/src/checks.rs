@@ -28,6 +28,7 @@ pub(crate) fn checks(
 ) -> Vec<Check> {
     let mut checks = versions(observed, to, direction);
     checks.extend(nodes(observed, to));
+    checks.extend(drain(observed));
     checks.extend(etcd(observed));
     checks.extend(apis(observed, to, direction));
     checks.extend(programs(observed));
@@ -124,6 +125,37 @@ fn nodes(observed: &Observed, to: KubernetesVersion) -> Vec<Check> {
             "new apiservers wait for the readiness gate kubestrap.io/serving, and no guardian runs that sets it"
                 .to_owned(),
             "see that the pods of ds/kubestrap-guardian are Ready",
+        ));
+    }
+    checks
+}
+
+fn drain(observed: &Observed) -> Vec<Check> {
+    let drain = &observed.drain;
+    if !drain.asked || observed.host.is_empty() {
+        return Vec::new();
+    }
+    let mut checks = Vec::new();
+    let elsewhere = |n: &&crate::NodeState| n.name != observed.node && n.ready && n.schedulable;
+    if !drain.evict.is_empty() && observed.nodes.iter().find(elsewhere).is_none() {
+        checks.push(failed(
+            "DrainElsewhere",
+            format!("no other node is Ready and schedulable: pods that leave {} run nowhere", observed.node),
+            "leave out --drain: pods run on while their kubelet is started again",
+        ));
+    }
+    if !drain.unmanaged.is_empty() {
+        checks.push(failed(
+            "DrainUnmanaged",
+            format!("nobody makes these pods anew once they are evicted: {}", drain.unmanaged.join(", ")),
+            "delete them, or let them be lost: --ignore-preflight-errors DrainUnmanaged",
+        ));
+    }
+    if !drain.local_data.is_empty() {
+        checks.push(failed(
+            "DrainLocalData",
+            format!("these pods lose what is in their emptyDir volumes: {}", drain.local_data.join(", ")),
+            "save it, or let it be lost: --ignore-preflight-errors DrainLocalData",
         ));
     }
     checks

@@ -85,6 +85,16 @@ pub enum UpgradeError {
         /// What is missing.
         why: String,
     },
+    /// Pods do not leave this node.
+    #[error("node {node} still has pods after {} s: {why}", after.as_secs())]
+    NotDrained {
+        /// This node.
+        node: String,
+        /// How long was waited.
+        after: Duration,
+        /// Which pod, and why.
+        why: String,
+    },
     /// Something was changed and certainly will not become ready.
     #[error("{what} fails: {why}")]
     Broken {

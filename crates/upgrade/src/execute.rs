@@ -138,7 +138,7 @@ impl<'a> Upgrade<'a> {
                     let _ = self.state.remove();
                     return Err(untouched(&title)(error));
                 }
-                return Err(self.step_back(&before, title, error).await);
+                return Err(self.step_back(&mut before, title, error).await);
             }
         }
         self.state.remove().map_err(|error| untouched("tidying up")(error.into()))?;
@@ -168,7 +168,9 @@ impl<'a> Upgrade<'a> {
             Step::Snapshot { .. } => self.snapshot(before).await?,
             Step::Images { .. } => self.import()?,
             Step::Part { part, changes, .. } => self.part(*part, changes.is_empty(), looked).await?,
+            Step::Drain { .. } => self.drain(before).await?,
             Step::Kubelet { .. } => self.kubelet(looked).await?,
+            Step::Uncordon { .. } => self.uncordon(before).await?,
             Step::Assets { .. } => self.assets()?,
         };
         (self.report)(Event::Done { text: done });

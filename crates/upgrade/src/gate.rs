@@ -40,6 +40,8 @@ impl Default for Patience {
 enum Found {
     /// Ready: by these containers or facts.
     Ready(BTreeSet<String>),
+    /// Ready by these, and something old has not ended yet.
+    Ending(BTreeSet<String>, String),
     Waiting(String),
     Broken(String),
 }
@@ -75,19 +77,25 @@ impl Gate<'_> {
         version: Option<KubernetesVersion>,
         began: Timestamp,
     ) -> Result<Found, UpgradeError> {
-        let mut all = BTreeSet::new();
+        let (mut all, mut old) = (BTreeSet::new(), None);
         for workload in workloads {
             match self.sight.verdict(workload).await? {
                 None => return Ok(Found::Waiting(format!("{workload} is not there"))),
                 Some(Verdict::Waiting(why)) => return Ok(Found::Waiting(why)),
                 Some(Verdict::Broken(why)) => return Ok(Found::Broken(why)),
+                Some(Verdict::Ending(containers, why)) => {
+                    all.extend(containers);
+                    old = Some(why);
+                }
                 Some(Verdict::Settled(containers)) => all.extend(containers),
             }
         }
-        if let Some(why) = self.of_part(part, version, began, &mut all).await? {
-            return Ok(Found::Waiting(why));
+        // Before that an old one may answer.
+        if let Some(why) = old {
+            return Ok(Found::Ending(all, why));
         }
-        Ok(Found::Ready(all))
+        let missing = self.of_part(part, version, began, &mut all).await?;
+        Ok(missing.map_or(Found::Ready(all), Found::Waiting))
     }
 
     /// What a part must have besides ready pods.
@@ -157,43 +165,64 @@ impl Gate<'_> {
         look: impl AsyncFn() -> Result<Found, UpgradeError>,
     ) -> Result<(), UpgradeError> {
         let began = Instant::now();
-        let mut ready: Option<(Instant, BTreeSet<String>)> = None;
-        let mut broken: Option<Instant> = None;
+        let (mut ready, mut broken) = (Ready::default(), None::<Instant>);
         loop {
-            // A look may fail while the API moves: only the end of the wait counts.
-            let found = look().await.unwrap_or_else(|error| Found::Waiting(host::error::chain(&error)));
-            let why = match found {
-                Found::Ready(now) => {
-                    broken = None;
-                    match &ready {
-                        Some((since, then)) if *then == now => {
-                            if since.elapsed() >= self.patience.stable {
-                                return Ok(());
-                            }
-                        }
-                        _ => ready = Some((Instant::now(), now)),
+            let mut complete = false;
+            let mut broken_since = None;
+            let why = match look().await {
+                // What has become ready in time may be stable a little later.
+                Ok(Found::Ready(now)) => {
+                    complete = true;
+                    if ready.since(now) >= self.patience.stable {
+                        return Ok(());
                     }
                     format!("{what} to stay as it is for {} s", self.patience.stable.as_secs())
                 }
-                Found::Broken(why) => {
-                    ready = None;
-                    if broken.get_or_insert_with(Instant::now).elapsed() >= BROKEN_FOR {
+                // What is new is tried for as long as the old ones take to end.
+                Ok(Found::Ending(now, why)) => {
+                    ready.since(now);
+                    why
+                }
+                Ok(Found::Broken(why)) => {
+                    ready = Ready::default();
+                    let since = *broken.get_or_insert_with(Instant::now);
+                    if since.elapsed() >= BROKEN_FOR {
                         return Err(UpgradeError::Broken { what: what.to_owned(), why });
                     }
+                    broken_since = Some(since);
                     why
                 }
-                Found::Waiting(why) => {
-                    (ready, broken) = (None, None);
+                Ok(Found::Waiting(why)) => {
+                    ready = Ready::default();
                     why
                 }
+                // The API may move just now: the next look finds the very same, or not.
+                Err(error) => host::error::chain(&error),
             };
-            // What has become ready in time may be stable a little later.
-            if ready.is_none() && began.elapsed() > self.patience.timeout {
+            broken = broken_since;
+            if !complete && began.elapsed() > self.patience.timeout {
                 let what = what.to_owned();
                 return Err(UpgradeError::NotReady { what, after: began.elapsed(), why });
             }
             (self.report)(Event::Waiting { what: why });
             tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+/// Since when the very same are ready.
+#[derive(Debug, Default)]
+struct Ready(Option<(Instant, BTreeSet<String>)>);
+
+impl Ready {
+    /// How long these have been ready, now that they are.
+    fn since(&mut self, now: BTreeSet<String>) -> Duration {
+        match &self.0 {
+            Some((since, then)) if *then == now => since.elapsed(),
+            _ => {
+                self.0 = Some((Instant::now(), now));
+                Duration::ZERO
+            }
         }
     }
 }

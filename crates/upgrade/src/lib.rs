@@ -16,6 +16,7 @@ mod back;
 mod before;
 mod checks;
 mod diff;
+mod drain;
 mod error;
 mod etcd;
 mod event;
@@ -44,7 +45,8 @@ pub use immutable::immutable;
 pub use lifecycle::DeprecatedApi;
 pub use look::Looked;
 pub use observed::{
-    CertificateState, EtcdState, FlagAnswer, ImageState, NodeState, Observed, PartState, UnfinishedState,
+    CertificateState, DrainState, EtcdState, FlagAnswer, ImageState, NodeState, Observed, PartState,
+    UnfinishedState,
 };
 pub use part::{Part, objects};
 pub use plan::{Direction, Plan, Step, plan};

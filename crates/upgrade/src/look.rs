@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use apply::ObjectRef;
+use assets::pod;
 use cri::{ContainerState, Cri, Filter};
 use kube::Client;
 use serde_json::Value;
@@ -24,6 +25,9 @@ use crate::target::{self, Target};
 
 /// The readiness gate that only the guardian opens.
 const GATE: &str = "kubestrap.io/serving";
+
+/// The label of control-plane nodes.
+pub(crate) const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
 
 /// What is looked at: the API, the runtime, and the state of earlier runs.
 pub(crate) struct Sight {
@@ -115,6 +119,7 @@ impl Sight {
             parts,
             nodes: self.nodes().await?,
             host: host.actions.iter().map(ToString::to_string).collect(),
+            drain: self.drain_state(target.drain, before.as_ref()).await?,
             etcd,
             certificates: certificates(target),
             deprecated: lifecycle::deprecated(&metrics),
@@ -134,7 +139,8 @@ impl Sight {
             name: node["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
             kubelet: node["status"]["nodeInfo"]["kubeletVersion"].as_str().and_then(|v| v.parse().ok()),
             ready: is_ready(node),
-            control_plane: node["metadata"]["labels"].get("node-role.kubernetes.io/control-plane").is_some(),
+            control_plane: node["metadata"]["labels"].get(CONTROL_PLANE).is_some(),
+            schedulable: node["spec"]["unschedulable"] != true,
         };
         Ok(nodes.iter().map(state).collect())
     }
@@ -172,8 +178,8 @@ impl Sight {
         wanted: &BTreeMap<Part, Vec<apply::Object>>,
     ) -> Result<Option<bool>, UpgradeError> {
         let gated = wanted.get(&Part::KubeApiserver).into_iter().flatten().any(|object| {
-            let gates = object.value["spec"]["template"]["spec"]["readinessGates"].as_array();
-            gates.into_iter().flatten().any(|gate| gate["conditionType"] == GATE)
+            let gates = pod::items(&pod::spec(&object.value)["readinessGates"]);
+            gates.iter().any(|gate| gate["conditionType"] == GATE)
         });
         if !gated {
             return Ok(None);
@@ -184,8 +190,7 @@ impl Sight {
 
 /// Whether a node or pod is Ready.
 pub(crate) fn is_ready(object: &Value) -> bool {
-    let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
-    conditions.into_iter().any(|c| c["type"] == "Ready" && c["status"] == "True")
+    pod::condition(object, "Ready") == Some(true)
 }
 
 /// The comparison of all parts.
@@ -254,7 +259,7 @@ impl Comparison<'_> {
         if state.part.is_kubernetes() {
             state.version = state.image.as_deref().and_then(part::version_of);
         }
-        if let Some(Verdict::Waiting(why) | Verdict::Broken(why)) =
+        if let Some(Verdict::Ending(_, why) | Verdict::Waiting(why) | Verdict::Broken(why)) =
             self.sight.verdict(&ObjectRef::of(wanted)).await?
         {
             state.unsettled = Some(why);

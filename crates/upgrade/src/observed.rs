@@ -22,6 +22,8 @@ pub struct Observed {
     pub nodes: Vec<NodeState>,
     /// What would be done to this node's programs, files and units.
     pub host: Vec<String>,
+    /// What would be done about this node's pods before that.
+    pub drain: DrainState,
     /// etcd.
     pub etcd: EtcdState,
     /// Certificates of the asset directory.
@@ -72,6 +74,24 @@ pub struct NodeState {
     pub ready: bool,
     /// Whether it has the control-plane label.
     pub control_plane: bool,
+    /// Whether new pods may come to it.
+    pub schedulable: bool,
+}
+
+/// The drain of this node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DrainState {
+    /// Whether it was asked for.
+    pub asked: bool,
+    /// Whether the unfinished run has made the node unschedulable.
+    pub cordoned: bool,
+    /// The pods that would be evicted.
+    pub evict: Vec<String>,
+    /// Those of them that nobody makes anew.
+    pub unmanaged: Vec<String>,
+    /// Those of them that have data in an `emptyDir`.
+    pub local_data: Vec<String>,
 }
 
 /// etcd.

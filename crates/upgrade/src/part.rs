@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use assets::AssetTree;
+use assets::{AssetTree, pod};
 use cluster::KubernetesVersion;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -108,17 +108,17 @@ pub fn objects(tree: &AssetTree) -> Result<BTreeMap<Part, Vec<apply::Object>>, U
     Ok(parts)
 }
 
-/// Kinds whose pods a controller makes.
+/// The kinds of workload that kubestrap renders, and whose rollouts can be followed.
 const WORKLOADS: [&str; 2] = ["DaemonSet", "Deployment"];
 
-/// Whether an object makes pods.
+/// Whether an object rolls out pods.
 pub(crate) fn is_workload(object: &Value) -> bool {
-    object["kind"].as_str().is_some_and(|kind| WORKLOADS.contains(&kind))
+    WORKLOADS.contains(&pod::text(&object["kind"]))
 }
 
 /// The image of a workload's first container.
 pub(crate) fn image(object: &Value) -> Option<&str> {
-    object.pointer("/spec/template/spec/containers/0/image")?.as_str()
+    pod::app_containers(object).first()?["image"].as_str()
 }
 
 /// The Kubernetes version in an image's tag.

@@ -88,6 +88,13 @@ pub enum Step {
         #[serde(skip_serializing_if = "Option::is_none")]
         unsettled: Option<String>,
     },
+    /// Keep new pods off this node, and evict those that can run elsewhere.
+    Drain {
+        /// This node.
+        node: String,
+        /// The pods that are evicted.
+        pods: Vec<String>,
+    },
     /// Change this node's programs, files and units.
     Kubelet {
         /// This node.
@@ -98,6 +105,11 @@ pub enum Step {
         to: KubernetesVersion,
         /// What is done.
         actions: Vec<String>,
+    },
+    /// Let pods onto this node again.
+    Uncordon {
+        /// This node.
+        node: String,
     },
     /// Write the asset directory as it is for the new version or config.
     Assets {
@@ -132,12 +144,12 @@ pub fn plan(observed: &Observed, to: KubernetesVersion, now: Timestamp) -> Plan 
     let mut steps: Vec<Step> = observed.parts.iter().filter_map(part).collect();
     let config = steps.iter().position(|s| matches!(s, Step::Part { part: Part::Config, .. }));
     let config = config.map(|position| steps.remove(position));
-    let kubelet = kubelet(observed, to);
+    let host = host(observed, to);
     if direction == Direction::Down {
         steps.reverse();
-        steps.splice(0..0, kubelet);
+        steps.splice(0..0, host);
     } else {
-        steps.extend(kubelet);
+        steps.extend(host);
     }
     steps.extend(config);
     let own = ["auth/kubeconfig-kubelet", "manifests/bootstrap-token.yaml"];
@@ -180,6 +192,16 @@ fn part(state: &crate::observed::PartState) -> Option<Step> {
         changes: state.changes.clone(),
         unsettled: state.unsettled.clone(),
     })
+}
+
+/// The kubelet's change, and what is done about the node's pods before and after it.
+fn host(observed: &Observed, to: KubernetesVersion) -> Vec<Step> {
+    let kubelet = kubelet(observed, to);
+    let node = || observed.node.clone();
+    let drain = (observed.drain.asked && kubelet.is_some())
+        .then(|| Step::Drain { node: node(), pods: observed.drain.evict.clone() });
+    let uncordon = (drain.is_some() || observed.drain.cordoned).then(|| Step::Uncordon { node: node() });
+    [drain, kubelet, uncordon].into_iter().flatten().collect()
 }
 
 fn kubelet(observed: &Observed, to: KubernetesVersion) -> Option<Step> {

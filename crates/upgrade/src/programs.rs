@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use assets::pod;
 use bundle::Bundle;
 use cri::{ContainerState, Cri, Filter};
 use host::command::{Command, CommandError};
@@ -100,9 +101,9 @@ fn judge(name: &str, success: bool, stderr: &str) -> Option<FlagAnswer> {
 
 /// The flags of a workload's first container with its variables filled in.
 pub(crate) fn flags(workload: &Value, node: &str, address: &str) -> Vec<String> {
-    let container = &workload["spec"]["template"]["spec"]["containers"][0];
+    let Some(container) = pod::app_containers(workload).first() else { return Vec::new() };
     let mut values: Vec<(String, String)> = Vec::new();
-    for variable in container["env"].as_array().into_iter().flatten() {
+    for variable in pod::items(&container["env"]) {
         let field = variable["valueFrom"]["fieldRef"]["fieldPath"].as_str();
         let value = match (variable["value"].as_str(), field) {
             (Some(value), _) => value,
@@ -115,8 +116,7 @@ pub(crate) fn flags(workload: &Value, node: &str, address: &str) -> Vec<String> 
     let fill = |flag: &str| {
         values.iter().fold(flag.to_owned(), |flag, (name, value)| flag.replace(name.as_str(), value))
     };
-    let args = container["args"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    args.map(fill).collect()
+    pod::items(&container["args"]).iter().filter_map(Value::as_str).map(fill).collect()
 }
 
 /// Where a Kubernetes image has its program.
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn variables_in_flags_are_filled() {
-        let workload = json!({"spec": {"template": {"spec": {"containers": [{
+        let workload = json!({"kind": "DaemonSet", "spec": {"template": {"spec": {"containers": [{
             "args": ["--advertise-address=$(HOST_IP)", "--name=$(N)", "--v=2"],
             "env": [{"name": "HOST_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}},
                     {"name": "N", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}],

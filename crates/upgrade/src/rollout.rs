@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use assets::pod;
 use serde_json::Value;
 
 /// What the judgement needs.
@@ -25,6 +26,8 @@ pub(crate) struct Seen<'a> {
 pub(crate) enum Verdict {
     /// Complete: these containers, each with its pod's UID.
     Settled(BTreeSet<String>),
+    /// Complete but for old pods that have not ended yet, of which this is said.
+    Ending(BTreeSet<String>, String),
     /// Under way: what is missing.
     Waiting(String),
     /// It will not become complete by itself: what fails.
@@ -51,7 +54,7 @@ pub(crate) fn judge(seen: Seen<'_>) -> Verdict {
     let (new, old): (Vec<&Value>, Vec<&Value>) = pods.into_iter().partition(|pod| newest.is_of(pod));
     for pod in &new {
         if let Some(why) = failing(pod) {
-            return Verdict::Broken(format!("pod {}: {why}", name(pod)));
+            return Verdict::Broken(format!("pod {}: {why}", pod::name(pod)));
         }
     }
     let mut containers = BTreeSet::new();
@@ -63,7 +66,7 @@ pub(crate) fn judge(seen: Seen<'_>) -> Verdict {
                 ready += 1;
                 containers.extend(ids);
             }
-            Err(why) => missing = Some(format!("pod {}: {why}", name(pod))),
+            Err(why) => missing = Some(format!("pod {}: {why}", pod::name(pod))),
         }
     }
     let wanted = wanted(seen.workload);
@@ -72,7 +75,7 @@ pub(crate) fn judge(seen: Seen<'_>) -> Verdict {
         return Verdict::Waiting(format!("{ready} of {wanted} new pods are ready{more}"));
     }
     match old.first().or_else(|| new.iter().find(|pod| deleting(pod))) {
-        Some(pod) => Verdict::Waiting(format!("the old pod {} is still there", name(pod))),
+        Some(pod) => Verdict::Ending(containers, format!("the old pod {} is still there", pod::name(pod))),
         None => Verdict::Settled(containers),
     }
 }
@@ -116,8 +119,7 @@ fn newest(seen: Seen<'_>) -> Option<Newest> {
 }
 
 fn owner(object: &Value) -> Option<&str> {
-    let owners = object["metadata"]["ownerReferences"].as_array()?;
-    owners.iter().find(|o| o["controller"] == true)?["uid"].as_str()
+    pod::controller(object)?["uid"].as_str()
 }
 
 fn owned(pod: &Value, owners: &[String]) -> bool {
@@ -130,17 +132,14 @@ fn wanted(workload: &Value) -> u64 {
     of_daemonset.or_else(|| workload["spec"]["replicas"].as_u64()).unwrap_or(1)
 }
 
-fn name(pod: &Value) -> &str {
-    pod["metadata"]["name"].as_str().unwrap_or_default()
-}
-
 fn deleting(pod: &Value) -> bool {
     !pod["metadata"]["deletionTimestamp"].is_null()
 }
 
 fn statuses(pod: &Value) -> impl Iterator<Item = &Value> {
-    let list = |key: &str| pod["status"][key].as_array().into_iter().flatten();
-    list("initContainerStatuses").chain(list("containerStatuses"))
+    ["initContainerStatuses", "containerStatuses"]
+        .into_iter()
+        .flat_map(|list| pod::items(&pod["status"][list]))
 }
 
 /// Why a pod will not become ready by itself.
@@ -180,7 +179,7 @@ fn ready_containers(pod: &Value, seen: Seen<'_>) -> Result<Vec<String>, String> 
     let here = pod["spec"]["nodeName"] == seen.node;
     let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
     let mut ids = Vec::new();
-    for container in pod["status"]["containerStatuses"].as_array().into_iter().flatten() {
+    for container in pod::items(&pod["status"]["containerStatuses"]) {
         let name = container["name"].as_str().unwrap_or_default();
         if let Some(reason) = container["state"]["waiting"]["reason"].as_str() {
             return Err(format!("container {name} waits with {reason}{}", last_end(container)));
@@ -192,9 +191,7 @@ fn ready_containers(pod: &Value, seen: Seen<'_>) -> Result<Vec<String>, String> 
         }
         ids.push(format!("{uid}/{id}"));
     }
-    let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
-    let ready = conditions.into_iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
-    if !ready || ids.is_empty() {
+    if pod::condition(pod, "Ready") != Some(true) || ids.is_empty() {
         return Err(format!("it is {} and not Ready", pod["status"]["phase"].as_str().unwrap_or("Pending")));
     }
     Ok(ids)

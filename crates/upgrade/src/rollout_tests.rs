@@ -49,8 +49,10 @@ fn the_old_revision_being_ready_does_not_count() {
 fn a_rollout_ends_when_the_old_pod_is_gone() {
     let (old, new) = (pod("a", "old", "c1", "True"), pod("b", "new", "c2", "True"));
     let pods = [old, new.clone()];
-    assert_eq!(waiting(verdict(&daemonset(2), &pods, &["c1", "c2"])), "the old pod a is still there");
-    let settled = Verdict::Settled(BTreeSet::from(["b/c2".to_owned()]));
+    let containers = BTreeSet::from(["b/c2".to_owned()]);
+    let ending = Verdict::Ending(containers.clone(), "the old pod a is still there".to_owned());
+    assert_eq!(verdict(&daemonset(2), &pods, &["c1", "c2"]), ending);
+    let settled = Verdict::Settled(containers);
     assert_eq!(verdict(&daemonset(2), &[new], &["c2"]), settled);
 }
 

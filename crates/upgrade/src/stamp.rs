@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use assets::pod;
 use serde_json::{Value, json};
 
 /// The annotation of the pod template.
@@ -11,16 +12,15 @@ pub(crate) const INPUTS: &str = "kubestrap.io/inputs";
 /// The names of Secrets and ConfigMaps whose content a workload's pods read, with their kinds.
 fn references(workload: &Value) -> BTreeSet<(&'static str, String)> {
     let mut found = BTreeSet::new();
-    let spec = &workload["spec"]["template"]["spec"];
     let mut add = |kind, name: &Value| {
         if let Some(name) = name.as_str() {
             found.insert((kind, name.to_owned()));
         }
     };
-    for volume in spec["volumes"].as_array().into_iter().flatten() {
+    for volume in pod::volumes(workload) {
         add("Secret", &volume["secret"]["secretName"]);
         add("ConfigMap", &volume["configMap"]["name"]);
-        for source in volume["projected"]["sources"].as_array().into_iter().flatten() {
+        for source in pod::items(&volume["projected"]["sources"]) {
             add("Secret", &source["secret"]["name"]);
             add("ConfigMap", &source["configMap"]["name"]);
         }

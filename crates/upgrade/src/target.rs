@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use assets::AssetTree;
+use assets::{AssetTree, pod};
 use bundle::Bundle;
 use cluster::{ClusterConfig, Component, EtcdConfig, KubernetesVersion};
 use node::{Facts, NodeConfig};
@@ -26,6 +26,8 @@ pub struct Target<'a> {
     pub node: NodeConfig,
     /// This node as it is.
     pub facts: Facts,
+    /// Whether pods are taken off this node before its kubelet changes.
+    pub drain: bool,
 }
 
 impl Target<'_> {
@@ -62,10 +64,5 @@ impl Target<'_> {
 
 /// The images that workloads among these objects run.
 pub(crate) fn images<'a>(objects: impl Iterator<Item = &'a Value>) -> BTreeSet<String> {
-    let containers = objects.flat_map(|object| {
-        let spec = &object["spec"]["template"]["spec"];
-        let list = |key: &str| spec[key].as_array().into_iter().flatten();
-        list("initContainers").chain(list("containers")).collect::<Vec<_>>()
-    });
-    containers.filter_map(|container| Some(container["image"].as_str()?.to_owned())).collect()
+    objects.flat_map(pod::images).collect()
 }

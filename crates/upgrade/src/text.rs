@@ -47,6 +47,7 @@ impl Plan {
         for node in &self.nodes {
             let kubelet = node.kubelet.map_or_else(|| "unknown".to_owned(), |v| v.to_string());
             let ready = if node.ready { "Ready" } else { "not Ready" };
+            let ready = if node.schedulable { ready.to_owned() } else { format!("{ready}, unschedulable") };
             let role = if node.control_plane { "control plane, " } else { "" };
             writeln!(f, "  node {}: {role}{ready}, kubelet {kubelet}", node.name)?;
         }
@@ -83,6 +84,8 @@ impl Step {
                 Some(from) if from != to => format!("change the kubelet of {node} from {from} to {to}"),
                 _ => format!("change programs and files of {node}"),
             },
+            Self::Drain { node, pods } => format!("keep new pods off {node} and evict {}", pods.len()),
+            Self::Uncordon { node } => format!("let pods onto {node} again"),
             Self::Assets { files } => format!("write {} files of the asset directory", files.len()),
         }
     }
@@ -92,7 +95,8 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.title())?;
         match self {
-            Self::Snapshot { .. } | Self::Assets { .. } => Ok(()),
+            Self::Snapshot { .. } | Self::Uncordon { .. } | Self::Assets { .. } => Ok(()),
+            Self::Drain { pods, .. } => pods.iter().try_for_each(|pod| write!(f, "\n       {pod}")),
             Self::Images { images } => images.iter().try_for_each(|image| write!(f, "\n       {image}")),
             Self::Part { changes, unsettled, .. } => {
                 changes.iter().try_for_each(|change| write!(f, "\n       {change}"))?;

@@ -2,14 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "this is a test")]
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use cluster::KubernetesVersion;
 use jiff::Timestamp;
 use serde_json::json;
 use upgrade::{
-    CertificateState, Change, EtcdState, Field, FlagAnswer, ImageState, NodeState, Observed, Part, PartState,
-    UnfinishedState, plan,
+    CertificateState, Change, DrainState, EtcdState, Field, FlagAnswer, ImageState, NodeState, Observed,
+    Part, PartState, UnfinishedState, plan,
 };
 
 fn version(text: &str) -> KubernetesVersion {
@@ -90,8 +90,10 @@ fn cluster(from: &str, to: &str) -> Observed {
             kubelet: Some(version(from)),
             ready: true,
             control_plane: true,
+            schedulable: true,
         }],
         host: if moves { host.map(str::to_owned).to_vec() } else { Vec::new() },
+        drain: DrainState::default(),
         etcd: EtcdState {
             endpoint: "https://127.0.0.1:2379".to_owned(),
             image: Some("registry.k8s.io/etcd:3.6.8-0".to_owned()),
@@ -124,25 +126,20 @@ fn cluster(from: &str, to: &str) -> Observed {
     }
 }
 
-fn golden(name: &str, observed: &Observed, to: &str) {
+fn check(name: &str, observed: &Observed, to: &str) {
     let plan = plan(observed, version(to), now());
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.txt"));
-    let text = format!("{plan}\n");
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        host::fs::write(&path, text.as_bytes(), 0o644).unwrap();
-    }
-    let wanted = host::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(text, wanted, "{name}: UPDATE_GOLDEN=1 cargo test -p upgrade writes it again");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.txt"));
+    golden::check(&file, &format!("{plan}\n"));
 }
 
 #[test]
 fn one_minor_up() {
-    golden("up", &cluster("v1.36.3", "v1.37.2"), "v1.37.2");
+    check("up", &cluster("v1.36.3", "v1.37.2"), "v1.37.2");
 }
 
 #[test]
 fn one_minor_down_is_the_other_way_round() {
-    golden("down", &cluster("v1.37.2", "v1.36.3"), "v1.36.3");
+    check("down", &cluster("v1.37.2", "v1.36.3"), "v1.36.3");
 }
 
 #[test]
@@ -151,7 +148,7 @@ fn nothing_to_do() {
     assert!(plan(&observed, version("v1.37.2"), now()).is_empty());
     // A bootstrap token that has run out is rendered anew; that alone is no work.
     observed.assets = vec!["auth/kubeconfig-kubelet".to_owned(), "manifests/bootstrap-token.yaml".to_owned()];
-    golden("nothing", &observed, "v1.37.2");
+    check("nothing", &observed, "v1.37.2");
 }
 
 #[test]
@@ -170,7 +167,42 @@ fn a_killed_run_goes_on_where_it_was() {
         from: version("v1.36.3"),
         to: version("v1.37.2"),
     });
-    golden("killed", &observed, "v1.37.2");
+    check("killed", &observed, "v1.37.2");
+}
+
+/// A node `a` with pods, of which some are not so easily moved.
+fn drained(from: &str, to: &str) -> Observed {
+    let mut observed = cluster(from, to);
+    let pods = |names: &[&str]| names.iter().map(|name| format!("default/{name}")).collect();
+    observed.drain = DrainState {
+        asked: true,
+        cordoned: false,
+        evict: pods(&["web", "cache", "debug"]),
+        unmanaged: pods(&["debug"]),
+        local_data: pods(&["cache"]),
+    };
+    observed
+}
+
+#[test]
+fn a_drain_surrounds_the_kubelet_and_pods_that_would_be_lost_are_told() {
+    check("drain", &drained("v1.36.3", "v1.37.2"), "v1.37.2");
+    let mut easy = drained("v1.37.2", "v1.36.3");
+    easy.nodes.push(NodeState { name: "b".to_owned(), control_plane: false, ..easy.nodes[0].clone() });
+    (easy.drain.unmanaged, easy.drain.local_data) = (Vec::new(), Vec::new());
+    check("drain-down", &easy, "v1.36.3");
+    // Nothing to do on the node: nobody is sent away.
+    let idle = drained("v1.37.2", "v1.37.2");
+    assert!(plan(&idle, version("v1.37.2"), now()).is_empty());
+}
+
+#[test]
+fn a_killed_run_lets_pods_come_back_whether_or_not_it_is_asked_for_again() {
+    let mut observed = cluster("v1.37.2", "v1.37.2");
+    observed.drain.cordoned = true;
+    observed.etcd.snapshot = Some("/var/lib/kubestrap/backups/x.db".to_owned());
+    let steps = plan(&observed, version("v1.37.2"), now()).steps;
+    assert_eq!(steps, [upgrade::Step::Uncordon { node: "a".to_owned() }]);
 }
 
 #[test]
@@ -196,7 +228,7 @@ fn a_config_change_touches_only_what_it_is_about() {
     ];
     observed.certificates[0].renewed = true;
     observed.assets = vec!["kubestrap.yaml".to_owned(), "tls/apiserver.crt".to_owned()];
-    golden("config", &observed, "v1.37.2");
+    check("config", &observed, "v1.37.2");
 }
 
 #[test]
@@ -207,12 +239,14 @@ fn everything_that_speaks_against_it_is_told_at_once() {
         kubelet: Some(version("v1.34.1")),
         ready: false,
         control_plane: false,
+        schedulable: true,
     });
     observed.nodes.push(NodeState {
         name: "c".to_owned(),
         kubelet: Some(version("v1.36.3")),
         ready: true,
         control_plane: false,
+        schedulable: true,
     });
     observed.nodes[0].ready = false;
     observed.etcd.problem = Some("/readyz: etcdserver: no leader".to_owned());
@@ -238,7 +272,7 @@ fn everything_that_speaks_against_it_is_told_at_once() {
     observed.images.missing = vec![image(Part::KubeApiserver, "v1.38.0")];
     observed.gate_kept = Some(false);
     observed.certificates[0].not_after = now();
-    golden("refused", &observed, "v1.38.0");
+    check("refused", &observed, "v1.38.0");
 }
 
 #[test]
@@ -250,8 +284,9 @@ fn a_downgrade_is_refused_where_objects_would_be_unreadable_and_other_kubelets_t
         kubelet: Some(version("v1.37.2")),
         ready: true,
         control_plane: false,
+        schedulable: true,
     });
-    golden("down-refused", &observed, "v1.36.3");
+    check("down-refused", &observed, "v1.36.3");
 }
 
 #[test]

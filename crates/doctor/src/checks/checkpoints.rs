@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use assets::pod;
 use checkpoint::{Component, Generation, GenerationId, Problem, StaticDir, Store, StoreError};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -11,7 +12,7 @@ use serde_json::Value;
 use crate::certificates::{self, Limits};
 use crate::check::Check;
 use crate::files::Files;
-use crate::pod;
+use crate::manifests;
 use crate::runtime::{self, Answer};
 use crate::source::{self, Source};
 
@@ -183,7 +184,7 @@ fn of_component(
         judged.summary(),
         remedy,
     ));
-    let missing = pod::missing_host_paths(files, manifest);
+    let missing = manifests::missing_host_paths(files, manifest);
     let ok = "everything that it mounts from the host is there";
     checks.push(Check::of_problems(named("HostPaths"), &missing.fatal, &missing.minor, ok, "put these back"));
     checks
@@ -286,7 +287,7 @@ fn placed(name: String, kept: &Kept, id: &GenerationId) -> Check {
 
 fn acceptable(name: String, manifest: &Value) -> Check {
     let mut problems = checkpoint::manifest_problems(manifest);
-    if pod::always_pulls(manifest) {
+    if manifests::always_pulls(manifest) {
         problems.push("imagePullPolicy Always needs a registry".to_owned());
     }
     Check::of_problems(

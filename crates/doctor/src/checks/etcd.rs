@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use assets::pod;
 use jiff::Timestamp;
 
 use super::guardian;
@@ -10,7 +11,7 @@ use crate::certificates::{self, Judged, Limits, Renewal};
 use crate::check::Check;
 use crate::etcd::{self, Etcd, Health};
 use crate::files::Files;
-use crate::pod::{self, Manifest, Manifests};
+use crate::manifests::{Manifest, Manifests};
 use crate::runtime::{self, Answer};
 
 const LOOK: &str = "look at it with: crictl ps -a --name etcd; crictl logs <id>";

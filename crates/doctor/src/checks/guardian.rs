@@ -1,11 +1,12 @@
 //! The guardian: its static pod, its image, its credentials. Without it nobody starts a checkpoint.
 
+use assets::pod;
 use jiff::Timestamp;
 
 use crate::certificates::{self, Judged, Limits, Renewal};
 use crate::check::Check;
 use crate::files::Files;
-use crate::pod::{self, Manifest, Manifests};
+use crate::manifests::{self, Manifest, Manifests};
 use crate::runtime::{self, Answer};
 
 /// The name of its static pod, and of the DaemonSet that installs it.
@@ -30,10 +31,10 @@ pub(crate) fn checks(
 
 /// Whether the kubelet would take a static pod's manifest and start it with no registry.
 pub(crate) fn static_pod(name: &str, files: &Files, manifest: &Manifest) -> Check {
-    let missing = pod::missing_host_paths(files, &manifest.pod);
+    let missing = manifests::missing_host_paths(files, &manifest.pod);
     let mut fatal = assets::static_pod_problems(&manifest.pod);
     fatal.extend(missing.fatal);
-    if pod::always_pulls(&manifest.pod) {
+    if manifests::always_pulls(&manifest.pod) {
         fatal.push("imagePullPolicy Always needs a registry".to_owned());
     }
     let ok = format!("{} is there and complete", manifest.file);
@@ -78,7 +79,7 @@ fn kubeconfig(manifest: &Manifest) -> Option<String> {
 
 /// Its hostPath directories under `/etc`: those of state and sockets hold no credentials of its own.
 fn credential_dirs(files: &Files, manifest: &Manifest) -> Vec<String> {
-    let volumes = manifest.pod["spec"]["volumes"].as_array().into_iter().flatten();
+    let volumes = pod::volumes(&manifest.pod).iter();
     let paths = volumes.filter_map(|volume| volume["hostPath"]["path"].as_str());
     let own = paths.filter(|path| path.starts_with("/etc/") && !path.ends_with("/manifests"));
     own.filter(|path| files.is_dir(path)).map(str::to_owned).collect()

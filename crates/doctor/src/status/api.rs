@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use assets::pod;
 use checkpoint::{CHECKPOINT_OF, Component, GENERATION};
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use serde_json::Value;
 
 use super::{CONTROL_PLANE_LABEL, Leader, PodStatus, image_version};
-use crate::pod;
 use crate::report::{ANNOTATION, NodeReport};
 use crate::source::{Source, TEMPORARY};
 
@@ -21,6 +21,8 @@ const INSTALLER: &str = "kubestrap-guardian-installer";
 const MIRROR: &str = "kubernetes.io/config.mirror";
 /// Leases by which components choose a leader, named as the components.
 const LEASES: [&str; 2] = ["kube-controller-manager", "kube-scheduler"];
+/// How the state of a pod begins that is ready but for a readiness gate, whose name follows.
+pub(super) const WAITS_FOR_GATE: &str = "waits for ";
 /// How long one request may take.
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -128,7 +130,7 @@ fn pod_status(pod: &Value, node: &str) -> Option<PodStatus> {
     } else {
         return None;
     };
-    let statuses = || pod["status"]["containerStatuses"].as_array().into_iter().flatten();
+    let statuses = pod::items(&pod["status"]["containerStatuses"]).iter();
     let image = pod::containers(pod).last().and_then(|container| container["image"].as_str());
     Some(PodStatus {
         namespace: metadata["namespace"].as_str().unwrap_or_default().to_owned(),
@@ -137,7 +139,7 @@ fn pod_status(pod: &Value, node: &str) -> Option<PodStatus> {
         source,
         version: image_version(image.unwrap_or_default()),
         state: state(pod),
-        restarts: statuses().filter_map(|status| status["restartCount"].as_u64()).sum(),
+        restarts: statuses.filter_map(|status| status["restartCount"].as_u64()).sum(),
         since: pod["status"]["startTime"].as_str().and_then(|time| time.parse().ok()),
     })
 }
@@ -150,7 +152,10 @@ fn state(pod: &Value) -> String {
     if condition(pod, "Ready") {
         return "ready".to_owned();
     }
-    let mut statuses = pod["status"]["containerStatuses"].as_array().into_iter().flatten();
+    if let Some(gate) = closed_gate(pod).filter(|_| condition(pod, "ContainersReady")) {
+        return format!("{WAITS_FOR_GATE}{gate}");
+    }
+    let mut statuses = pod::items(&pod["status"]["containerStatuses"]).iter();
     let waiting = statuses.find_map(|status| status["state"]["waiting"]["reason"].as_str());
     match (waiting, pod["status"]["phase"].as_str()) {
         (Some(reason), _) => reason.to_owned(),
@@ -159,9 +164,14 @@ fn state(pod: &Value) -> String {
     }
 }
 
+/// The first readiness gate that nobody has opened.
+fn closed_gate(pod: &Value) -> Option<&str> {
+    let gates = pod::items(&pod["spec"]["readinessGates"]).iter();
+    gates.filter_map(|gate| gate["conditionType"].as_str()).find(|gate| !condition(pod, gate))
+}
+
 fn condition(object: &Value, kind: &str) -> bool {
-    let conditions = object["status"]["conditions"].as_array();
-    conditions.into_iter().flatten().any(|c| c["type"] == kind && c["status"] == "True")
+    pod::condition(object, kind) == Some(true)
 }
 
 /// The newest report of a node: while an installer is replaced there may be two pods.

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::check::Verdict;
+use crate::checks::guardian;
 use crate::etcd::Member;
 use crate::report::{ComponentReport, News, NodeReport, SteeringReport};
 use crate::source::Source;
@@ -97,6 +98,8 @@ pub struct NodeStatus {
     pub last_revert: Option<News>,
     /// Whether it would come back, as its guardian said last.
     pub verdict: Option<Verdict>,
+    /// What goes no further, why, and what lets it go on.
+    pub held_up: Vec<String>,
     /// What could not be found out, and why.
     pub unknown: Vec<String>,
 }
@@ -174,6 +177,9 @@ pub fn combine(api: &Result<ApiView, String>, local: Option<LocalView>, now: Tim
     }
     let others = view.into_iter().flat_map(|view| &view.nodes);
     nodes.extend(others.filter(|node| Some(&node.name) != local_name.as_ref()).map(other_node));
+    for node in &mut nodes {
+        node.held_up = held_up(&node.pods);
+    }
     let (answers, version, why) = match api {
         Ok(view) => (true, Some(view.version.clone()), None),
         Err(why) => (false, None, Some(why.clone())),
@@ -210,6 +216,7 @@ fn local_node<'a>(
         steering: report.map(|report| report.steering.clone()),
         last_revert: report.and_then(|report| report.last_revert.clone()),
         verdict: verdict(report),
+        held_up: Vec::new(),
         unknown,
     }
 }
@@ -264,8 +271,28 @@ fn other_node(node: &NodeView) -> NodeStatus {
         steering: report.map(|report| report.steering.clone()),
         last_revert: report.and_then(|report| report.last_revert.clone()),
         verdict: verdict(report),
+        held_up: Vec::new(),
         unknown: node.report.as_ref().err().cloned().into_iter().collect(),
     }
+}
+
+/// A new apiserver whose readiness gate is shut, where no guardian runs that would open it: its rollout waits.
+fn held_up(pods: &[PodStatus]) -> Vec<String> {
+    let guardian = pods.iter().find(|pod| pod.component == guardian::NAME).map(|pod| pod.state.as_str());
+    if matches!(guardian, Some("ready" | "running")) {
+        return Vec::new();
+    }
+    let guardian =
+        guardian.map_or("no guardian runs here".to_owned(), |state| format!("the guardian is {state}"));
+    let waits = pods.iter().filter(|pod| pod.state.starts_with(api::WAITS_FOR_GATE));
+    let line = |pod: &PodStatus| {
+        format!(
+            "{} {}, and {guardian}: the rollout waits and the old one serves on. \
+             `kubestrap guardian stand-in` on this node lets it go on",
+            pod.pod, pod.state
+        )
+    };
+    waits.map(line).collect()
 }
 
 /// Pods of a node whose kubelet is silent: the API's word is the last one that it heard.
@@ -310,6 +337,17 @@ mod tests {
             [("a", "ready"), ("b", "exited"), ("c", "not running"), ("d", "pending"), ("e", "running")]
         );
         assert_eq!(remembered(&told)[0].state, "unknown (was ready)");
+    }
+
+    #[test]
+    fn a_gate_is_held_up_where_no_guardian_would_open_it() {
+        let waits = pod("new", "waits for kubestrap.io/serving");
+        let guardian = |state: &str| PodStatus { component: guardian::NAME.to_owned(), ..pod("g", state) };
+        let told = |pods: &[PodStatus]| held_up(pods).join("\n");
+        assert!(told(std::slice::from_ref(&waits)).contains("no guardian runs here"));
+        assert!(told(&[waits.clone(), guardian("CrashLoopBackOff")]).contains("is CrashLoopBackOff"));
+        assert_eq!(told(&[waits, guardian("ready")]), "");
+        assert_eq!(told(&[pod("old", "ready")]), "");
     }
 
     #[test]

@@ -71,6 +71,17 @@ fn credentials(from: &Path, to: &Path) -> Result<Vec<PathBuf>, FilesError> {
     Ok(changed)
 }
 
+/// Removes the credentials that [`put`] wrote to this directory.
+///
+/// # Errors
+/// When a file cannot be removed; another call goes on.
+pub fn take_away(credentials: &Path) -> Result<(), FsError> {
+    visible(credentials)?
+        .iter()
+        .filter(|path| path.is_file())
+        .try_for_each(|path| host::fs::remove_file(path).map(drop))
+}
+
 /// What does not begin with a dot: the kubelet's own names and temp files do.
 fn visible(dir: &Path) -> Result<Vec<PathBuf>, FsError> {
     let hidden =
@@ -141,6 +152,9 @@ mod tests {
         assert_eq!(put(options, "kubestrap:2").unwrap(), [pod]);
         host::fs::write(&options.credentials_to.join("old"), b"", 0o600).unwrap();
         assert_eq!(put(options, "kubestrap:2").unwrap(), [options.credentials_to.join("old")]);
+        take_away(&options.credentials_to).unwrap();
+        assert!(!key.exists());
+        take_away(&options.credentials_to).unwrap();
     }
 
     #[test]

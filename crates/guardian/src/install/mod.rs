@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use apply::{ApiError, Call, ClientError, ClientOptions};
+use assets::pod;
 use tokio::signal::unix::{SignalKind, signal};
 
-pub use files::{FilesError, MANIFEST, PLACEHOLDER, put};
+pub use files::{FilesError, MANIFEST, PLACEHOLDER, put, take_away};
 
 /// How often is looked whether all is as it should be.
 const PERIOD: Duration = Duration::from_secs(2);
@@ -108,8 +109,7 @@ async fn own_image(options: &InstallOptions) -> Result<String, ImageError> {
     let client = apply::client_from_kubeconfig(&kubeconfig, &ClientOptions::default()).await?;
     let path = format!("/api/v1/namespaces/{}/pods/{}", options.namespace, options.pod_name);
     let pod = Call::get(path).object(&client, LIMIT).await?;
-    let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
-    let own = containers.into_iter().find(|c| c["name"] == CONTAINER);
+    let own = pod::app_containers(&pod).iter().find(|c| c["name"] == CONTAINER);
     let image = own.and_then(|c| c["image"].as_str()).map(str::to_owned);
     image.ok_or_else(|| ImageError::NoContainer(options.pod_name.clone()))
 }

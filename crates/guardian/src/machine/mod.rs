@@ -78,6 +78,8 @@ pub struct Machine {
     idle_since: Option<u64>,
     /// When the copy was placed, or first seen in place.
     placed_at: Option<u64>,
+    /// Which generations failed as a copy since all had their turn, the last one last.
+    failed: Vec<GenerationId>,
     /// How often all generations were tried in this gap.
     rounds: u32,
     /// When the last copy was taken away.
@@ -120,6 +122,7 @@ impl Machine {
             gap_since: None,
             idle_since: None,
             placed_at: None,
+            failed: Vec::new(),
             rounds: 0,
             released_at: None,
             relapses: 0,

@@ -59,8 +59,7 @@ impl Machine {
         {
             return None;
         }
-        let others: Vec<_> = after(&order, placed);
-        let Some(next) = self.turn(&others) else {
+        let Some(next) = self.turn(&self.others(&order, placed)) else {
             self.tell_stuck(true, actions);
             return None;
         };
@@ -73,6 +72,16 @@ impl Machine {
         let mut order: Vec<_> = self.disk.by_worth().into_iter().cloned().collect();
         order.sort_by_key(|generation| self.discredited(generation));
         order
+    }
+
+    /// All but `placed`; those that failed as a copy since all had their turn come last. The order
+    /// alone would not do: a copy that is promoted before it fails comes first again, and of two
+    /// such ones each would follow the other for ever.
+    fn others(&self, order: &[Generation], placed: &GenerationId) -> Vec<Generation> {
+        let others = order.iter().filter(|g| g.id != *placed).cloned();
+        let mut others: Vec<_> = others.collect();
+        others.sort_by_key(|generation| self.failed.contains(&generation.id));
+        others
     }
 
     /// The first one that can be placed: one that could not be twice in a row may be damaged.
@@ -93,11 +102,14 @@ impl Machine {
     pub(super) fn placed(&mut self, generation: GenerationId, actions: &mut Vec<Action>) {
         let asked = self.placing.take().filter(|(asked, _)| *asked == generation);
         let report = asked.map(|(_, report)| report);
-        if let Some(Report::CopyFailed { .. }) = report {
-            if self.order().first().is_some_and(|first| first.id == generation) {
+        if let Some(Report::CopyFailed { failed, .. }) = &report {
+            self.failed.push(failed.clone());
+            if self.failed.contains(&generation) {
+                self.failed = vec![failed.clone()];
                 self.rounds += 1;
             }
         } else if self.disk.placed.is_none() {
+            self.failed.clear();
             let relapse = self.released_at.is_some_and(|at| self.now - at < self.limits.relapse_ms);
             self.relapses = if relapse { self.relapses + 1 } else { 0 };
         }
@@ -120,10 +132,4 @@ impl Machine {
             actions.push(Action::Report(Report::NothingToPlace));
         }
     }
-}
-
-/// The others of the order, beginning behind `placed`.
-fn after(order: &[Generation], placed: &GenerationId) -> Vec<Generation> {
-    let at = order.iter().position(|g| g.id == *placed).map_or(0, |at| at + 1);
-    order[at..].iter().chain(&order[..at]).filter(|g| g.id != *placed).cloned().collect()
 }

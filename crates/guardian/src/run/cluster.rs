@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use assets::pod::{self, items};
 use checkpoint::Component;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -62,11 +63,8 @@ impl ApiPod {
         let metadata = object.get_mut("metadata")?.as_object_mut()?;
         metadata.remove("managedFields");
         let (metadata, status) = (&object["metadata"], &object["status"]);
-        let condition = |name: &str| {
-            let found = items(&status["conditions"]).iter().find(|c| c["type"] == name)?;
-            Some(found["status"] == "True")
-        };
-        let owner = items(&metadata["ownerReferences"]).iter().find(|owner| owner["controller"] == true);
+        let text = |value: &Value| pod::text(value).to_owned();
+        let condition = |name: &str| pod::condition(&object, name);
         let mut pod = Self {
             uid: text(&metadata["uid"]),
             namespace: text(&metadata["namespace"]),
@@ -86,7 +84,7 @@ impl ApiPod {
                 .filter_map(|c| c["containerID"].as_str()?.rsplit('/').next().map(str::to_owned))
                 .collect(),
             installer: metadata["labels"][INSTALLER.0] == INSTALLER.1,
-            owner: owner.map(|o| Owner { kind: text(&o["kind"]), name: text(&o["name"]) }),
+            owner: pod::controller(&object).map(|o| Owner { kind: text(&o["kind"]), name: text(&o["name"]) }),
             revision: checkpoint::revision(&object).unwrap_or_default(),
             mirror_of: metadata["annotations"][MIRROR].as_str().map(str::to_owned),
             component,
@@ -184,12 +182,4 @@ impl Cluster {
         let first = same.filter_map(|other| other.created).min();
         first.and_then(|time| u64::try_from(time.as_second()).ok()).unwrap_or(0)
     }
-}
-
-pub(crate) fn items(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
-}
-
-pub(crate) fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
 }

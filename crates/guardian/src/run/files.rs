@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use checkpoint::{Checkpoint, Component, Generation, GenerationId, PlaceError, StaticDir, Store, StoreError};
 use jiff::Timestamp;
 
-use super::instances::names;
+use super::instances::init_containers;
 use crate::machine;
 
 /// The disk did not do what it was asked for.
@@ -145,7 +145,7 @@ impl Files {
         }
         let generation = self.generation(component, &machine::GenerationId(id.to_owned()));
         let Some(manifest) = generation.ok().and_then(|g| g.manifest().ok()) else { return Vec::new() };
-        let init = names(&manifest["spec"]["initContainers"]);
+        let init = init_containers(&manifest);
         known.insert(key, init.clone());
         init
     }

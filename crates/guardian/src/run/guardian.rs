@@ -25,6 +25,7 @@ use super::jobs::Jobs;
 use super::keeper::{Keeper, Tools};
 use super::leadership::Leadership;
 use super::parents::Parents;
+use super::peers::{self, Peers};
 use super::publish::Publisher;
 use super::snapshot::{self, NAMESPACE, PodSeen};
 use super::steering::Rank;
@@ -43,8 +44,11 @@ const BUSY_PERIOD: Duration = Duration::from_millis(500);
 const FLOCK: Duration = Duration::from_millis(5);
 /// How often the disk and the kubeconfig are looked at, in milliseconds.
 const DISK_PERIOD_MS: u64 = 10_000;
-/// So long after the beginning or a diagnosis the memory that they took is given back, in milliseconds.
+/// So long after the beginning the memory that it took is given back, in milliseconds.
 const FORGET_MS: u64 = 15_000;
+/// How often that is done again at rest, in milliseconds: a promotion and a diagnosis use much of the program
+/// once.
+const FORGET_PERIOD_MS: u64 = 5_000;
 /// The guardian leaves a node so long after the last component did, in milliseconds.
 const LEAVE_MS: u64 = 30_000;
 
@@ -56,6 +60,7 @@ pub(crate) struct Guardian {
     cluster: Cluster,
     parents: Parents,
     leadership: Leadership,
+    peers: Peers,
     digests: Digests,
     ages: Ages,
     pods: Vec<PodSeen>,
@@ -70,7 +75,7 @@ pub(crate) struct Guardian {
     diagnosis_due_ms: Option<u64>,
     diagnosed_content: String,
     disk_ms: u64,
-    forget_ms: Option<u64>,
+    forget_ms: u64,
     access_ms: Option<u64>,
     leaving_since_ms: Option<u64>,
     jobs: Jobs,
@@ -89,13 +94,15 @@ impl Guardian {
         }
         let host_name = host::fs::read_to_string(Path::new("/proc/sys/kernel/hostname")).unwrap_or_default();
         let hosts = [options.node_name.clone(), host_name.trim().to_owned()];
+        let hosts: BTreeSet<_> = hosts.into_iter().filter(|name| !name.is_empty()).collect();
         Ok(Self {
             began,
             keepers,
             files,
             cluster: Cluster::default(),
             parents: Parents::default(),
-            leadership: Leadership::new(hosts.into_iter().filter(|name| !name.is_empty()).collect()),
+            leadership: Leadership::new(hosts.clone()),
+            peers: Peers::new(hosts),
             digests: Digests::new(&options.host_root),
             ages: Ages::default(),
             pods: Vec::new(),
@@ -109,7 +116,7 @@ impl Guardian {
             diagnosis_due_ms: None,
             diagnosed_content: String::new(),
             disk_ms: DISK_PERIOD_MS,
-            forget_ms: Some(FORGET_MS),
+            forget_ms: FORGET_MS,
             access_ms: None,
             leaving_since_ms: None,
             jobs: Jobs::default(),
@@ -279,8 +286,9 @@ impl Guardian {
     fn api_view(&self, component: &Component, now_ms: u64) -> Option<ApiView> {
         let parent = self.parents.of(component, now_ms).filter(|_| self.cluster.pods_known)?;
         let expected = self.cluster.of(component).any(|pod| !pod.deleting && !pod.over);
-        let others_serve =
-            component.namespace == NAMESPACE && self.leadership.leads_elsewhere(&component.name, now_ms);
+        let others_serve = component.namespace == NAMESPACE
+            && (self.leadership.leads_elsewhere(&component.name, now_ms)
+                || (component.name == peers::COMPONENT && self.peers.serve(now_ms)));
         Some(ApiView { expected, parent_exists: parent.exists, others_serve })
     }
 
@@ -371,18 +379,22 @@ impl Guardian {
 
     fn forget(&mut self, busy: bool) {
         let now_ms = self.now_ms();
-        if !busy && self.forget_ms.is_some_and(|at| now_ms >= at) {
-            self.forget_ms = None;
+        if !busy && now_ms >= self.forget_ms {
+            self.forget_ms = now_ms + FORGET_PERIOD_MS;
             memory::forget_file_pages();
         }
     }
 
     /// A node that is none of the control plane's, with nothing left on it, needs no guardian.
     fn leave_if_unwanted(&mut self) {
-        let done = self.cluster.is_control_plane() == Some(false)
-            && self.keepers.is_empty()
-            && self.files.components().is_ok_and(|components| components.is_empty());
-        if !done {
+        let empty =
+            self.keepers.is_empty() && self.files.components().is_ok_and(|components| components.is_empty());
+        let unwanted = match self.cluster.is_control_plane() {
+            Some(wanted) => !wanted,
+            // With the last apiserver of the node its API is gone: what was so then still is.
+            None => self.leaving_since_ms.is_some(),
+        };
+        if !(empty && unwanted) {
             self.leaving_since_ms = None;
             return;
         }
@@ -391,7 +403,12 @@ impl Guardian {
         if now_ms - since < LEAVE_MS {
             return;
         }
-        match self.files.remove_static_pod(STATIC_POD) {
+        let removed = self.files.remove_static_pod(STATIC_POD).and_then(|removed| {
+            // Afterwards: without them it could not tell any more whether it is wanted.
+            self.options.kubeconfig.parent().map_or(Ok(()), crate::install::take_away)?;
+            Ok(removed)
+        });
+        match removed {
             Ok(true) => tracing::info!("this is no control-plane node any more: the guardian leaves"),
             Ok(false) => {}
             Err(error) => tracing::warn!(%error, "the guardian cannot leave"),

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use assets::pod;
 use checkpoint::Component;
 use cri::{Container, ContainerState};
 use traffic::{State, View};
 
-use super::cluster::{ApiPod, Cluster, items};
+use super::cluster::{ApiPod, Cluster};
 use super::digests::Digests;
 use super::snapshot::{NAMESPACE, PodSeen};
 use crate::machine::{GenerationId, Instance, Source};
@@ -91,7 +92,7 @@ impl Sight<'_> {
         let known = self.cluster.pods.get(&pod.uid);
         let init = match (pod.copy_of(), known.and_then(|known| known.object.as_ref())) {
             (Some((_, generation)), _) => (self.init)(component, generation),
-            (None, Some(object)) => names(&object["spec"]["initContainers"]),
+            (None, Some(object)) => init_containers(object),
             (None, None) => Vec::new(),
         };
         let containers: Vec<_> = pod.containers.iter().filter(|c| !init.contains(&c.name)).collect();
@@ -152,9 +153,10 @@ fn source(pod: &PodSeen) -> Source {
     }
 }
 
-/// The names of a list of containers.
-pub(crate) fn names(containers: &serde_json::Value) -> Vec<String> {
-    items(containers).iter().filter_map(|c| c["name"].as_str().map(str::to_owned)).collect()
+/// The names of a pod's init containers.
+pub(crate) fn init_containers(object: &serde_json::Value) -> Vec<String> {
+    let named = pod::init_containers(object).iter();
+    named.filter_map(|container| container["name"].as_str().map(str::to_owned)).collect()
 }
 
 /// Milliseconds from the epoch.

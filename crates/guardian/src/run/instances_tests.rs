@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use checkpoint::{CHECKPOINT_OF, GENERATION};
 use host::proc::ProcessId;
 use serde_json::{Value, json};
-use traffic::{CONFIG_SOURCE, Listener, ListenerId, Owner, Seen};
+use traffic::{CONFIG_SOURCE, Listener, ListenerId, OwnCalls, Owner, Seen};
 
 use super::super::watch::Change;
 use super::*;
@@ -106,7 +106,7 @@ fn seen(container: &str, state: State) -> Seen {
         container: container.to_owned(),
         annotations: BTreeMap::new(),
     };
-    Seen { listener, owner: Some(owner), state, why: String::new() }
+    Seen { listener, owner: Some(owner), state, why: String::new(), own_calls: OwnCalls::None }
 }
 
 #[test]

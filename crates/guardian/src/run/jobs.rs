@@ -1,6 +1,8 @@
 //! What the guardian asks of the API beside its watches: each a task of its own with a limit, so that a slow
 //! API holds nothing up.
 
+use std::collections::BTreeSet;
+
 use apply::ApiError;
 use checkpoint::Component;
 use doctor::Diagnosis;
@@ -10,6 +12,7 @@ use tokio::task::JoinSet;
 use super::events::{self, Telling};
 use super::leadership::{self, Question};
 use super::parents::{self, Parent};
+use super::peers::{self, Renewals};
 use super::publish::{self, Publication};
 use super::serving::{self, Gate};
 
@@ -17,6 +20,7 @@ use super::serving::{self, Gate};
 pub(crate) enum Done {
     Parent(Component, Result<Parent, ApiError>),
     Lease(leadership::Answer),
+    Peers(Result<Renewals, ApiError>),
     Gate(Gate, Result<(), ApiError>),
     Event(Telling, Result<(), ApiError>),
     Published(Publication, Result<(), ApiError>),
@@ -37,6 +41,10 @@ impl Jobs {
 
     pub(crate) fn lease(&mut self, client: Client, question: Question) {
         self.0.spawn(async move { Done::Lease(leadership::ask(&client, question).await) });
+    }
+
+    pub(crate) fn peers(&mut self, client: Client, hosts: BTreeSet<String>) {
+        self.0.spawn(async move { Done::Peers(peers::look(&client, &hosts).await) });
     }
 
     pub(crate) fn gate(&mut self, client: Client, gate: Gate) {

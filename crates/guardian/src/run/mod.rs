@@ -26,9 +26,11 @@ mod keeper;
 mod leadership;
 mod memory;
 mod parents;
+mod peers;
 mod publish;
 mod serving;
 mod snapshot;
+mod standin;
 mod steering;
 mod watch;
 
@@ -38,6 +40,7 @@ use std::path::PathBuf;
 
 pub use access::AccessError;
 pub use files::DiskError;
+pub use standin::{StandIn, StandInError, stand_in};
 
 /// Where the host's root directory is seen by a process of its pid namespace that may look.
 pub const HOST_ROOT: &str = "/proc/1/root";

@@ -71,7 +71,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use host::proc::ProcessId;
-    use traffic::{Listener, ListenerId, Owner};
+    use traffic::{Listener, ListenerId, OwnCalls, Owner};
 
     use super::super::watch::Change;
     use super::*;
@@ -98,7 +98,7 @@ mod tests {
             annotations: BTreeMap::new(),
         };
         let listener = Listener { id, address, uid: 65532, container: None, fd: 3 };
-        Seen { listener, owner: Some(owner), state, why: String::new() }
+        Seen { listener, owner: Some(owner), state, why: String::new(), own_calls: OwnCalls::None }
     }
 
     fn told(view: &View) -> Vec<bool> {

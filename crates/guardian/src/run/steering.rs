@@ -89,12 +89,12 @@ fn decide(pods: &[PodSeen], view: &View) -> (Mode, bool) {
     (mode, !settled && running + listening > 0)
 }
 
-fn instance(seen: &Seen, ranks: &BTreeMap<String, Rank>) -> Instance {
+pub(crate) fn instance(seen: &Seen, ranks: &BTreeMap<String, Rank>) -> Instance {
     let rank = seen.owner.as_ref().and_then(|owner| ranks.get(&owner.container));
     let unknown = Rank { revision: u64::from(seen.owner.is_some()) * UNKNOWN, draining: false };
     let Rank { revision, draining } = rank.copied().unwrap_or(unknown);
     let state = if draining && seen.state == State::Ready { State::Draining } else { seen.state };
-    Instance { listener: seen.listener.clone(), state, revision }
+    Instance { listener: seen.listener.clone(), state, revision, own_calls: seen.own_calls }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 use cri::{Container, ContainerState};
 use host::proc::ProcessId;
-use traffic::{Listener, ListenerId, Owner};
+use traffic::{Listener, ListenerId, OwnCalls, Owner};
 
 use super::super::snapshot::APISERVER;
 use super::*;
@@ -35,7 +35,7 @@ fn seen(inode: u64, owner: Option<&str>, state: State) -> Seen {
         container: container.to_owned(),
         annotations: BTreeMap::new(),
     });
-    Seen { listener, owner, state, why: String::new() }
+    Seen { listener, owner, state, why: String::new(), own_calls: OwnCalls::None }
 }
 
 fn view(seen: Vec<Seen>) -> View {

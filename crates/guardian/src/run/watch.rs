@@ -84,7 +84,7 @@ pub(crate) async fn follow(client: Client, path: String, query: String, news: im
     }
 }
 
-async fn list(client: &Client, path: &str, query: &str) -> Result<(Vec<Value>, String), ApiError> {
+pub(crate) async fn list(client: &Client, path: &str, query: &str) -> Result<(Vec<Value>, String), ApiError> {
     let mut list = Call::get(format!("{path}?{query}")).object(client, ANSWER_LIMIT).await?;
     let version = list["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
     let objects = match list["items"].take() {

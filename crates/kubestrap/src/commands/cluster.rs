@@ -10,7 +10,7 @@ use node::{Facts, Root};
 use crate::exit::{Exit, Failure};
 
 /// The administrator's kubeconfig on a node, where `up` puts it.
-const ADMIN_KUBECONFIG: &str = "/etc/kubernetes/admin.conf";
+pub(crate) const ADMIN_KUBECONFIG: &str = "/etc/kubernetes/admin.conf";
 
 /// Arguments of verbs that look at a cluster.
 #[derive(Debug, clap::Args)]

@@ -1,10 +1,11 @@
 //! `guardian`: what the guardian's own pods run on control-plane nodes.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Subcommand;
 use guardian::run::{CHECKPOINTS, HOST_ROOT};
-use guardian::{InstallOptions, Options};
+use guardian::{InstallOptions, Options, StandIn, StandInError};
 
 use crate::exit::{Exit, Failure};
 use crate::ui::Ui;
@@ -25,6 +26,9 @@ enum Verb {
     Run(RunArgs),
     /// Put the guardian's credentials and static pod on this node, and keep them there
     Install(InstallArgs),
+    /// Let a rollout of the apiserver go on where no guardian runs: open the readiness gate of each
+    /// apiserver on this node that is found Ready
+    StandIn(StandInArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -74,7 +78,26 @@ struct InstallArgs {
     static_pod_dir: PathBuf,
 }
 
-pub(crate) fn run(args: GuardianArgs, _: &Ui) -> Result<(), Failure> {
+#[derive(Debug, clap::Args)]
+struct StandInArgs {
+    /// This node's name [default: its host name]
+    #[arg(long, value_name = "NAME")]
+    node_name: Option<String>,
+    /// Whose rights are used
+    #[arg(long, value_name = "FILE", default_value = super::cluster::ADMIN_KUBECONFIG)]
+    kubeconfig: PathBuf,
+    /// Where this node's apiservers listen
+    #[arg(long, value_name = "PORT", default_value_t = 6443)]
+    api_port: u16,
+    /// The container runtime's socket
+    #[arg(long, value_name = "SOCKET", default_value = cri::DEFAULT_SOCKET)]
+    runtime_socket: PathBuf,
+    /// How long the rollout may take, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    timeout: u64,
+}
+
+pub(crate) fn run(args: GuardianArgs, ui: &Ui) -> Result<(), Failure> {
     // One thread: this runs for ever, beside what it guards.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
@@ -93,8 +116,35 @@ pub(crate) fn run(args: GuardianArgs, _: &Ui) -> Result<(), Failure> {
             tracing::info!(node = args.node_name, pod = pod_name, "installing the guardian");
             runtime.block_on(guardian::install(args.options(pod_name)))?;
         }
+        Verb::StandIn(args) => {
+            let opened = runtime.block_on(guardian::stand_in(&args.options())).map_err(not_stood_in)?;
+            ui.output(&serde_json::json!({"opened": opened}), || stood_in(&opened));
+        }
     }
     Ok(())
+}
+
+fn stood_in(opened: &[String]) -> String {
+    match opened {
+        [] => "nothing waits: no apiserver on this node has a closed gate\n".to_owned(),
+        names => format!("ready, and the rollout went on: {}\n", names.join(", ")),
+    }
+}
+
+fn not_stood_in(error: StandInError) -> Failure {
+    match error {
+        StandInError::GuardianRuns { .. } => {
+            Failure::new(Exit::Conflict, error).hint("`kubestrap status` says what the apiserver waits for")
+        }
+        StandInError::NotReady { .. } => Failure::new(Exit::NotReady, error).hint(
+            "the old apiserver serves on. `kubectl -n kube-system logs` of the new pod says more; \
+             `kubectl -n kube-system rollout undo daemonset/kube-apiserver` goes back",
+        ),
+        StandInError::Access(_) => {
+            Failure::new(Exit::Config, error).hint("give another one with --kubeconfig")
+        }
+        StandInError::Runtime(_) => Failure::new(Exit::Other, error),
+    }
 }
 
 impl RunArgs {
@@ -109,6 +159,19 @@ impl RunArgs {
             static_pod_dir: self.static_pod_dir,
             checkpoint_dir: self.checkpoint_dir,
             host_root: self.host_root,
+        }
+    }
+}
+
+impl StandInArgs {
+    fn options(self) -> StandIn {
+        let hostname = || node::facts::detect(&node::Root::host()).hostname;
+        StandIn {
+            node_name: self.node_name.unwrap_or_else(hostname),
+            kubeconfig: self.kubeconfig,
+            api_port: self.api_port,
+            runtime_socket: self.runtime_socket,
+            limit: Duration::from_secs(self.timeout),
         }
     }
 }

@@ -127,6 +127,7 @@ fn node_text(node: &NodeStatus, now: Timestamp) -> String {
             format!("last revert, {} ago: {}", words(now.duration_since(news.time)), news.message)
         }),
     );
+    lines.extend(node.held_up.iter().map(|what| format!("held up: {what}")));
     lines.extend(node.unknown.iter().map(|why| format!("unknown: {why}")));
     let rows = node.components.iter().flat_map(|component| {
         component.generations.iter().rev().map(move |generation| {

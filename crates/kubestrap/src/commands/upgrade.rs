@@ -48,6 +48,10 @@ struct TargetArgs {
     /// The bundle with the programs and images of that version; not needed when only the config changes
     #[arg(long, value_name = "DIR")]
     bundle: Option<PathBuf>,
+    /// Before this node's kubelet changes, keep new pods off the node and evict those that can run elsewhere; let pods
+    /// come back afterwards
+    #[arg(long)]
+    drain: bool,
     #[command(flatten)]
     here: HereArgs,
 }
@@ -157,7 +161,8 @@ async fn apply(args: ApplyArgs, ui: &Ui) -> Result<(), Failure> {
 
 async fn back(args: BackArgs, ui: &Ui) -> Result<(), Failure> {
     let report = |event: Event| tell(&event, ui);
-    let target = TargetArgs { version: None, config: ConfigArgs::default(), bundle: None, here: args.here };
+    let (version, bundle, config) = (None, None, ConfigArgs::default());
+    let target = TargetArgs { version, config, bundle, drain: false, here: args.here };
     let prepared = Prepared::new(target)?;
     let ready = prepared.upgrade(ui, &report).await?;
     let found = ready.upgrade.with_patience(args.patience.patience()).back().await.map_err(|error| {
@@ -200,6 +205,7 @@ struct Prepared {
     identity: NodeIdentity,
     asset_dir: PathBuf,
     state: StateDir,
+    drain: bool,
 }
 
 /// An upgrade that can be looked at.
@@ -237,7 +243,7 @@ impl Prepared {
         let name = args.here.node_name.unwrap_or_else(|| facts.hostname.clone());
         let identity = NodeIdentity { name, addresses: facts.addresses.clone() };
         let state = StateDir::new(StateDir::DEFAULT);
-        Ok(Self { config, old, bundle, facts, identity, asset_dir, state })
+        Ok(Self { config, old, bundle, facts, identity, asset_dir, state, drain: args.drain })
     }
 
     async fn upgrade<'a>(
@@ -270,6 +276,7 @@ impl Prepared {
             bundle: self.bundle.as_ref(),
             node,
             facts: self.facts.clone(),
+            drain: self.drain,
         };
         let client = start::local_client(&self.asset_dir).await?;
         let runtime = Cri::connect(node::CRI_SOCKET.as_ref()).await;
@@ -314,7 +321,8 @@ fn keep_etcd(config: &mut ClusterConfig) {
     let path = Path::new(node::STATIC_POD_DIR).join("etcd.yaml");
     let Ok(text) = host::fs::read_to_string(&path) else { return };
     let pod = assets::parse_documents(&text).ok().and_then(|documents| documents.into_iter().next());
-    let image = pod.and_then(|pod| Some(pod.value["spec"]["containers"][0]["image"].as_str()?.to_owned()));
+    let image = pod
+        .and_then(|pod| Some(assets::pod::app_containers(&pod.value).first()?["image"].as_str()?.to_owned()));
     let Some(image) = image.filter(|image| config.images().get(Component::Etcd) != image) else { return };
     if let Ok(image) = image.parse() {
         config.images.overrides.insert(Component::Etcd.name().to_owned(), image);

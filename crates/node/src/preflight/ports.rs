@@ -3,11 +3,16 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
+use std::time::Duration;
 
 use super::Check;
 
 /// Names of the processes of a control plane and its node: in a container, these are ours.
 const OURS_IN_CONTAINERS: [&str; 4] = ["kube-apiserver", "kube-controller", "kube-scheduler", "etcd"];
+
+/// How often a listener without a visible process is looked at again, and how long after the last look.
+const LOOKS: usize = 5;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// The process behind a listening socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,8 +52,21 @@ pub struct Listener {
     pub holder: Option<Holder>,
 }
 
-/// All listening TCP sockets on the given ports.
+/// All listening TCP sockets on the given ports. One whose process cannot be seen is looked at again: a process
+/// that ends shows no descriptors any more before its sockets are closed.
 pub(super) fn listeners(ports: &[u16]) -> Vec<Listener> {
+    let mut found = look(ports);
+    for _ in 0..LOOKS {
+        if found.iter().all(|listener| listener.holder.is_some()) {
+            break;
+        }
+        std::thread::sleep(PAUSE);
+        found = look(ports);
+    }
+    found
+}
+
+fn look(ports: &[u16]) -> Vec<Listener> {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     let mut inodes = listening(&read("/proc/net/tcp"), ports);
     inodes.extend(listening(&read("/proc/net/tcp6"), ports));

@@ -101,6 +101,11 @@ impl Server {
         Self::of(Process::start(&format!("deaf [::]:{PORT}")))
     }
 
+    /// Answers nobody, and calls itself from `::1` until somebody ends that call; then again.
+    pub(crate) fn calling_itself() -> Self {
+        Self::of(Process::start(&format!("calls-itself [::]:{PORT}")))
+    }
+
     pub(crate) fn of(process: Process) -> Self {
         let found = listeners(PORT).unwrap();
         let listener = found.into_iter().find(|l| l.id.process.pid == process.pid());
@@ -121,6 +126,7 @@ pub(crate) fn play(steer: impl FnOnce()) {
                 let _ = stream.and_then(|mut s| s.write_all(words[2].as_bytes()));
             }
         }
+        "calls-itself" => call_itself(listen(address(), None, true)),
         "deaf" => hold(listen(address(), None, true)),
         "alone" => hold(listen(address(), None, false)),
         "mptcp" => hold(listen(address(), Some(ipproto::MPTCP), true)),
@@ -130,6 +136,17 @@ pub(crate) fn play(steer: impl FnOnce()) {
             hold(());
         }
         other => panic!("no such role: {other}"),
+    }
+}
+
+/// Keeps every connection, and keeps one to its own port, as an apiserver does while it starts.
+fn call_itself(listener: TcpListener) {
+    std::thread::spawn(move || listener.incoming().collect::<Vec<_>>());
+    set_up();
+    loop {
+        let call = TcpStream::connect((std::net::Ipv6Addr::LOCALHOST, PORT));
+        let _ = call.and_then(|mut call| call.read(&mut [0]));
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

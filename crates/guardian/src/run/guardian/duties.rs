@@ -34,6 +34,11 @@ impl Guardian {
                 self.jobs.lease(client.clone(), question);
             }
         }
+        if self.cluster.is_control_plane() == Some(false)
+            && let Some(hosts) = self.peers.question(now_ms)
+        {
+            self.jobs.peers(client.clone(), hosts);
+        }
         if self.event_at_ms.is_none_or(|at| now_ms >= at)
             && let Some(telling) = self.events.next()
         {
@@ -124,6 +129,11 @@ impl Guardian {
                 self.leadership.answered(answer, now_ms);
                 false
             }
+            Done::Peers(answer) => {
+                let before = self.peers.serve(now_ms);
+                self.peers.answered(answer, now_ms);
+                before != self.peers.serve(now_ms)
+            }
             Done::Gate(gate, result) => {
                 if let Err(error) = result {
                     tracing::debug!(pod = gate.name, %error, "its readiness gate is not set");
@@ -145,7 +155,7 @@ impl Guardian {
             }
             Done::Diagnosed(diagnosis) => {
                 self.doctor = Some(DoctorReport::from(&diagnosis));
-                self.forget_ms = Some(now_ms + FORGET_MS);
+                self.forget_ms = now_ms + FORGET_MS;
                 true
             }
         }

@@ -6,7 +6,10 @@ use std::thread;
 
 /// Does `work` for each item and returns the results in the items' order, or the first error in
 /// that order. Items are taken in their order, so put the largest first.
-pub(crate) fn map<T: Sync, R: Send, E: Send>(
+///
+/// # Errors
+/// That of the first item whose work failed; what was begun is ended first.
+pub fn map<T: Sync, R: Send, E: Send>(
     items: &[T],
     work: impl Fn(&T) -> Result<R, E> + Sync,
 ) -> Result<Vec<R>, E> {

@@ -1,7 +1,8 @@
-//! What a pod's manifest needs of its host: images, directories, files behind its flags.
+//! The manifests in a directory of static pods, and what they need of their host.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use assets::pod;
 use serde_json::Value;
 
 use crate::files::Files;
@@ -50,37 +51,13 @@ impl Manifests {
 
     /// The pod of that name.
     pub(crate) fn named(&self, name: &str) -> Option<&Manifest> {
-        self.pods.iter().find(|manifest| self::name(&manifest.pod) == name)
+        self.pods.iter().find(|manifest| pod::name(&manifest.pod) == name)
     }
-}
-
-/// The pod's name.
-pub(crate) fn name(pod: &Value) -> &str {
-    pod["metadata"]["name"].as_str().unwrap_or_default()
-}
-
-fn items(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
-}
-
-/// The pod's containers, those that run first first.
-pub(crate) fn containers(pod: &Value) -> impl Iterator<Item = &Value> {
-    items(&pod["spec"]["initContainers"]).iter().chain(items(&pod["spec"]["containers"]))
-}
-
-/// The images that the pod needs, each once.
-pub(crate) fn images(pod: &Value) -> Vec<String> {
-    let volumes = items(&pod["spec"]["volumes"]).iter().filter_map(|v| v["image"]["reference"].as_str());
-    let mut images: Vec<String> =
-        containers(pod).filter_map(|c| c["image"].as_str()).chain(volumes).map(str::to_owned).collect();
-    images.sort();
-    images.dedup();
-    images
 }
 
 /// True when the pod cannot start without a registry although its images are there.
 pub(crate) fn always_pulls(pod: &Value) -> bool {
-    containers(pod).any(|container| container["imagePullPolicy"] == "Always")
+    pod::containers(pod).any(|container| container["imagePullPolicy"] == "Always")
 }
 
 /// What is missing on the host of the pod's hostPath volumes: what must be there, and what would
@@ -94,7 +71,7 @@ pub(crate) struct MissingPaths {
 /// Looks for the sources of the pod's hostPath volumes.
 pub(crate) fn missing_host_paths(files: &Files, pod: &Value) -> MissingPaths {
     let mut missing = MissingPaths::default();
-    for volume in items(&pod["spec"]["volumes"]) {
+    for volume in pod::volumes(pod) {
         let Some(path) = volume["hostPath"]["path"].as_str() else { continue };
         let kind = volume["hostPath"]["type"].as_str().unwrap_or_default();
         let is_there = match kind {
@@ -114,64 +91,12 @@ pub(crate) fn missing_host_paths(files: &Files, pod: &Value) -> MissingPaths {
     missing
 }
 
-/// The value of a flag of a container, the last one where it is given several times.
-pub(crate) fn flag<'a>(container: &'a Value, name: &str) -> Option<&'a str> {
-    let words =
-        || items(&container["command"]).iter().chain(items(&container["args"])).filter_map(Value::as_str);
-    let joined = words().filter_map(|word| word.strip_prefix(name)?.strip_prefix('=')).next_back();
-    joined.or_else(|| words().skip_while(|word| *word != name).nth(1))
-}
-
-/// Where a path of a container lies on the host: below one of its hostPath volumes.
-pub(crate) fn on_host(pod: &Value, container: &Value, path: &str) -> Option<PathBuf> {
-    let mut mounts: Vec<&Value> = items(&container["volumeMounts"]).iter().collect();
-    // The longest mount path wins, as it does for the container.
-    mounts.sort_by_key(|mount| std::cmp::Reverse(mount["mountPath"].as_str().map_or(0, str::len)));
-    mounts.into_iter().find_map(|mount| {
-        let inner = Path::new(path).strip_prefix(mount["mountPath"].as_str()?).ok()?;
-        let volumes = items(&pod["spec"]["volumes"]);
-        let volume = volumes.iter().find(|volume| volume["name"] == mount["name"])?;
-        let base = Path::new(volume["hostPath"]["path"].as_str()?);
-        let base = mount["subPath"].as_str().map_or_else(|| base.to_owned(), |sub| base.join(sub));
-        Some(if inner.as_os_str().is_empty() { base } else { base.join(inner) })
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use node::Root;
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn flags_are_read_in_both_forms_and_the_last_counts() {
-        let container =
-            json!({"command": ["etcd", "--name", "a"], "args": ["--data-dir=/x", "--data-dir=/y"]});
-        assert_eq!(flag(&container, "--data-dir"), Some("/y"));
-        assert_eq!(flag(&container, "--name"), Some("a"));
-        assert_eq!(flag(&container, "--data"), None);
-    }
-
-    #[test]
-    fn a_container_s_path_is_found_on_the_host() {
-        let container = json!({"volumeMounts": [
-            {"name": "outer", "mountPath": "/etc/kubernetes"},
-            {"name": "inner", "mountPath": "/etc/kubernetes/secrets"},
-            {"name": "memory", "mountPath": "/tmp"},
-        ]});
-        let pod = json!({"spec": {"volumes": [
-            {"name": "outer", "hostPath": {"path": "/outer"}}, {"name": "inner", "hostPath": {"path": "/inner"}},
-            {"name": "memory", "emptyDir": {}}]}});
-        let found = |path: &str| on_host(&pod, &container, path);
-        assert_eq!(
-            found("/etc/kubernetes/secrets/etcd/ca.crt").as_deref(),
-            Some(Path::new("/inner/etcd/ca.crt"))
-        );
-        assert_eq!(found("/etc/kubernetes/x").as_deref(), Some(Path::new("/outer/x")));
-        assert_eq!(found("/etc/kubernetes-other/x"), None);
-        assert_eq!(found("/tmp/x"), None);
-    }
 
     #[test]
     fn what_must_be_there_and_what_is_made() {
