@@ -5,10 +5,16 @@
 
 #![expect(clippy::print_stderr, clippy::expect_used, reason = "this crate is for tests alone")]
 
+mod background;
+pub mod cases;
+mod exchange;
 pub mod identity;
 pub mod load;
 pub mod moment;
 pub mod node;
 pub mod onlooker;
 pub mod sampler;
+pub mod schedule;
+pub mod shared;
+pub mod watch;
 pub mod whole;

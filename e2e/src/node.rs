@@ -4,13 +4,14 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use host::command::{Command, Output};
 use serde_json::Value;
 
+use crate::background::lock;
 use crate::identity::Identity;
 
 /// Where the bundle lies inside the node.
@@ -72,7 +73,8 @@ impl Inputs {
 pub struct Node {
     inputs: Inputs,
     name: String,
-    dir: tempfile::TempDir,
+    /// Shared by nodes that are on one network.
+    dir: Arc<tempfile::TempDir>,
     /// When it was turned on last, by its own clock, as the API writes times.
     booted: Mutex<String>,
 }
@@ -146,6 +148,23 @@ impl Node {
     pub fn create_with_mounts(inputs: Inputs, name: &str, mounts: &[(&Path, &str)]) -> Result<Self> {
         // On a real disk: containerd's overlays cannot lie on another overlay, nor on a small tmpfs.
         let dir = tempfile::Builder::new().prefix("kubestrap-e2e-").tempdir_in("/var/tmp")?;
+        Self::create_in(Arc::new(dir), inputs, name, mounts)
+    }
+
+    /// Makes a bare node on this one's network, with the same bundle.
+    ///
+    /// # Errors
+    /// When the sandbox cannot be made.
+    pub fn create_beside(&self, name: &str) -> Result<Self> {
+        Self::create_in(Arc::clone(&self.dir), self.inputs.clone(), name, &[])
+    }
+
+    fn create_in(
+        dir: Arc<tempfile::TempDir>,
+        inputs: Inputs,
+        name: &str,
+        mounts: &[(&Path, &str)],
+    ) -> Result<Self> {
         let node = Self { inputs, name: name.to_owned(), dir, booted: Mutex::default() };
         let mount = format!("{}:{BUNDLE}:ro", node.inputs.bundle.display());
         let mounts = mounts.iter().map(|(from, to)| format!("{}:{to}:ro", from.display()));
@@ -271,12 +290,12 @@ impl Node {
     /// When the node was turned on last, by its own clock, as the API writes times: they can be
     /// compared as texts.
     pub fn booted(&self) -> String {
-        self.booted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.booted).clone()
     }
 
     fn remember_the_boot(&self) -> Result<()> {
         let now = self.exec(&["date", "--utc", "+%Y-%m-%dT%H:%M:%SZ"])?.success()?.stdout;
-        now.trim().clone_into(&mut *self.booted.lock().unwrap_or_else(PoisonError::into_inner));
+        now.trim().clone_into(&mut *lock(&self.booted));
         Ok(())
     }
 
@@ -388,8 +407,9 @@ impl Drop for Node {
     fn drop(&mut self) {
         if std::env::var_os("KUBESTRAP_TEST_KEEP").is_some() {
             // For a person who wants to look at it; never set by the tasks.
-            let dir = std::mem::replace(&mut self.dir, tempfile::TempDir::new().expect("a directory"));
-            eprintln!("kept: sandbox {} in {}", self.name, dir.keep().display());
+            eprintln!("kept: sandbox {} in {}", self.name, self.dir.path().display());
+            // It is never dropped.
+            std::mem::forget(Arc::clone(&self.dir));
             return;
         }
         match self.sandbox(&["delete", &self.name]) {

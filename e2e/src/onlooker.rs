@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::node::Node;
+use crate::node::{Node, eventually};
 use crate::whole::STATIC_PODS;
 
 /// How often is looked: a copy that is placed stays for seconds.
@@ -112,6 +112,19 @@ pub fn guardian(node: &Node) -> Result<u32> {
     let found = guardians(node)?;
     ensure!(found.len() == 1, "these guardians run: {:?}", found.keys());
     found.keys().next().copied().context("no guardian runs")
+}
+
+/// Kills the guardian, and waits for the next one.
+///
+/// # Errors
+/// When there is none to kill, or no other one comes.
+pub fn kill_guardian(node: &Node) -> Result<()> {
+    let before = guardian(node)?;
+    node.shell(&format!("kill -KILL {before}"))?;
+    eventually("the next guardian", Duration::from_mins(1), || {
+        ensure!(guardian(node)? != before, "it is the one it was");
+        Ok(())
+    })
 }
 
 /// How many processes run the apiserver. A program's name is cut after 15 letters (proc_pid_comm(5)).

@@ -9,16 +9,16 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 use http::Method;
 use serde_json::json;
 
+use crate::background::{Background, lock};
+use crate::exchange::{fresh, get, inside, ms, request};
 use crate::identity::Identity;
-use crate::load::{fresh, get, inside, ms, request};
 use crate::node::Node;
 
 /// How often is asked.
@@ -31,8 +31,8 @@ const REAL: &str = "/api/v1/namespaces/default/configmaps/sampler?fieldManager=s
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Without a failed sample the time between two answers may still be this long: a machine that is
-/// busy with others pauses. The same limit as for a pivot.
-const PAUSE: Duration = Duration::from_secs(1);
+/// busy with others pauses.
+pub(crate) const PAUSE: Duration = Duration::from_secs(1);
 
 /// How long the API may be away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,35 +118,12 @@ impl fmt::Display for Phase {
     }
 }
 
-/// Cases on one node: one that fails does not hide what the others show.
-#[derive(Debug, Default)]
-pub struct Cases(Vec<String>);
-
-impl Cases {
-    /// Takes the outcome of one case.
-    pub fn take(&mut self, outcome: Result<()>) {
-        if let Err(error) = outcome {
-            eprintln!("FAILED: {error:#}");
-            self.0.push(format!("{error:#}"));
-        }
-    }
-
-    /// Fails when one of them did.
-    ///
-    /// # Errors
-    /// With all that failed.
-    pub fn end(self) -> Result<()> {
-        ensure!(self.0.is_empty(), "{} cases failed:\n{}", self.0.len(), self.0.join("\n"));
-        Ok(())
-    }
-}
-
 /// Asks until it is dropped.
 pub struct Sampler {
     began: Instant,
     samples: Arc<Mutex<Vec<Sample>>>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Result<()>>>,
+    /// Held for its end.
+    _asking: Background<()>,
 }
 
 impl Sampler {
@@ -162,11 +139,11 @@ impl Sampler {
     }
 
     fn begin(identity: Identity, netns: PathBuf) -> Self {
-        let (began, samples, stop) = (Instant::now(), Arc::default(), Arc::new(AtomicBool::new(false)));
-        let (samples2, stop2) = (Arc::clone(&samples), Arc::clone(&stop));
-        let thread =
-            std::thread::spawn(move || inside(&netns, ask(Arc::new(identity), began, samples2, stop2)));
-        Self { began, samples, stop, thread: Some(thread) }
+        let (began, samples) = (Instant::now(), Arc::default());
+        let samples2 = Arc::clone(&samples);
+        let asking =
+            Background::spawn(move |stop| inside(&netns, ask(Arc::new(identity), began, samples2, stop)));
+        Self { began, samples, _asking: asking }
     }
 
     /// Does something, prints what was seen meanwhile, and checks it.
@@ -227,16 +204,7 @@ impl Sampler {
     }
 
     fn samples(&self) -> MutexGuard<'_, Vec<Sample>> {
-        self.samples.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Sampler {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        lock(&self.samples)
     }
 }
 
@@ -244,7 +212,7 @@ async fn ask(
     identity: Arc<Identity>,
     began: Instant,
     samples: Arc<Mutex<Vec<Sample>>>,
-    stop: Arc<AtomicBool>,
+    stop: &AtomicBool,
 ) -> Result<()> {
     let mut clock = tokio::time::interval(EVERY);
     // A machine that paused has not been asked meanwhile: no questions in a heap afterwards.
@@ -253,7 +221,7 @@ async fn ask(
     while !stop.load(Ordering::Relaxed) {
         clock.tick().await;
         let number = {
-            let mut samples = samples.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut samples = lock(&samples);
             samples.push(Sample { asked: began.elapsed(), answer: None });
             samples.len() - 1
         };
@@ -262,7 +230,7 @@ async fn ask(
             let answer = tokio::time::timeout(PATIENCE, serves(&identity)).await;
             let result = answer.unwrap_or_else(|_| Err(format!("no answer in {PATIENCE:?}")));
             let at = began.elapsed();
-            let mut samples = samples.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut samples = lock(&samples);
             if let Some(sample) = samples.get_mut(number) {
                 sample.answer = Some((at, result));
             }

@@ -1,19 +1,17 @@
 //! Bad changes of the apiserver, on a cluster with one node. What never becomes ready costs nothing;
 //! what becomes ready and then fails is reverted on the node, and a good change ends it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
-use e2e::load::{Load, Rate};
+use e2e::cases::{Cases, SETTLED, WHOLE};
 use e2e::node::{Node, eventually};
-use e2e::sampler::{Cases, Limit, Sampler};
-use e2e::whole::{good, wait_promoted, wait_reported, wait_whole};
+use e2e::sampler::Limit;
+use e2e::shared;
+use e2e::whole::{good, wait_reported, wait_settled, wait_whole};
 use serde_json::{Value, json};
-
-use crate::coldboot::{SETTLED, reads_back};
-
-const WHOLE: Duration = Duration::from_mins(4);
 
 /// The same when a copy was needed a short time before: the guardian takes longer to believe each time.
 const AGAIN: Duration = Duration::from_mins(8);
@@ -22,40 +20,39 @@ const AGAIN: Duration = Duration::from_mins(8);
 const LONGEST: Duration = Duration::from_secs(15);
 
 /// How long a bad change is left alone: as long as it takes the guardian to place a copy, and more.
-const LEFT_ALONE: Duration = Duration::from_secs(40);
+const LEFT_ALONE: Duration = Duration::from_secs(30);
 
-/// An apiserver that is killed 35 s after its start: well after it is ready and the one before it
-/// has ended. It ends in good order when it is told to.
+/// An apiserver that is killed 35 s after its first start: well after it is ready and the one before it has ended.
+/// Later it lives as long as it takes to be ready, and a bit. It ends in good order when it is told to.
 const DIES: &str = r#"kube-apiserver "$@" & server=$!
 trap 'kill -TERM $server; wait $server; exit 0' TERM
-/busybox sleep 35 & wait $!
+life=35; [ -e /drill/again ] && life=15; : > /drill/again
+/busybox sleep $life & wait $!
 kill -KILL $server; exit 137"#;
+
+const APISERVER: &str = "kube-system_kube-apiserver";
 
 /// On this host, and so in the node.
 const BUSYBOX: &str = "/bin/busybox";
 
-#[test]
-fn badchange_of_the_apiserver() -> Result<()> {
-    let node = Node::with_cluster("badchange")?;
-    wait_whole(&node, WHOLE)?;
-    wait_promoted(&node, SETTLED)?;
-    let sampler = Sampler::start(&node)?;
-    let (identity, netns) = node.client()?;
-    let writer = Load::start(identity, netns, Rate::trickle(), WHOLE);
-    let mut cases = Cases::default();
-    cases.take(never_ready(&node, &sampler, "a bad flag", |c| {
-        let args = c["args"].as_array_mut().context("no args")?;
-        args.push("--no-such-flag=1".into());
-        Ok(())
-    }));
-    cases.take(never_ready(&node, &sampler, "a bad image", |c| {
-        c["image"] = "registry.k8s.io/kube-apiserver:v0.0.0".into();
-        Ok(())
-    }));
-    cases.take(dies_when_it_is_ready(&node, &sampler));
-    cases.take(wrong_etcd_ca(&node, &sampler));
-    cases.take(reads_back(writer));
-    cases.end()
+pub(crate) fn badchange_of_the_apiserver() -> Result<()> {
+    shared::cluster(|node| {
+        let mut cases = Cases::begin("badchange", node)?;
+        // What was changed before must not be promoted while it is looked whether something is.
+        wait_settled(node, SETTLED)?;
+        cases.take(never_ready(&cases, "a bad flag", |c| {
+            let args = c["args"].as_array_mut().context("no args")?;
+            args.push("--no-such-flag=1".into());
+            Ok(())
+        }));
+        cases.take(never_ready(&cases, "a bad image", |c| {
+            c["image"] = "registry.k8s.io/kube-apiserver:v0.0.0".into();
+            Ok(())
+        }));
+        cases.take(dies_when_it_is_ready(&cases));
+        cases.take(wrong_etcd_ca(&cases));
+        cases.end()
+    })
 }
 
 /// Changes the apiserver's container as `kubectl edit` does.
@@ -63,7 +60,7 @@ fn edit(node: &Node, change: impl FnOnce(&mut Value) -> Result<()>) -> Result<()
     edit_pod(node, |spec| change(&mut spec["containers"][0]))
 }
 
-fn edit_pod(node: &Node, change: impl FnOnce(&mut Value) -> Result<()>) -> Result<()> {
+pub(crate) fn edit_pod(node: &Node, change: impl FnOnce(&mut Value) -> Result<()>) -> Result<()> {
     let mut object = node.json(&["-n", "kube-system", "get", "daemonset", "kube-apiserver"])?;
     change(&mut object["spec"]["template"]["spec"])?;
     // The kubelet and the controllers write its status all the time.
@@ -81,7 +78,7 @@ fn undo(node: &Node) -> Result<()> {
 }
 
 /// A pod of the newest revision, and why it is not ready.
-fn trouble(node: &Node) -> Result<String> {
+pub(crate) fn trouble(node: &Node) -> Result<String> {
     let pods = node.json(&["-n", "kube-system", "get", "pods", "-l", "k8s-app=kube-apiserver"])?;
     let pods = pods["items"].as_array().context("no pods")?;
     let statuses = pods.iter().map(|pod| &pod["status"]["containerStatuses"][0]);
@@ -89,14 +86,9 @@ fn trouble(node: &Node) -> Result<String> {
     Ok(statuses.map(|s| format!("{} {}", s["state"], s["lastState"])).collect::<Vec<_>>().join(", "))
 }
 
-fn never_ready(
-    node: &Node,
-    sampler: &Sampler,
-    what: &str,
-    change: impl FnOnce(&mut Value) -> Result<()>,
-) -> Result<()> {
-    let before = good(node, "kube-system_kube-apiserver")?;
-    sampler.during(&format!("badchange: {what}"), Limit::Seamless, || {
+fn never_ready(cases: &Cases, what: &str, change: impl FnOnce(&mut Value) -> Result<()>) -> Result<()> {
+    let before = good(cases.node(), APISERVER)?;
+    cases.during(what, Limit::Seamless, |node| {
         edit(node, change)?;
         // It was tried at least: otherwise nothing is shown.
         eventually("the new pod fails", Duration::from_mins(1), || {
@@ -108,46 +100,65 @@ fn never_ready(
         std::thread::sleep(LEFT_ALONE);
         undo(node)
     })?;
-    let after = good(node, "kube-system_kube-apiserver")?;
+    let after = good(cases.node(), APISERVER)?;
     ensure!(after == before, "it was promoted: {before:?} became {after:?}");
     Ok(())
 }
 
+/// Lets a script of a shell start the apiserver, which has none; `/drill` is a directory that stays when it is started again.
+pub(crate) fn busybox(spec: &mut Value, script: &str) -> Result<()> {
+    ensure!(Path::new(BUSYBOX).exists(), "{BUSYBOX} is missing: busybox-static has it");
+    let volume = json!({"name": "busybox", "hostPath": {"path": BUSYBOX, "type": "File"}});
+    let volumes = spec["volumes"].as_array_mut().context("no volumes")?;
+    volumes.extend([volume, json!({"name": "drill", "emptyDir": {}})]);
+    let container = &mut spec["containers"][0];
+    let mount = json!({"name": "busybox", "mountPath": "/busybox", "readOnly": true});
+    let mounts = container["volumeMounts"].as_array_mut().context("no mounts")?;
+    mounts.extend([mount, json!({"name": "drill", "mountPath": "/drill"})]);
+    container["command"] = json!(["/busybox", "sh", "-c", script, "--"]);
+    Ok(())
+}
+
 /// Ready at first, and killed a while after its start, each time.
-fn dies_when_it_is_ready(node: &Node, sampler: &Sampler) -> Result<()> {
-    let before = good(node, "kube-system_kube-apiserver")?;
-    ensure!(std::path::Path::new(BUSYBOX).exists(), "{BUSYBOX} is missing: busybox-static has it");
-    sampler.during("badchange: ready, then dead", Limit::Gap(LONGEST), || {
-        edit_pod(node, |spec| {
-            let volume = json!({"name": "busybox", "hostPath": {"path": BUSYBOX, "type": "File"}});
-            spec["volumes"].as_array_mut().context("no volumes")?.push(volume);
-            let container = &mut spec["containers"][0];
-            let mount = json!({"name": "busybox", "mountPath": "/busybox", "readOnly": true});
-            container["volumeMounts"].as_array_mut().context("no mounts")?.push(mount);
-            container["command"] = json!(["/busybox", "sh", "-c", DIES, "--"]);
-            Ok(())
-        })?;
+fn dies_when_it_is_ready(cases: &Cases) -> Result<()> {
+    let before = good(cases.node(), APISERVER)?;
+    cases.during("ready, then dead", Limit::Gap(LONGEST), |node| {
+        edit_pod(node, |spec| busybox(spec, DIES))?;
         node.get(&["-n", "kube-system", "rollout", "status", "daemonset/kube-apiserver", "--timeout=90s"])?;
         eprintln!("badchange: the revision that dies was ready");
         let report = wait_reported(node, "Reverted", "kube-apiserver", Duration::from_mins(3))?;
         eprintln!("badchange: {report}");
         // It goes on dying, and nobody notices.
-        let unnoticed = sampler.during("badchange: reverted", Limit::Seamless, || {
-            std::thread::sleep(LEFT_ALONE * 2);
-            Ok(())
-        });
+        let unnoticed = cases.during("reverted", Limit::Seamless, goes_on_dying);
         // Whatever came of it: the next case begins with a good revision.
         undo(node)?;
         unnoticed
     })?;
-    let after = good(node, "kube-system_kube-apiserver")?;
+    let after = good(cases.node(), APISERVER)?;
     ensure!(after == before, "it was promoted: {before:?} became {after:?}");
     Ok(())
 }
 
+/// Twice more, and each time it was ready before.
+fn goes_on_dying(node: &Node) -> Result<()> {
+    let deaths = || -> Result<i64> {
+        let pods = node.json(&["-n", "kube-system", "get", "pods", "-l", "k8s-app=kube-apiserver"])?;
+        let pods = pods["items"].as_array().context("no pods")?;
+        let counts = pods.iter().map(|pod| pod["status"]["containerStatuses"][0]["restartCount"].as_i64());
+        Ok(counts.flatten().max().unwrap_or_default())
+    };
+    let before = deaths()?;
+    eventually("it dies twice more", Duration::from_mins(3), || {
+        let now = deaths()?;
+        ensure!(now >= before + 2, "started again {before} times, now {now} times");
+        Ok(())
+    })
+}
+
 /// The Secret is wrong. New instances fail at once, the old one serves; after a power cut there is
 /// none but new ones, and the copy has its own files.
-fn wrong_etcd_ca(node: &Node, sampler: &Sampler) -> Result<()> {
+fn wrong_etcd_ca(cases: &Cases) -> Result<()> {
+    let node = cases.node();
     let path = ["-n", "kube-system", "get", "secret", "kube-apiserver"];
     let secret = node.json(&path)?;
     let (key, right) = etcd_ca(&secret)?;
@@ -158,7 +169,7 @@ fn wrong_etcd_ca(node: &Node, sampler: &Sampler) -> Result<()> {
         let patch = json!({"data": {&key: value}}).to_string();
         node.get(&["-n", "kube-system", "patch", "secret", "kube-apiserver", "-p", &patch])
     };
-    sampler.during("badchange: wrong etcd CA", Limit::Seamless, || {
+    cases.during("wrong etcd CA", Limit::Seamless, |_| {
         set(&wrong)?;
         node.get(&["-n", "kube-system", "rollout", "restart", "daemonset/kube-apiserver"])?;
         eventually("the new pod fails", Duration::from_mins(2), || {
@@ -167,20 +178,16 @@ fn wrong_etcd_ca(node: &Node, sampler: &Sampler) -> Result<()> {
             Ok(())
         })
     })?;
-    sampler.during("badchange: wrong etcd CA, then a power cut", Limit::Off, || {
-        let on = node.power_cycle(|_| Ok(()))?;
-        let api = sampler.answers_since(on, Duration::from_mins(1))?;
-        eprintln!("badchange: the API answers {:.1} s after power-on", api.as_secs_f32());
-        Ok(())
-    })?;
-    sampler.during("badchange: wrong etcd CA, served by the copy", Limit::Gap(LONGEST), || {
+    let what = "wrong etcd CA, then a power cut";
+    cases.during(what, Limit::Off, |_| cases.off_and_back(what, |_| Ok(())))?;
+    cases.during("wrong etcd CA, served by the copy", Limit::Gap(LONGEST), |_| {
         std::thread::sleep(LEFT_ALONE);
         let report = wait_reported(node, "Reverted", "kube-apiserver", Duration::from_mins(2))
             .or_else(|_| wait_reported(node, "Restored", "kube-apiserver", Duration::from_secs(1)))?;
         eprintln!("badchange: {report}");
         Ok(())
     })?;
-    sampler.during("badchange: right etcd CA", Limit::Gap(LONGEST), || {
+    cases.during("right etcd CA", Limit::Gap(LONGEST), |_| {
         set(&right)?;
         node.get(&["-n", "kube-system", "rollout", "restart", "daemonset/kube-apiserver"])?;
         wait_whole(node, AGAIN).map(drop)

@@ -6,74 +6,27 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::load::{Load, Rate};
+use e2e::cases::{Cases, SETTLED, WHOLE};
 use e2e::node::{Inputs, Node};
 use e2e::onlooker::copies_that_ran;
-use e2e::sampler::{Cases, Limit, Sampler};
+use e2e::sampler::Limit;
+use e2e::shared;
 use e2e::whole::{AT_REST, COMPONENTS, static_pods, wait_settled, wait_whole};
 
-/// How long the API may take from the power-on: many times what it takes on a machine that has
-/// nothing else to do. The bench `coldboot` measures; this finds what never comes back.
-pub(crate) const BACK: Duration = Duration::from_mins(1);
-
-/// How long all of it may take: pods of the add-ons included, which wait for one another.
-pub(crate) const WHOLE: Duration = Duration::from_mins(4);
-
-/// How long a generation takes to be good.
-pub(crate) const SETTLED: Duration = Duration::from_mins(3);
-
-#[test]
-fn coldboot_of_a_node_at_rest() -> Result<()> {
-    let node = Node::with_cluster("coldboot")?;
-    wait_whole(&node, WHOLE)?;
-    wait_settled(&node, SETTLED)?;
-    no_registry_can_be_reached(&node)?;
-    let sampler = Sampler::start(&node)?;
-    let (identity, netns) = node.client()?;
-    let writer = Load::start(identity, netns, Rate::trickle(), BACK);
-    let cuts = if Inputs::get().soak { 10 } else { 1 };
-    let mut cases = Cases::default();
-    for cut in 1..=cuts {
-        let what = format!("coldboot {cut} of {cuts}");
-        cases.take(by_its_copies(&node, || comes_back(&node, &sampler, &what, |_| Ok(()))));
-    }
-    let what = "coldboot: no CNI state, no token valid";
-    no_token_is_valid(&node)?;
-    cases.take(comes_back(&node, &sampler, what, forget_cni));
-    cases.take(without_its_label(&node, &sampler));
-    cases.take(reads_back(writer));
-    cases.end()
-}
-
-/// Ends the writer, which reads back every write that was acknowledged.
-pub(crate) fn reads_back(writer: Load) -> Result<()> {
-    let report = writer.finish()?;
-    let acknowledged: usize = report.acknowledged.values().map(BTreeSet::len).sum();
-    eprintln!("{acknowledged} acknowledged writes, all read back; {}", report.summary());
-    for failure in report.failures.iter().take(3) {
-        eprintln!("  the first that failed: {failure}");
-    }
-    ensure!(acknowledged > 50, "only {acknowledged} writes were acknowledged: they prove nothing");
-    Ok(())
-}
-
-/// Cuts the power, and waits until all is as it was. From the first answer on the API stays.
-pub(crate) fn comes_back(
-    node: &Node,
-    sampler: &Sampler,
-    what: &str,
-    while_off: impl FnOnce(&Path) -> Result<()>,
-) -> Result<()> {
-    sampler.during(&format!("{what}: off and back"), Limit::Off, || {
-        let on = node.power_cycle(while_off)?;
-        let api = sampler.answers_since(on, BACK)?;
-        eprintln!("{what}: the API answers {:.1} s after power-on", api.as_secs_f32());
-        Ok(())
-    })?;
-    sampler.during(&format!("{what}: taken over by the API's pods"), Limit::Seamless, || {
-        let whole = wait_whole(node, WHOLE)?;
-        eprintln!("{what}: whole {:.1} s later", whole.as_secs_f32());
-        Ok(())
+pub(crate) fn coldboot_of_a_node_at_rest() -> Result<()> {
+    shared::cluster(|node| {
+        let mut cases = Cases::begin("coldboot", node)?;
+        wait_settled(node, SETTLED)?;
+        no_registry_can_be_reached(node)?;
+        let cuts = if Inputs::get().soak { 10 } else { 1 };
+        for cut in 1..=cuts {
+            let what = format!("{cut} of {cuts}");
+            cases.take(by_its_copies(node, || cases.comes_back(&what, |_| Ok(()))));
+        }
+        no_token_is_valid(node)?;
+        cases.take(cases.comes_back("no CNI state, no token valid", forget_cni));
+        cases.take(without_its_label(&cases));
+        cases.end()
     })
 }
 
@@ -145,24 +98,21 @@ fn no_token_is_valid(node: &Node) -> Result<()> {
 
 /// The kubelet comes up and the Node object has no control-plane label: the API's own pods do not
 /// fit there. The copies serve until somebody gives the label back.
-fn without_its_label(node: &Node, sampler: &Sampler) -> Result<()> {
+fn without_its_label(cases: &Cases) -> Result<()> {
     const LABEL: &str = "node-role.kubernetes.io/control-plane";
-    let (what, copies) = ("coldboot: no label", COMPONENTS.len());
-    sampler.during(&format!("{what}: off and back"), Limit::Off, || {
+    let copies = COMPONENTS.len();
+    cases.during("no label: off and back", Limit::Off, |node| {
         node.get(&["label", "node", node.name(), &format!("{LABEL}-")])?;
-        let on = node.power_cycle(|_| Ok(()))?;
-        let api = sampler.answers_since(on, BACK)?;
-        eprintln!("{what}: the API answers {:.1} s after power-on", api.as_secs_f32());
-        Ok(())
+        cases.off_and_back("no label", |_| Ok(()))
     })?;
     // Longer than the 30 s after which a guardian that is not wanted would go.
-    sampler.during(&format!("{what}: 45 s without it"), Limit::Seamless, || {
-        std::thread::sleep(Duration::from_secs(45));
+    cases.during("no label: 35 s without it", Limit::Seamless, |node| {
+        std::thread::sleep(Duration::from_secs(35));
         let files = static_pods(node)?;
         ensure!(files.len() == AT_REST.len() + copies, "static pods: {files:?}");
         Ok(())
     })?;
-    sampler.during(&format!("{what}: given back"), Limit::Seamless, || {
+    cases.during("no label: given back", Limit::Seamless, |node| {
         node.get(&["label", "node", node.name(), &format!("{LABEL}=")])?;
         wait_whole(node, WHOLE).map(drop)
     })

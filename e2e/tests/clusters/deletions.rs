@@ -4,39 +4,29 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use e2e::load::{Load, Rate};
+use e2e::cases::{Cases, MENDED};
 use e2e::node::{ASSETS, Node, eventually};
 use e2e::onlooker::guardian;
-use e2e::sampler::{Cases, Limit, Sampler};
-use e2e::whole::{STATIC_PODS, static_pods, wait_promoted, wait_reported, wait_whole};
+use e2e::sampler::Limit;
+use e2e::shared;
+use e2e::whole::{STATIC_PODS, static_pods, wait_reported, wait_whole};
 
-use crate::coldboot::{SETTLED, reads_back};
-
-/// How long a thing may take to be whole again.
-const WHOLE: Duration = Duration::from_mins(3);
-
-#[test]
-fn deletions_cost_nothing() -> Result<()> {
-    let node = Node::with_cluster("deletions")?;
-    wait_whole(&node, WHOLE)?;
-    wait_promoted(&node, SETTLED)?;
-    let sampler = Sampler::start(&node)?;
-    let (identity, netns) = node.client()?;
-    let writer = Load::start(identity, netns, Rate::trickle(), WHOLE);
-    let mut cases = Cases::default();
-    let mut case = |what: &str, case: fn(&Node) -> Result<()>| {
-        cases.take(sampler.during(&format!("deletions: {what}"), Limit::Seamless, || {
-            case(&node)?;
-            wait_whole(&node, WHOLE).map(drop)
-        }));
-    };
-    case("the guardian's static pod file", the_guardian_s_file);
-    case("all scheduler and controller-manager pods", all_that_schedules);
-    case("all apiserver pods", all_apiservers);
-    case("the DaemonSet kubestrap-guardian", the_guardian_s_daemonset);
-    case("the DaemonSet kube-apiserver", the_apiserver_s_daemonset);
-    cases.take(reads_back(writer));
-    cases.end()
+pub(crate) fn deletions_cost_nothing() -> Result<()> {
+    shared::cluster(|node| {
+        let mut cases = Cases::begin("deletions", node)?;
+        let mut case = |what: &str, case: fn(&Node) -> Result<()>| {
+            cases.take(cases.during(what, Limit::Seamless, |node| {
+                case(node)?;
+                wait_whole(node, MENDED).map(drop)
+            }));
+        };
+        case("the guardian's static pod file", the_guardian_s_file);
+        case("all scheduler and controller-manager pods", all_that_schedules);
+        case("all apiserver pods", all_apiservers);
+        case("the DaemonSet kubestrap-guardian", the_guardian_s_daemonset);
+        case("the DaemonSet kube-apiserver", the_apiserver_s_daemonset);
+        cases.end()
+    })
 }
 
 fn kube_system(node: &Node, args: &[&str]) -> Result<String> {
@@ -77,7 +67,7 @@ fn all_apiservers(node: &Node) -> Result<()> {
     let selector = "k8s-app=kube-apiserver";
     let before = kube_system(node, &["get", "pods", "-l", selector, "-o", "name"])?;
     kube_system(node, &["delete", "pods", "-l", selector])?;
-    eventually("other pods", WHOLE, || {
+    eventually("other pods", MENDED, || {
         let after = kube_system(node, &["get", "pods", "-l", selector, "-o", "name"])?;
         ensure!(!after.is_empty() && before.lines().all(|pod| !after.contains(pod)), "{before} {after}");
         Ok(())

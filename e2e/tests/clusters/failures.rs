@@ -21,8 +21,7 @@ const ELSEWHERE: &str = "/var/lib/kubestrap/elsewhere";
 const BAD_FLAG: &str = "/var/lib/kubestrap/bad-flag";
 const OTHER_ETCD: &str = "/var/lib/kubestrap/other-etcd";
 
-#[test]
-fn failures_in_the_config_name_line_and_column() -> Result<()> {
+pub(crate) fn failures_in_the_config_name_line_and_column() -> Result<()> {
     let inputs = Inputs::get();
     let dir = tempfile::tempdir()?;
     let config = dir.path().join("cluster.yaml");
@@ -52,8 +51,7 @@ fn failures_in_the_config_name_line_and_column() -> Result<()> {
     render("clusterNam: a\napi:\n  port: many\n", &["cluster.yaml:1:1: ", "cluster.yaml:3:9: "])
 }
 
-#[test]
-fn failures_of_the_bundle_name_the_image() -> Result<()> {
+pub(crate) fn failures_of_the_bundle_name_the_image() -> Result<()> {
     let inputs = Inputs::get();
     let dir = tempfile::tempdir()?;
     let copy = dir.path().display().to_string();
@@ -80,8 +78,7 @@ fn failures_of_the_bundle_name_the_image() -> Result<()> {
 }
 
 /// One node on which one start after the other fails, and the last one does not.
-#[test]
-fn failures_of_a_bring_up_are_diagnosed() -> Result<()> {
+pub(crate) fn failures_of_a_bring_up_are_diagnosed() -> Result<()> {
     let node = Node::prepared("failures")?;
     let timed = |what: &str, test: fn(&Node) -> Result<()>| {
         let began = Instant::now();

@@ -40,16 +40,14 @@ const MANIFESTS: [(&str, &str); 2] =
 
 /// Both apiservers with `--permit-port-sharing`. Their listeners cannot be steered: nobody told Go
 /// to leave multipath TCP alone.
-#[test]
-fn foreign_assets_are_brought_up() -> Result<()> {
+pub(crate) fn foreign_assets_are_brought_up() -> Result<()> {
     let stderr = brought_up("foreign", true)?;
     ensure!(!stderr.contains("do not both have --permit-port-sharing"), "{stderr}");
     Ok(())
 }
 
 /// As bootkube rendered them: the new apiserver can listen only when the old one is gone.
-#[test]
-fn foreign_assets_whose_apiservers_cannot_share_a_port_are_brought_up() -> Result<()> {
+pub(crate) fn foreign_assets_whose_apiservers_cannot_share_a_port_are_brought_up() -> Result<()> {
     let stderr = brought_up("foreign2", false)?;
     ensure!(stderr.contains("do not both have --permit-port-sharing"), "the gap is not explained: {stderr}");
     Ok(())
@@ -125,11 +123,15 @@ fn self_hosted(node: &Node) -> Result<()> {
             node.exec(&[&["kubectl", "--kubeconfig", &config], args].concat())?.success()?.stdout,
         )
     };
-    let pods = kubectl(&["-n", "kube-system", "get", "pods", "-o", "name"])?;
-    let count =
-        |prefix: &str| pods.lines().filter(|line| line.starts_with(&format!("pod/{prefix}-"))).count();
-    ensure!([count("api"), count("cm"), count("sched"), count("etcd")] == [1; 4], "{pods}");
-    ensure!(pods.lines().count() == 4, "more than those: {pods}");
+    // The kubelet tells the API of etcd's pod when it happens to look again, once a minute.
+    eventually("the self-hosted pods and etcd", Duration::from_mins(3), || {
+        let pods = kubectl(&["-n", "kube-system", "get", "pods", "-o", "name"])?;
+        let count =
+            |prefix: &str| pods.lines().filter(|line| line.starts_with(&format!("pod/{prefix}-"))).count();
+        ensure!([count("api"), count("cm"), count("sched"), count("etcd")] == [1; 4], "{pods}");
+        ensure!(pods.lines().count() == 4, "more than those: {pods}");
+        Ok(())
+    })?;
     let files = node.exec(&["ls", "/etc/kubernetes/manifests"])?.success()?.stdout;
     ensure!(files.trim() == "etcd.yaml", "static pods: {files}");
     let secrets = node.exec(&["ls", "/etc/kubernetes/bootstrap-secrets"])?;

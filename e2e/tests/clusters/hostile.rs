@@ -4,13 +4,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::load::{Load, Rate};
+use e2e::cases::{Cases, SETTLED, WHOLE};
 use e2e::node::{Node, eventually};
-use e2e::onlooker::{guardian, with_one_apiserver};
-use e2e::sampler::{Cases, Limit, Sampler};
+use e2e::onlooker::{kill_guardian, with_one_apiserver};
+use e2e::sampler::Limit;
+use e2e::shared;
 use e2e::whole::{CHECKPOINTS, generations, generations_are_whole, good, wait_settled, wait_whole};
-
-use crate::coldboot::{SETTLED, WHOLE, reads_back};
 
 /// How long each trouble lasts: longer than any patience of the guardian's.
 const TROUBLE: Duration = Duration::from_secs(35);
@@ -20,30 +19,25 @@ const SMALL: &str = "/mnt/small";
 
 const APISERVER: &str = "kube-system_kube-apiserver";
 
-#[test]
-fn hostile_ground() -> Result<()> {
-    let node = Node::with_cluster("hostile")?;
-    wait_whole(&node, WHOLE)?;
-    wait_settled(&node, SETTLED)?;
-    let sampler = Sampler::start(&node)?;
-    let (identity, netns) = node.client()?;
-    let writer = Load::start(identity, netns, Rate::trickle(), WHOLE);
-    let mut cases = Cases::default();
-    let mut case = |what: &str, case: fn(&Node) -> Result<()>| {
-        cases.take(sampler.during(&format!("hostile: {what}"), Limit::Seamless, || {
-            with_one_apiserver(&node, || {
-                case(&node)?;
-                wait_whole(&node, WHOLE).map(drop)
-            })
-        }));
-    };
-    case("kubelet restarted", |node| restarted(node, "kubelet"));
-    case("containerd restarted", |node| restarted(node, "containerd"));
-    case("containerd hung", containerd_hangs);
-    case("API blackholed", the_api_is_blackholed);
-    cases.take(sampler.during("hostile: disk full", Limit::Seamless, || the_disk_is_full(&node)));
-    cases.take(reads_back(writer));
-    cases.end()
+pub(crate) fn hostile_ground() -> Result<()> {
+    shared::cluster(|node| {
+        let mut cases = Cases::begin("hostile", node)?;
+        wait_settled(node, SETTLED)?;
+        let mut case = |what: &str, case: fn(&Node) -> Result<()>| {
+            cases.take(cases.during(what, Limit::Seamless, |node| {
+                with_one_apiserver(node, || {
+                    case(node)?;
+                    wait_whole(node, WHOLE).map(drop)
+                })
+            }));
+        };
+        case("kubelet restarted", |node| restarted(node, "kubelet"));
+        case("containerd restarted", |node| restarted(node, "containerd"));
+        case("containerd hung", containerd_hangs);
+        case("API blackholed", the_api_is_blackholed);
+        cases.take(cases.during("disk full", Limit::Seamless, the_disk_is_full));
+        cases.end()
+    })
 }
 
 fn restarted(node: &Node, unit: &str) -> Result<()> {
@@ -82,7 +76,8 @@ fn the_disk_is_full(node: &Node) -> Result<()> {
         "mkdir -p {SMALL} && mount -t tmpfs -o size=8m,mode=700 tmpfs {SMALL} \
          && cp -a {CHECKPOINTS} {SMALL}/checkpoints && mount --bind {SMALL}/checkpoints {CHECKPOINTS}"
     ))?;
-    restart_guardian(node)?;
+    // Another process of it sees what is mounted by now.
+    kill_guardian(node)?;
     let (before, old, was_good) = (sums()?, generations(node, APISERVER)?, good(node, APISERVER)?);
     node.exec(&["sh", "-c", &format!("cat /dev/zero > {SMALL}/filler")])?;
     let rollout = |value: &str| {
@@ -104,18 +99,8 @@ fn the_disk_is_full(node: &Node) -> Result<()> {
     node.shell(&format!(
         "umount -l {CHECKPOINTS} && cp -a {SMALL}/checkpoints/. {CHECKPOINTS}/ && umount -l {SMALL}"
     ))?;
-    restart_guardian(node)?;
+    kill_guardian(node)?;
     wait_whole(node, WHOLE).map(drop)
-}
-
-/// Another process of it sees what is mounted by now.
-fn restart_guardian(node: &Node) -> Result<()> {
-    let before = guardian(node)?;
-    node.shell(&format!("kill -KILL {before}"))?;
-    eventually("the next guardian", Duration::from_mins(1), || {
-        ensure!(guardian(node)? != before, "it is the one it was");
-        Ok(())
-    })
 }
 
 /// Waits until the guardian's log says something.

@@ -30,8 +30,7 @@ const KILLS: [Moment; 13] = [
 
 /// Killed in each step, always on the same node: each time the next run starts from what the one before
 /// left.
-#[test]
-fn a_bring_up_killed_in_every_step_goes_on_where_it_was() -> Result<()> {
+pub(crate) fn a_bring_up_killed_in_every_step_goes_on_where_it_was() -> Result<()> {
     let node = Node::prepared("killed")?;
     for (step, within) in KILLS {
         let reached = kill_at(&node, (step, within))?;
@@ -42,8 +41,7 @@ fn a_bring_up_killed_in_every_step_goes_on_where_it_was() -> Result<()> {
 }
 
 /// The power goes in the middle of it.
-#[test]
-fn a_power_cut_in_the_middle_of_a_bring_up_costs_nothing_but_time() -> Result<()> {
+pub(crate) fn a_power_cut_in_the_middle_of_a_bring_up_costs_nothing_but_time() -> Result<()> {
     let node = Node::prepared("powercut")?;
     let all: [Moment; 4] = [("api", 1500), ("inject", 50), ("ready", 2000), ("pivot", 1000)];
     let moments = if node.inputs().soak { &all[..] } else { &all[2..] };

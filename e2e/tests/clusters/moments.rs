@@ -6,15 +6,15 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use e2e::cases::{Cases, WHOLE};
 use e2e::load::{Load, Rate};
 use e2e::moment::Moments;
 use e2e::node::{Inputs, Node, eventually};
 use e2e::onlooker::guardians;
-use e2e::sampler::{Cases, Limit, Sampler};
-use e2e::whole::{STATIC_PODS, generations_are_whole, wait_promoted, wait_whole};
+use e2e::sampler::Limit;
+use e2e::whole::{STATIC_PODS, generations_are_whole, wait_whole};
 use serde_json::{Value, json};
 
-use crate::coldboot::{BACK, SETTLED, WHOLE, comes_back, reads_back};
 use crate::deletions::apply;
 use crate::killed::kubelet_is_up;
 
@@ -53,13 +53,10 @@ enum Change {
 
 const CHANGES: [Change; 3] = [Change::Rollout, Change::Rotation, Change::Guardian];
 
-#[test]
-#[ignore = "takes long and is not shown to hold yet: run by its name or by --soak"]
-fn moments_of_a_bring_up() -> Result<()> {
+pub(crate) fn moments_of_a_bring_up() -> Result<()> {
     let mut moments = Moments::of("moments_of_a_bring_up");
     let node = Node::prepared("moments-up")?;
-    let (identity, netns) = node.client()?;
-    let writer = Load::start(identity, netns, Rate::trickle(), Duration::from_mins(5));
+    let writer = Load::start(&node, Rate::trickle(), Duration::from_mins(5))?;
     let cuts = if Inputs::get().soak { 6 } else { 1 };
     for cut in 1..=cuts {
         let moment = moments.below(BRING_UP);
@@ -76,43 +73,65 @@ fn moments_of_a_bring_up() -> Result<()> {
     // A bring-up that was not over goes on with the same command; one that was needs none.
     node.up(&[])?.success()?;
     wait_whole(&node, WHOLE)?;
-    reads_back(writer)
+    writer.reads_back()
 }
 
-#[test]
-#[ignore = "takes long and is not shown to hold yet: run by its name or by --soak"]
-fn moments_of_changes() -> Result<()> {
+pub(crate) fn moments_of_changes() -> Result<()> {
     let mut moments = Moments::of("moments_of_changes");
     let node = Node::with_cluster("moments")?;
-    wait_whole(&node, WHOLE)?;
-    wait_promoted(&node, SETTLED)?;
-    let sampler = Sampler::start(&node)?;
-    let (identity, netns) = node.client()?;
-    let writer = Load::start(identity, netns, Rate::trickle(), BACK);
-    let mut cases = Cases::default();
+    let mut cases = Cases::begin("moments", &node)?;
     let soak = Inputs::get().soak;
     let changes: Vec<_> =
         if soak { (0..20).map(|_| *moments.one_of(&CHANGES)).collect() } else { CHANGES.to_vec() };
     for (number, change) in changes.into_iter().enumerate() {
-        begin(&node, change, number)?;
         let moment = moments.below(ROLLOUT);
-        std::thread::sleep(moment);
-        let what = format!("moments {number}: {change:?}, cut {moment:?} after it began");
-        // The first answer may be that of a copy or of either revision: from then on no gap.
-        cases.take(comes_back(&node, &sampler, &what, |_| Ok(())));
-    }
-    let writing = if soak { &WRITING[..] } else { &WRITING[..2] };
-    for (number, point) in writing.iter().enumerate() {
-        cases.take(cut_at(&node, &sampler, point, |node| {
-            let drill = format!("DRILL={number}");
-            node.get(&["-n", "kube-system", "set", "env", "daemonset/kube-apiserver", &drill]).map(drop)
+        let what = format!("{number}: {change:?}, cut {moment:?} after it began");
+        cases.take(cases.during(&format!("{what}: until then"), Limit::Seamless, |node| {
+            begin(node, change, number)?;
+            std::thread::sleep(moment);
+            Ok(())
         }));
+        // The first answer may be that of a copy or of either revision: from then on no gap.
+        cases.take(
+            cases.during(&format!("{what}: off and back"), Limit::Off, |_| {
+                cases.off_and_back(&what, |_| Ok(()))
+            }),
+        );
+        // Else the next change and the next cut come before the copies are gone.
+        if soak {
+            cases.take(whole_again(&cases, &what));
+        }
     }
-    for point in if soak { &BOOTING[..] } else { &BOOTING[..1] } {
-        cases.take(cut_at(&node, &sampler, point, |node| node.power_cycle(|_| Ok(())).map(drop)));
+    let writing = if soak { &WRITING[..] } else { &WRITING[..1] };
+    for (number, point) in writing.iter().enumerate() {
+        cases.take(cut_at(&cases, point, |node| {
+            let drill = format!("DRILL={number}");
+            let pid = armed(node, point)?;
+            node.get(&["-n", "kube-system", "set", "env", "daemonset/kube-apiserver", &drill])?;
+            ends(node, pid, point)
+        }));
+        // A guardian comes to the points of a boot only where no copy is placed yet.
+        if soak || number + 1 == writing.len() {
+            cases.take(whole_again(&cases, point));
+        }
     }
-    cases.take(reads_back(writer));
+    let booting = if soak { &BOOTING[..] } else { &BOOTING[..1] };
+    for point in booting {
+        cases.take(cut_at(&cases, point, |node| ends_after_a_boot(node, point)));
+        if soak {
+            cases.take(whole_again(&cases, point));
+        }
+    }
+    cases.take(whole_again(&cases, "after them"));
     cases.end()
+}
+
+/// The API's pods take over, and nobody notices.
+fn whole_again(cases: &Cases, what: &str) -> Result<()> {
+    cases.during(&format!("{what}: taken over by the API's pods"), Limit::Seamless, |node| {
+        wait_whole(node, WHOLE)?;
+        generations_are_whole(node)
+    })
 }
 
 fn begin(node: &Node, change: Change, number: usize) -> Result<()> {
@@ -150,7 +169,7 @@ fn decoded(text: &str) -> Result<Vec<u8>> {
 }
 
 /// Changes the guardian's static pod where it comes from. What an earlier change did is gone.
-fn change_manifest(node: &Node, change: impl FnOnce(&str) -> String) -> Result<()> {
+pub(crate) fn change_manifest(node: &Node, change: impl FnOnce(&str) -> String) -> Result<()> {
     apply(node, FILE)?;
     let object = node.json(&["-n", "kube-system", "get", "configmap", "kubestrap-guardian"])?;
     let before = object["data"][FILE].as_str().context("no manifest in the ConfigMap")?;
@@ -160,29 +179,21 @@ fn change_manifest(node: &Node, change: impl FnOnce(&str) -> String) -> Result<(
     node.get(&["-n", "kube-system", "patch", "configmap", "kubestrap-guardian", "-p", &patch]).map(drop)
 }
 
-/// Makes the guardian end at a point of its code, which `act` brings it to, and cuts the power in that
-/// moment. What made it end is gone with the power.
-fn cut_at(node: &Node, sampler: &Sampler, point: &str, act: impl FnOnce(&Node) -> Result<()>) -> Result<()> {
-    let what = format!("moments: the guardian at {point}");
+/// Makes the guardian end at a point of its code, which `act` brings it to, and cuts the power
+/// then. What made it end is gone with the power.
+fn cut_at(cases: &Cases, point: &str, act: impl FnOnce(&Node) -> Result<()>) -> Result<()> {
+    let what = format!("the guardian at {point}");
     let fault = format!("    env:\n    - name: KUBESTRAP_FAULT\n      value: {point}\n");
-    sampler.during(&format!("{what}: off and back"), Limit::Off, || {
+    cases.during(&format!("{what}: off and back"), Limit::Off, |node| {
         change_manifest(node, |text| text.replacen("    env:\n", &fault, 1))?;
         node.get(&["-n", "kube-system", "rollout", "restart", "daemonset/kubestrap-guardian"])?;
         armed(node, point)?;
         act(node)?;
-        ends(node, point)?;
-        let on = node.power_cycle(|disk| without_the_fault(disk, &fault))?;
-        let api = sampler.answers_since(on, BACK)?;
-        eprintln!("{what}: the API answers {:.1} s after power-on", api.as_secs_f32());
-        Ok(())
+        cases.off_and_back(&what, |disk| without_the_fault(disk, &fault))
     })?;
-    sampler.during(&format!("{what}: taken over by the API's pods"), Limit::Seamless, || {
+    cases.during(&format!("{what}: a guardian without the fault"), Limit::Seamless, |node| {
         apply(node, FILE)?;
-        node.get(&["-n", "kube-system", "rollout", "restart", "daemonset/kubestrap-guardian"])?;
-        let began = Instant::now();
-        wait_whole(node, WHOLE)?;
-        eprintln!("{what}: whole {:.1} s later", began.elapsed().as_secs_f32());
-        generations_are_whole(node)
+        node.get(&["-n", "kube-system", "rollout", "restart", "daemonset/kubestrap-guardian"]).map(drop)
     })
 }
 
@@ -197,8 +208,7 @@ fn armed(node: &Node, point: &str) -> Result<u32> {
 }
 
 /// Waits until a guardian has come to the point and ended there.
-fn ends(node: &Node, point: &str) -> Result<()> {
-    let pid = armed(node, point)?;
+fn ends(node: &Node, pid: u32, point: &str) -> Result<()> {
     let deadline = Instant::now() + Duration::from_mins(3);
     let process = node.path(&format!("/proc/{pid}"))?;
     while process.exists() {
@@ -207,6 +217,26 @@ fn ends(node: &Node, point: &str) -> Result<()> {
         std::thread::sleep(Duration::from_millis(5));
     }
     Ok(())
+}
+
+/// Cuts the power, and waits until the guardian of the next boot has come to the point. It may take it no
+/// longer than the kubelet to say that it runs: that the kubelet starts it again is what shows.
+fn ends_after_a_boot(node: &Node, point: &str) -> Result<()> {
+    let before = guardian_starts(node)?;
+    node.power_cycle(|_| Ok(()))?;
+    eventually(&format!("the guardian comes to {point} after a boot"), Duration::from_mins(3), || {
+        let now = guardian_starts(node)?;
+        ensure!(now >= before + 2, "it was started {now} times, and {before} times before the boot");
+        Ok(())
+    })
+}
+
+/// How often the guardian of the manifest that is in place was started: the kubelet numbers its logs.
+fn guardian_starts(node: &Node) -> Result<u32> {
+    let newest = "ls -d /var/log/pods/kube-system_kubestrap-guardian-*/guardian/*.log -t | head -1";
+    let file = node.shell(newest)?;
+    let number = file.trim().rsplit('/').next().and_then(|name| name.split('.').next()?.parse().ok());
+    number.with_context(|| format!("not the name of a log: {file:?}"))
 }
 
 fn without_the_fault(disk: &Path, fault: &str) -> Result<()> {
@@ -221,8 +251,7 @@ fn without_the_fault(disk: &Path, fault: &str) -> Result<()> {
 }
 
 /// The fault is taken out of the file, and nothing else.
-#[test]
-fn moments_take_a_fault_out_of_a_manifest() -> Result<()> {
+pub(crate) fn moments_take_a_fault_out_of_a_manifest() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let manifests = dir.path().join(STATIC_PODS.trim_start_matches('/'));
     host::fs::create_dir_all(&manifests, 0o755)?;

@@ -3,27 +3,23 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use e2e::cases::{SETTLED, WHOLE, at_rest};
 use e2e::load::{Load, Rate};
-use e2e::node::{Inputs, Node, eventually};
-use e2e::whole::{wait_promoted, wait_whole};
+use e2e::node::{BUNDLE, Node, eventually};
+use e2e::shared::{self, NEWEST_BUNDLE};
+use e2e::whole::{wait_settled, wait_whole};
 use serde_json::Value;
 
-use crate::coldboot::{SETTLED, WHOLE};
+use crate::interrupted::{self, Target};
+use crate::whole::workload;
 
-/// Where the newer bundle lies inside the node.
-const NEWER: &str = "/opt/kubestrap/newer";
 /// The apiserver of the newer bundle and all that goes with it.
 const NEW: &str = "v1.37.2";
-/// Longest time without a success that a client of the API may see.
-const LONGEST_GAP_MS: u64 = 250;
-/// The slowest request that a client of the API may see.
-const SLOWEST_MS: u64 = 1000;
-
-const WORKLOAD: &str = include_str!("workload.yaml");
+/// The version that it comes from.
+const OLD: &str = "v1.36.3";
 
 /// Asks the workload ten times a second on new connections, until its file is gone.
 const ASK: &str = r#"touch /run/asking; ok=0; failed=0
@@ -33,31 +29,27 @@ while [ -e /run/asking ]; do
 done
 echo "$ok $failed" > /run/asked"#;
 
-#[test]
-#[ignore = "takes long and is not shown to hold yet: run by its name or by --soak"]
-fn upgrade_of_one_minor_under_load() -> Result<()> {
-    let mut inputs = Inputs::get();
-    let newer = inputs.bundle.clone();
-    inputs.bundle = inputs.older_bundle.clone().context("no bundle of an older release was built")?;
-    ensure!(inputs.bundle != newer, "both bundles are one");
-    let node = Node::create_with_mounts(inputs, "upgrade", &[(Path::new(&newer), NEWER)])?;
-    node.up(&[])?.success()?;
-    wait_whole(&node, WHOLE)?;
-    wait_promoted(&node, SETTLED)?;
-    let plan =
-        node.exec(&["kubestrap", "-o", "json", "upgrade", "plan", NEW, "--bundle", NEWER])?.success()?;
+pub(crate) fn upgrade_of_one_minor_under_load() -> Result<()> {
+    shared::oldest(up_and_down)
+}
+
+fn up_and_down(node: &Node) -> Result<()> {
+    at_rest(node)?;
+    let plan = node
+        .exec(&["kubestrap", "-o", "json", "upgrade", "plan", NEW, "--bundle", NEWEST_BUNDLE])?
+        .success()?;
     let plan: Value = serde_json::from_str(&plan.stdout)?;
     ensure!(plan["to"] == NEW && plan["steps"].as_array().is_some_and(|s| s.len() >= 8), "{plan:#}");
 
-    let mut asking = ask_a_workload(&node)?;
-    let (identity, netns) = node.client()?;
+    let restarts = restarts_of_etcd(node)?;
+    let mut asking = ask_a_workload(node)?;
     let rate = Rate { limit: Duration::from_mins(15), ..Rate::default() };
-    let load = Load::start(identity, netns, rate, Duration::from_mins(1));
+    let load = Load::start(node, rate, Duration::from_mins(1))?;
     std::thread::sleep(Duration::from_secs(3));
     let began = Instant::now();
-    killed_in_a_step(&node, "kube-controller-manager")?;
+    killed_in_a_step(node, "kube-controller-manager")?;
     let resumed = Instant::now();
-    let args = ["kubestrap", "upgrade", "apply", NEW, "--bundle", NEWER];
+    let args = ["kubestrap", "upgrade", "apply", NEW, "--bundle", NEWEST_BUNDLE];
     let ended = node.exec(&args)?.success()?;
     ensure!(ended.stderr.contains("did not end"), "it did not see the killed run: {}", ended.stderr);
     ensure!(!ended.stderr.contains("snapshot of etcd"), "it began anew: {}", ended.stderr);
@@ -70,37 +62,45 @@ fn upgrade_of_one_minor_under_load() -> Result<()> {
     std::thread::sleep(Duration::from_secs(20));
     let report = load.finish()?;
     eprintln!("upgrade: {}", report.summary());
-    let asked = end_asking(&node, &mut asking)?;
+    let asked = end_asking(node, &mut asking)?;
     eprintln!("upgrade: workload answered and failed: {asked}");
-    everything_is_new(&node)?;
-    snapshot_is_whole(&node)?;
+    everything_is(node, NEW)?;
+    snapshot_is_whole(node)?;
+    let restarted = restarts_of_etcd(node)?;
+    ensure!(restarted == restarts, "etcd was restarted: {restarts} became {restarted}");
     let again = node.exec(&args)?.success()?;
     ensure!(again.stdout.contains("nothing to do"), "{}", again.stdout);
 
-    wait_promoted(&node, SETTLED)?;
+    wait_settled(node, SETTLED)?;
     node.power_cycle(|_| Ok(()))?;
-    wait_whole(&node, WHOLE)?;
-    everything_is_new(&node)?;
+    wait_whole(node, WHOLE)?;
+    everything_is(node, NEW)?;
 
-    let shown: Vec<_> = report.failures.iter().take(10).collect();
-    ensure!(report.failures.is_empty(), "{} requests failed: {shown:#?}", report.failures.len());
-    ensure!(report.longest_gap_ms < LONGEST_GAP_MS, "gap of {} ms", report.longest_gap_ms);
-    ensure!(report.slowest_ms < SLOWEST_MS, "slowest request {} ms", report.slowest_ms);
+    // Down again, and where there is time up once more, cut off all the time.
+    interrupted::killed_in_every_step(node, Target { version: OLD, bundle: BUNDLE })?;
+    everything_is(node, OLD)?;
+    if node.inputs().soak {
+        let parts = ["kubestrap-guardian", "kube-apiserver", "kube-scheduler", "kube-proxy", "kubelet"];
+        interrupted::without_power_in(node, Target { version: NEW, bundle: NEWEST_BUNDLE }, &parts)?;
+        everything_is(node, NEW)?;
+    }
+
+    report.is_seamless(node.inputs())?;
     ensure!(asked.ends_with(" 0"), "the workload did not answer: {asked}");
     Ok(())
 }
 
-#[test]
-fn upgrade_that_breaks_is_put_back() -> Result<()> {
-    let node = Node::with_cluster("stepback")?;
-    wait_whole(&node, WHOLE)?;
-    wait_promoted(&node, SETTLED)?;
-    let before = objects(&node)?;
-    let (identity, netns) = node.client()?;
+pub(crate) fn upgrade_that_breaks_is_put_back() -> Result<()> {
+    shared::cluster(put_back)
+}
+
+fn put_back(node: &Node) -> Result<()> {
+    at_rest(node)?;
+    let before = objects(node)?;
     let rate = Rate { limit: Duration::from_mins(15), ..Rate::default() };
-    let load = Load::start(identity, netns, rate, Duration::from_mins(1));
+    let load = Load::start(node, rate, Duration::from_mins(1))?;
     // A flag that was dropped or misspelt is found before anything is changed.
-    apply_config(&node, "components: {kubeScheduler: {extraArgs: {no-such-flag: 1}}}")?
+    apply_config(node, "components: {kubeScheduler: {extraArgs: {no-such-flag: 1}}}")?
         .failure(4, &["Flags failed", "unknown flag: --no-such-flag"])?;
     // These are found by the programs only when they run. The scheduler goes with the same change, and is
     // put back with it.
@@ -110,17 +110,17 @@ fn upgrade_that_breaks_is_put_back() -> Result<()> {
     ] {
         let began = Instant::now();
         let config = format!("components: {{kubeScheduler: {{extraArgs: {{v: 3}}}}, {bad}}}");
-        let ended = apply_config(&node, &config)?.failure(14, &[said, "is back as it was"])?;
+        let ended = apply_config(node, &config)?.failure(14, &[said, "is back as it was"])?;
         eprintln!(
             "stepback: {said}: {} s: {}",
             began.elapsed().as_secs(),
             ended.stderr.lines().last().unwrap_or("")
         );
-        same(&before, &objects(&node)?)?;
+        same(&before, &objects(node)?)?;
     }
     // And a good change of the same kind goes through, with a new name in the certificate.
     apply_config(
-        &node,
+        node,
         "api: {extraSANs: [api.example.com]}\n\
          components: {kubeAPIServer: {extraArgs: {enable-admission-plugins: 'NodeRestriction,ExtendedResourceToleration'}}}",
     )?
@@ -131,9 +131,7 @@ fn upgrade_that_breaks_is_put_back() -> Result<()> {
         let probe = "curl -sf --cacert /etc/kubernetes/pki/ca.crt --resolve api.example.com:6443:127.0.0.1 https://api.example.com:6443/readyz";
         node.shell(probe).map(drop)
     })?;
-    let shown: Vec<_> = report.failures.iter().take(10).collect();
-    ensure!(report.failures.is_empty(), "{} requests failed: {shown:#?}", report.failures.len());
-    Ok(())
+    report.none_failed()
 }
 
 fn apply_config(node: &Node, config: &str) -> Result<e2e::node::Ended> {
@@ -143,7 +141,8 @@ fn apply_config(node: &Node, config: &str) -> Result<e2e::node::Ended> {
 
 /// Starts an upgrade and kills it in the middle of the step that changes a part.
 fn killed_in_a_step(node: &Node, part: &str) -> Result<()> {
-    let mut apply = node.spawn(&["kubestrap", "-o", "json", "upgrade", "apply", NEW, "--bundle", NEWER])?;
+    let mut apply =
+        node.spawn(&["kubestrap", "-o", "json", "upgrade", "apply", NEW, "--bundle", NEWEST_BUNDLE])?;
     let events = BufReader::new(apply.stdout.take().context("no stdout")?);
     let mut reached = false;
     for line in events.lines() {
@@ -163,9 +162,7 @@ fn killed_in_a_step(node: &Node, part: &str) -> Result<()> {
 }
 
 fn ask_a_workload(node: &Node) -> Result<std::process::Child> {
-    let pods = node.json(&["-n", "kube-system", "get", "pods", "-l", "k8s-app=etcd"])?;
-    let image = pods["items"][0]["spec"]["containers"][0]["image"].as_str().context("no etcd image")?;
-    node.kubectl_with(&WORKLOAD.replace("IMAGE", image), &["apply", "-f", "-"])?.success()?;
+    node.kubectl_with(&workload(node)?, &["apply", "-f", "-"])?.success()?;
     node.get(&["rollout", "status", "deployment/web", "--timeout=120s"])?;
     let address = node.get(&["get", "service", "web", "-o", "jsonpath={.spec.clusterIP}"])?;
     eventually("the workload answers", Duration::from_secs(30), || {
@@ -183,26 +180,29 @@ fn end_asking(node: &Node, asking: &mut std::process::Child) -> Result<String> {
     Ok(asked)
 }
 
-/// Every program of Kubernetes is of the new version, and etcd was not even restarted.
-fn everything_is_new(node: &Node) -> Result<()> {
-    let version = node.json(&["version"])?;
-    ensure!(version["serverVersion"]["gitVersion"] == NEW, "{version}");
+/// Every program of Kubernetes is of that version.
+fn everything_is(node: &Node, version: &str) -> Result<()> {
+    let told = node.json(&["version"])?;
+    ensure!(told["serverVersion"]["gitVersion"] == version, "{told}");
     let nodes = node.json(&["get", "nodes"])?;
-    ensure!(nodes["items"][0]["status"]["nodeInfo"]["kubeletVersion"] == NEW, "{nodes}");
+    ensure!(nodes["items"][0]["status"]["nodeInfo"]["kubeletVersion"] == version, "{nodes}");
     let pods = node.json(&["-n", "kube-system", "get", "pods"])?;
     for pod in pods["items"].as_array().context("no pods")? {
         let (name, image) = (&pod["metadata"]["name"], &pod["spec"]["containers"][0]["image"]);
         let image = image.as_str().unwrap_or_default();
         let of_kubernetes = image.contains("/kube-") && !image.contains("kubestrap");
-        ensure!(!of_kubernetes || image.ends_with(NEW), "{name} runs {image}");
+        ensure!(!of_kubernetes || image.ends_with(version), "{name} runs {image}");
     }
     Ok(())
 }
 
-fn snapshot_is_whole(node: &Node) -> Result<()> {
+/// How often etcd was started again, by a power cut for instance.
+fn restarts_of_etcd(node: &Node) -> Result<Value> {
     let etcd = node.json(&["-n", "kube-system", "get", "pods", "-l", "k8s-app=etcd"])?;
-    let restarts = &etcd["items"][0]["status"]["containerStatuses"][0]["restartCount"];
-    ensure!(*restarts == 0, "etcd was restarted {restarts} times");
+    Ok(etcd["items"][0]["status"]["containerStatuses"][0]["restartCount"].clone())
+}
+
+fn snapshot_is_whole(node: &Node) -> Result<()> {
     // Once, although the upgrade was killed: what the second run found it did not take again.
     let list = node.shell("ls /var/lib/kubestrap/backups")?;
     ensure!(list.lines().count() == 1, "snapshots: {list}");

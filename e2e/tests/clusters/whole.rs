@@ -7,21 +7,27 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use e2e::node::{BUNDLE, Node, eventually};
+use e2e::shared;
 use serde_json::Value;
+
+use crate::doctor;
 
 /// A server and a client, of an image that every node has.
 const WORKLOAD: &str = include_str!("workload.yaml");
 
-#[test]
-fn a_cluster_that_up_made_is_whole() -> Result<()> {
-    let node = Node::with_cluster("whole")?;
-    every_pod_is_ready(&node)?;
-    only_the_self_hosted_control_plane_is_left(&node)?;
-    again_there_is_nothing_to_do(&node)?;
-    a_workload_is_reachable(&node)?;
-    logs_exec_and_port_forward_work(&node)?;
-    tokens_let_nodes_join(&node)?;
-    the_control_plane_restarts_by_kubectl(&node)
+pub(crate) fn a_cluster_that_up_made_is_whole() -> Result<()> {
+    shared::cluster(is_whole)
+}
+
+fn is_whole(node: &Node) -> Result<()> {
+    every_pod_is_ready(node)?;
+    only_the_self_hosted_control_plane_is_left(node)?;
+    again_there_is_nothing_to_do(node)?;
+    a_workload_is_reachable(node)?;
+    logs_exec_and_port_forward_work(node)?;
+    tokens_let_nodes_join(node)?;
+    doctor::tells_before_the_power_fails(node)?;
+    the_control_plane_restarts_by_kubectl(node)
 }
 
 fn every_pod_is_ready(node: &Node) -> Result<()> {
@@ -102,10 +108,19 @@ fn is_healthy(mut stream: TcpStream) -> Result<()> {
     Ok(())
 }
 
-fn workload(node: &Node) -> Result<String> {
-    let pods = node.json(&["-n", "kube-system", "get", "pods", "-l", "k8s-app=etcd"])?;
-    let image = pods["items"][0]["spec"]["containers"][0]["image"].as_str().context("no etcd pod")?;
-    Ok(WORKLOAD.replace("IMAGE", image))
+/// Its image is etcd's, which every node has. The kubelet tells the API of static pods when it happens to look
+/// again, once a minute.
+pub(crate) fn workload(node: &Node) -> Result<String> {
+    Ok(WORKLOAD.replace("IMAGE", &etcd_image(node)?))
+}
+
+/// A program that every node has.
+pub(crate) fn etcd_image(node: &Node) -> Result<String> {
+    eventually("the API knows etcd's pod", Duration::from_mins(3), || {
+        let pods = node.json(&["-n", "kube-system", "get", "pods", "-l", "k8s-app=etcd"])?;
+        let image = pods["items"][0]["spec"]["containers"][0]["image"].as_str().context("no etcd pod")?;
+        Ok(image.to_owned())
+    })
 }
 
 fn logs_exec_and_port_forward_work(node: &Node) -> Result<()> {
@@ -158,6 +173,8 @@ fn the_control_plane_restarts_by_kubectl(node: &Node) -> Result<()> {
     // The scheduler that came out of it schedules.
     node.get(&["rollout", "restart", "deploy/web"])?;
     node.get(&["rollout", "status", "deploy/web", "--timeout=120s"])?;
+    // Others come after us.
+    node.kubectl_with(&workload(node)?, &["delete", "--wait=false", "-f", "-"])?.success()?;
     Ok(())
 }
 

@@ -1,0 +1,113 @@
+//! Cases on one node: the API is asked and written to all the time, one case that fails does not hide what the
+//! others show, and at the end every acknowledged write is read back.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::load::{Load, Rate};
+use crate::node::Node;
+use crate::sampler::{Limit, Sampler};
+use crate::whole::{wait_promoted, wait_whole};
+
+/// How long the API may take from the power-on: many times what it takes on a machine that has
+/// nothing else to do. The bench `coldboot` measures; this finds what never comes back.
+pub const BACK: Duration = Duration::from_mins(1);
+
+/// How long all of it may take: pods of the add-ons included, which wait for one another.
+pub const WHOLE: Duration = Duration::from_mins(4);
+
+/// How long it may take while the machine stays on.
+pub const MENDED: Duration = Duration::from_mins(3);
+
+/// How long a generation takes to be good.
+pub const SETTLED: Duration = Duration::from_mins(3);
+
+/// Cases on a node, and what came of them.
+pub struct Cases<'a> {
+    name: &'a str,
+    node: &'a Node,
+    sampler: Sampler,
+    writer: Load,
+    failed: Vec<String>,
+}
+
+impl<'a> Cases<'a> {
+    /// Waits until the node is whole and each component has a last known good generation, and begins to ask and to
+    /// write.
+    ///
+    /// # Errors
+    /// With what was still missing when it did not come to that.
+    pub fn begin(name: &'a str, node: &'a Node) -> Result<Self> {
+        at_rest(node)?;
+        let writer = Load::start(node, Rate::trickle(), BACK)?;
+        writer.begun(BACK)?;
+        Ok(Self { name, node, sampler: Sampler::start(node)?, writer, failed: Vec::new() })
+    }
+
+    /// The node that all cases are on.
+    pub fn node(&self) -> &'a Node {
+        self.node
+    }
+
+    /// Takes the outcome of one case.
+    pub fn take(&mut self, outcome: Result<()>) {
+        if let Err(error) = outcome {
+            eprintln!("FAILED: {error:#}");
+            self.failed.push(format!("{error:#}"));
+        }
+    }
+
+    /// Does something, and checks that the API is away for no longer than the limit.
+    ///
+    /// # Errors
+    /// When the work fails, or the API was away for longer.
+    pub fn during<T>(&self, what: &str, limit: Limit, work: impl FnOnce(&'a Node) -> Result<T>) -> Result<T> {
+        self.sampler.during(&format!("{}: {what}", self.name), limit, || work(self.node))
+    }
+
+    /// Cuts the power, does something to the disk, and waits for the first answer of the API.
+    ///
+    /// # Errors
+    /// When that fails, or the API does not answer in time.
+    pub fn off_and_back(&self, what: &str, while_off: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        let on = self.node.power_cycle(while_off)?;
+        let api = self.sampler.answers_since(on, BACK)?;
+        eprintln!("{}: {what}: the API answers {:.1} s after power-on", self.name, api.as_secs_f32());
+        Ok(())
+    }
+
+    /// Cuts the power, and waits until all is as it was. From the first answer on the API stays.
+    ///
+    /// # Errors
+    /// When it is not, or does not.
+    pub fn comes_back(&self, what: &str, while_off: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        self.during(&format!("{what}: off and back"), Limit::Off, |_| self.off_and_back(what, while_off))?;
+        self.during(&format!("{what}: taken over by the API's pods"), Limit::Seamless, |node| {
+            let whole = wait_whole(node, WHOLE)?;
+            eprintln!("{}: {what}: whole {:.1} s later", self.name, whole.as_secs_f32());
+            Ok(())
+        })
+    }
+
+    /// Reads every acknowledged write back.
+    ///
+    /// # Errors
+    /// With all that failed.
+    pub fn end(self) -> Result<()> {
+        let Self { writer, mut failed, .. } = self;
+        failed.extend(writer.reads_back().err().map(|error| format!("{error:#}")));
+        ensure!(failed.is_empty(), "{} cases failed:\n{}", failed.len(), failed.join("\n"));
+        Ok(())
+    }
+}
+
+/// Waits until a node is whole and each component has a last known good generation.
+///
+/// # Errors
+/// With what was still missing when it did not come to that.
+pub fn at_rest(node: &Node) -> Result<()> {
+    wait_whole(node, WHOLE)?;
+    wait_promoted(node, SETTLED)
+}

@@ -1,0 +1,113 @@
+//! A second node, which was a worker so far: with the control-plane label it gets an apiserver and a guardian, without
+//! it both go, and nothing is left on its disk. The first one serves all the time.
+
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use e2e::cases::{Cases, SETTLED, WHOLE};
+use e2e::node::{ASSETS, Node, eventually};
+use e2e::onlooker::guardians;
+use e2e::sampler::Limit;
+use e2e::shared;
+use e2e::whole::{CHECKPOINTS, good, listeners, static_pods, wait_whole};
+
+use crate::drained::drain_moves_what_can_move;
+
+const NAME: &str = "second";
+const LABEL: &str = "node-role.kubernetes.io/control-plane";
+const APISERVER: &str = "kube-system_kube-apiserver";
+
+/// Seconds, as the label's effect is promised; images are there already.
+const INSTALLED: Duration = Duration::from_secs(20);
+
+pub(crate) fn second_node_is_taken_in_and_let_go() -> Result<()> {
+    shared::cluster(|node| {
+        let mut cases = Cases::begin("second", node)?;
+        let second = cases.during("a worker joins", Limit::Seamless, join)?;
+        cases.take(
+            cases.during("pods move to it", Limit::Seamless, |node| drain_moves_what_can_move(node, NAME)),
+        );
+        let mut etcd = way_to_etcd(node, &second)?;
+        cases.take(cases.during("it gets the label", Limit::Seamless, |node| taken_in(node, &second)));
+        cases.take(cases.during("it loses the label", Limit::Seamless, |node| let_go(node, &second)));
+        cases.take(cases.during("it leaves", Limit::Seamless, |node| {
+            node.get(&["delete", "node", NAME])?;
+            drop(second);
+            etcd.wait()?;
+            wait_whole(node, WHOLE).map(drop)
+        }));
+        cases.end()
+    })
+}
+
+/// A node of the same CA whose kubelet is told where the API is.
+fn join(node: &Node) -> Result<Node> {
+    let second = node.create_beside(NAME)?;
+    for file in ["ca.crt", "ca.key"] {
+        let content = host::fs::read(&node.path(&format!("{ASSETS}/tls/{file}"))?)?;
+        host::fs::write(&second.path(&format!("/root/{file}"))?, &content, 0o600)?;
+    }
+    let config = format!(
+        "api: {{endpoint: \"{}:6443\"}}\ncertificates: {{ca: {{certFile: ca.crt, keyFile: ca.key}}}}\n",
+        address(node)?
+    );
+    host::fs::write(&second.path("/root/config.yaml")?, config.as_bytes(), 0o600)?;
+    second.up(&["--prepare-only", "--config", "/root/config.yaml"])?.success()?;
+    eventually("the second node is Ready", Duration::from_mins(2), || {
+        let found = node.json(&["get", "node", NAME])?;
+        let conditions = found["status"]["conditions"].as_array().context("no conditions")?;
+        let ready = conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
+        ensure!(ready, "{}", found["status"]["conditions"]);
+        Ok(())
+    })?;
+    Ok(second)
+}
+
+fn address(node: &Node) -> Result<String> {
+    let found = node.json(&["get", "node", node.name()])?;
+    let addresses = found["status"]["addresses"].as_array().context("no addresses")?;
+    // The IPv4 one comes first.
+    let own = addresses.iter().find(|a| a["type"] == "InternalIP").and_then(|a| a["address"].as_str());
+    own.map(str::to_owned).with_context(|| format!("no address of its own: {addresses:?}"))
+}
+
+/// The apiserver looks for an etcd on its own node; this leads to the first one's.
+fn way_to_etcd(node: &Node, second: &Node) -> Result<Child> {
+    let there = format!("TCP:{}:2379", address(node)?);
+    second.spawn(&["socat", "TCP-LISTEN:2379,bind=127.0.0.1,fork,reuseaddr", &there])
+}
+
+fn taken_in(node: &Node, second: &Node) -> Result<()> {
+    let began = Instant::now();
+    node.get(&["label", "node", NAME, &format!("{LABEL}=")])?;
+    eventually("a guardian on the second node", INSTALLED, || {
+        let found = guardians(second)?;
+        ensure!(found.len() == 1, "these run: {:?}", found.keys());
+        Ok(())
+    })?;
+    eprintln!("second: its guardian runs after {:.1} s", began.elapsed().as_secs_f32());
+    eventually("a good checkpoint of its apiserver", SETTLED, || {
+        let found = good(second, APISERVER)?;
+        found.map(drop).with_context(|| format!("none; static pods: {:?}", static_pods(second)))
+    })?;
+    let listening = listeners(second)?;
+    ensure!(listening.len() == 1, "these listen on the second node: {listening:?}");
+    Ok(())
+}
+
+fn let_go(node: &Node, second: &Node) -> Result<()> {
+    let began = Instant::now();
+    node.get(&["label", "node", NAME, &format!("{LABEL}-")])?;
+    eventually("nothing of the control plane on the second node", Duration::from_mins(2), || {
+        let (files, running, listening) = (static_pods(second)?, guardians(second)?, listeners(second)?);
+        let kept =
+            second.shell(&format!("find {CHECKPOINTS} /etc/kubernetes/kubestrap -type f -o -type l"))?;
+        let kept: Vec<_> = kept.lines().collect();
+        ensure!(files.is_empty() && kept.is_empty(), "files: {files:?} {kept:?}");
+        ensure!(running.is_empty() && listening.is_empty(), "processes: {:?} {listening:?}", running.keys());
+        Ok(())
+    })?;
+    eprintln!("second: nothing is left after {:.1} s", began.elapsed().as_secs_f32());
+    Ok(())
+}
