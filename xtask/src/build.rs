@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use host::command::Command;
@@ -75,7 +76,7 @@ pub(crate) fn all() -> Result<Built> {
 /// Builds the program and leaves it at `target/release/kubestrap`.
 pub(crate) fn kubestrap() -> Result<PathBuf> {
     cargo(&["build", "--release", "--package", "kubestrap"])?;
-    let built = target_dir().join(TARGET).join("release/kubestrap");
+    let built = built("kubestrap");
     let wanted = kubestrap_path();
     let same = |a: &Path, b: &Path| Some(std::fs::read(a).ok()? == std::fs::read(b).ok()?);
     if same(&built, &wanted) != Some(true) {
@@ -83,6 +84,11 @@ pub(crate) fn kubestrap() -> Result<PathBuf> {
         host::fs::copy(&built, &wanted, 0o755)?;
     }
     Ok(wanted)
+}
+
+/// Where cargo leaves a program.
+fn built(program: &str) -> PathBuf {
+    target_dir().join(TARGET).join("release").join(program)
 }
 
 /// Runs cargo on the workspace, with its own output.
@@ -102,11 +108,26 @@ pub(crate) fn target_dir() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
-/// The bundle of the oldest Kubernetes that is built: its kubelet has rules of its own.
-pub(crate) fn older_bundle(kubestrap: &Path) -> Result<PathBuf> {
+/// The same with the oldest Kubernetes that is built: its kubelet has rules of its own.
+pub(crate) fn oldest(kubestrap: &Path) -> Result<Built> {
     let programs =
         components::ensure(&Request { kubernetes: Some(OLDEST.to_owned()), ..Request::default() })?;
-    bundle(kubestrap, &programs)
+    let bundle = bundle(kubestrap, &programs)?;
+    Ok(Built { kubestrap: kubestrap.to_owned(), programs, bundle })
+}
+
+/// Begins to build the programs of the oldest Kubernetes in what others leave of the processors; [`oldest`] makes use of
+/// what is done. It dies with this thread.
+pub(crate) fn oldest_in_the_background() -> Result<Child> {
+    let this = std::env::current_exe().context("cannot find this program")?;
+    let command = Command::new("chrt").args(["--idle", "0"]).arg(this);
+    Ok(command.args(["components", "--kubernetes", OLDEST]).spawn(Stdio::null(), Stdio::inherit())?)
+}
+
+/// The load of the tests on real clusters, as a program.
+pub(crate) fn load() -> Result<PathBuf> {
+    cargo(&["build", "--release", "--package", "e2e", "--bin", "load"])?;
+    Ok(built("load"))
 }
 
 fn bundle(kubestrap: &Path, programs: &ProgramsDir) -> Result<PathBuf> {

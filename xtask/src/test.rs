@@ -1,14 +1,18 @@
 //! `cargo xtask test`: everything, the tests on real clusters included.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::{Result, ensure};
 use host::command::Command;
 
-use crate::build::{self, say};
+use crate::build::{self, Built, say};
 
 /// What the tests that need an older Kubernetes are called.
-const OLDER: [&str; 2] = ["accepted", "upgrade_of"];
+const OLDER: [&str; 3] = [
+    "accepted::accepted_by_the_kubelet_of_the_oldest_release",
+    "upgrade::upgrade_of_one_minor_under_load",
+    "surges::surges_to_another_minor_and_back",
+];
 
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct TestArgs {
@@ -21,36 +25,52 @@ pub(crate) struct TestArgs {
 
 /// Builds what is missing, then runs all tests: those that need no cluster, then those that do.
 pub(crate) fn run(args: TestArgs) -> Result<()> {
-    let built = build::all()?;
-    let named = args.filter.is_some();
-    // Takes minutes where it is not cached, and few tests need it.
-    let needs = |filter: &str| OLDER.iter().any(|name| name.contains(filter) || filter.contains(name));
-    let wanted = args.filter.as_deref().map_or(args.soak, needs);
-    let older = if wanted { build::older_bundle(&built.kubestrap)? } else { PathBuf::new() };
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let test = |rest: &[&str]| -> Result<()> {
+    let tests = Tests { built: build::all()?, soak: args.soak };
+    let Some(filter) = args.filter else { return tests.all() };
+    // It takes minutes where it is not cached: not for a test that does not need it.
+    let needed = OLDER.iter().any(|name| name.contains(&filter));
+    let older = if needed { Some(build::oldest(&tests.built.kubestrap)?) } else { None };
+    tests.on_clusters(older.as_ref(), "", &[&filter])
+}
+
+struct Tests {
+    built: Built,
+    soak: bool,
+}
+
+impl Tests {
+    fn all(&self) -> Result<()> {
+        self.cargo_test(&["--workspace", "--exclude", "e2e"], None, "")?;
+        // The first ones need one Kubernetes only, and mostly wait: the older one is built meanwhile, in what they
+        // leave of the processors.
+        let mut building = build::oldest_in_the_background()?;
+        let alone = self.on_clusters(None, "alone", &[]);
+        building.wait()?;
+        let older = build::oldest(&self.built.kubestrap)?;
+        alone.and(self.on_clusters(Some(&older), "sharing", &[]))
+    }
+
+    /// One after the other: each has the two cores for itself, and figures mean something.
+    fn on_clusters(&self, older: Option<&Built>, list: &str, filter: &[&str]) -> Result<()> {
+        let args = [&["--package", "e2e", "--", "--test-threads=1", "--nocapture"], filter].concat();
+        self.cargo_test(&args, older, list)
+    }
+
+    fn cargo_test(&self, args: &[&str], older: Option<&Built>, list: &str) -> Result<()> {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let command = Command::new(&cargo)
             .args(["test", "--release"])
-            .args(rest)
-            .env("KUBESTRAP_TEST_PROGRAM", &built.kubestrap)
-            .env("KUBESTRAP_TEST_PROGRAMS", &built.programs.path)
-            .env("KUBESTRAP_TEST_BUNDLE", &built.bundle)
-            .env("KUBESTRAP_TEST_OLDER_BUNDLE", &older)
-            .env("KUBESTRAP_TEST_SOAK", if args.soak { "1" } else { "" })
+            .args(args)
+            .env("KUBESTRAP_TEST_PROGRAM", &self.built.kubestrap)
+            .env("KUBESTRAP_TEST_PROGRAMS", &self.built.programs.path)
+            .env("KUBESTRAP_TEST_BUNDLE", &self.built.bundle)
+            .env("KUBESTRAP_TEST_OLDER_BUNDLE", older.map_or(Path::new(""), |older| &older.bundle))
+            .env("KUBESTRAP_TEST_SOAK", if self.soak { "1" } else { "" })
+            .env("KUBESTRAP_TEST_LIST", list)
             .current_dir(build::root());
-        say(&format!("running cargo test {}", rest.join(" ")));
+        say(&format!("running cargo test {}", args.join(" ")));
         let status = command.run_attached()?;
-        ensure!(status.success(), "`cargo test {}` failed: {status}", rest.join(" "));
+        ensure!(status.success(), "`cargo test {}` failed: {status}", args.join(" "));
         Ok(())
-    };
-    if args.filter.is_none() {
-        test(&["--workspace", "--exclude", "e2e"])?;
     }
-    // One after the other: each has the two cores for itself, and figures mean something.
-    let mut cluster = vec!["--package", "e2e", "--", "--test-threads=1", "--nocapture"];
-    if args.soak || named {
-        cluster.push("--include-ignored");
-    }
-    cluster.extend(args.filter.as_deref());
-    test(&cluster)
 }

@@ -22,6 +22,48 @@ pub(crate) struct Compared {
     pub(crate) ratio: Spread,
 }
 
+/// What both tools did, one after the other.
+#[derive(Debug, Serialize)]
+pub(crate) struct Pair<T> {
+    pub(crate) kubestrap: T,
+    pub(crate) kubeadm: T,
+}
+
+/// What a figure is called, with its unit, and where it is found.
+pub(crate) type Figure<T> = (&'static str, fn(&T) -> f64);
+
+/// All that a bench measured of both tools.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report<T> {
+    bench: &'static str,
+    kubernetes: String,
+    figures: Vec<Compared>,
+    pairs: Vec<Pair<T>>,
+}
+
+impl<T> Report<T> {
+    /// Compares the figures pair by pair.
+    pub(crate) fn of(
+        bench: &'static str,
+        kubernetes: &str,
+        pairs: Vec<Pair<T>>,
+        figures: &[Figure<T>],
+    ) -> Self {
+        let compare = |(figure, of): &Figure<T>| {
+            let pairs: Vec<_> = pairs.iter().map(|p| (of(&p.kubestrap), of(&p.kubeadm))).collect();
+            Compared::of(figure, &pairs)
+        };
+        let figures = figures.iter().map(compare).collect();
+        Self { bench, kubernetes: kubernetes.to_owned(), figures, pairs }
+    }
+
+    /// For people: what was done, and the table; `more` figures come last.
+    pub(crate) fn text(&self, how: &str, more: &[Compared]) -> String {
+        let rows: Vec<_> = self.figures.iter().chain(more).cloned().collect();
+        format!("Kubernetes {}, {} pairs, {how}\n\n{}", self.kubernetes, self.pairs.len(), table(&rows))
+    }
+}
+
 impl Spread {
     /// Of at least one figure.
     pub(crate) fn of(figures: impl IntoIterator<Item = f64>) -> Self {
@@ -48,7 +90,7 @@ impl Compared {
 }
 
 /// A table of figures, a line each.
-pub(crate) fn table(rows: &[Compared]) -> String {
+fn table(rows: &[Compared]) -> String {
     let spread = |s: &Spread| format!("{:.2} ({:.2}–{:.2})", s.median, s.min, s.max);
     let mut cells = vec![["median (min–max)", "kubestrap", "kubeadm", "ratio"].map(str::to_owned)];
     cells.extend(

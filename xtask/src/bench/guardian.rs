@@ -140,11 +140,12 @@ impl Account {
         };
         for thread in std::fs::read_dir(process.join("task"))? {
             let thread = thread?.path();
-            let times = std::fs::read_to_string(thread.join("schedstat"))?;
+            // A thread may end while its files are read.
+            let Ok(times) = std::fs::read_to_string(thread.join("schedstat")) else { continue };
+            let Ok(status) = std::fs::read_to_string(thread.join("status")) else { continue };
             let ran = times.split_whitespace().next().context("an empty schedstat")?;
             account.ran_ns += ran.parse::<u64>()?;
-            account.sleeps +=
-                field(&std::fs::read_to_string(thread.join("status"))?, "voluntary_ctxt_switches")?;
+            account.sleeps += field(&status, "voluntary_ctxt_switches")?;
         }
         Ok(account)
     }

@@ -5,8 +5,10 @@ mod bringup;
 mod coldboot;
 mod figures;
 mod guardian;
+mod lines;
 mod node;
 mod tool;
+mod upgrade;
 
 use anyhow::Result;
 use clap::{Subcommand, ValueEnum};
@@ -25,6 +27,8 @@ enum Bench {
     Coldboot(coldboot::ColdbootArgs),
     /// What the guardian of a node at rest takes
     Guardian(guardian::GuardianArgs),
+    /// From one minor of Kubernetes to the next, under load: kubestrap and kubeadm in turn
+    Upgrade(upgrade::UpgradeArgs),
 }
 
 /// How figures are printed on stdout.
@@ -42,5 +46,6 @@ pub(crate) fn run(args: BenchArgs) -> Result<()> {
         Bench::Bringup(args) => bringup::run(&args),
         Bench::Coldboot(args) => coldboot::run(&args),
         Bench::Guardian(args) => guardian::run(&args),
+        Bench::Upgrade(args) => upgrade::run(&args),
     }
 }

@@ -27,8 +27,8 @@ const LIMIT: Duration = Duration::from_mins(10);
 #[derive(Debug)]
 pub(crate) struct Site {
     kubestrap: PathBuf,
-    bundle: PathBuf,
-    programs: PathBuf,
+    /// Directories of this machine, and where nodes see them.
+    mounts: Vec<(PathBuf, &'static str)>,
     _lock: File,
 }
 
@@ -39,12 +39,21 @@ impl Site {
         ensure!(lock.try_lock().is_ok(), "another bench runs on this machine");
         let site = Self {
             kubestrap: built.kubestrap.clone(),
-            bundle: built.bundle.clone(),
-            programs: built.programs.path.clone(),
+            mounts: vec![(built.bundle.clone(), BUNDLE), (built.programs.path.clone(), PROGRAMS)],
             _lock: lock,
         };
         site.clear()?;
         Ok(site)
+    }
+
+    /// Shows one more directory to the nodes that are made from now on.
+    pub(crate) fn mount(&mut self, from: &Path, at: &'static str) {
+        self.mounts.push((from.to_owned(), at));
+    }
+
+    /// The network namespace in which all nodes can be reached, as from another machine.
+    pub(crate) fn fabric() -> PathBuf {
+        Path::new(DIR).join("fabric.netns")
     }
 
     fn sandbox(&self, verb: &str, args: &[&str]) -> Command {
@@ -61,10 +70,9 @@ impl Site {
 
     /// Makes a bare node.
     pub(crate) fn node(&self, name: &str) -> Result<Node<'_>> {
-        let bundle = format!("{}:{BUNDLE}:ro", self.bundle.display());
-        let programs = format!("{}:{PROGRAMS}:ro", self.programs.display());
+        let mounts = self.mounts.iter().map(|(from, at)| format!("--mount={}:{at}:ro", from.display()));
         host::fs::create_dir_all(Path::new(DIR), 0o700)?;
-        self.sandbox("create", &[name, "--mount", &bundle, "--mount", &programs]).run()?;
+        self.sandbox("create", &[name]).args(mounts).run()?;
         // From here on it is deleted, also when the lines below fail.
         let mut node = Node { site: self, name: name.to_owned(), pid: 0, address: String::new() };
         node.look()?;

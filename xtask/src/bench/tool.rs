@@ -1,8 +1,15 @@
 //! The two tools: how a node is prepared for each, and the command that brings its cluster up.
 
-use anyhow::{Context, Result};
+use std::fmt;
+use std::io::Write;
 
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use super::Format;
+use super::figures::Pair;
 use super::node::{BUNDLE, Node, PROGRAMS, Site};
+use crate::build::say;
 
 /// The kubelet's configuration on a node.
 const KUBELET_CONFIG: &str = "/var/lib/kubelet/config.yaml";
@@ -23,7 +30,7 @@ WantedBy=multi-user.target
 ";
 
 /// What a sandbox cannot have or shares with its machine, and what both tools are not asked for.
-const IGNORED_CHECKS: [&str; 5] = ["SystemVerification", "Swap", "Mem", "NumCPU", "Hostname"];
+pub(super) const IGNORED_CHECKS: [&str; 5] = ["SystemVerification", "Swap", "Mem", "NumCPU", "Hostname"];
 
 /// A tool that brings clusters up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -72,8 +79,8 @@ impl Tool {
     }
 }
 
-/// Measures both tools in turn; kubestrap's run and kubeadm's of each pair.
-pub(super) fn pairs<T>(number: u32, mut run: impl FnMut(Tool, u32) -> Result<T>) -> Result<Vec<(T, T)>> {
+/// Measures both tools in turn.
+pub(super) fn pairs<T>(number: u32, mut run: impl FnMut(Tool, u32) -> Result<T>) -> Result<Vec<Pair<T>>> {
     let mut pairs = Vec::new();
     for number in 1..=number {
         let mut run =
@@ -81,13 +88,32 @@ pub(super) fn pairs<T>(number: u32, mut run: impl FnMut(Tool, u32) -> Result<T>)
         // Whoever comes second finds warmer caches: they change places.
         pairs.push(if number % 2 == 1 {
             let kubestrap = run(Tool::Kubestrap)?;
-            (kubestrap, run(Tool::Kubeadm)?)
+            Pair { kubestrap, kubeadm: run(Tool::Kubeadm)? }
         } else {
             let kubeadm = run(Tool::Kubeadm)?;
-            (run(Tool::Kubestrap)?, kubeadm)
+            Pair { kubestrap: run(Tool::Kubestrap)?, kubeadm }
         });
     }
     Ok(pairs)
+}
+
+/// Measures one tool alone: figures of each run, no comparison.
+pub(super) fn alone<T: fmt::Display + Serialize>(
+    tool: Tool,
+    number: u32,
+    format: Format,
+    mut run: impl FnMut() -> Result<T>,
+) -> Result<()> {
+    let mut runs = Vec::new();
+    for at in 1..=number {
+        let measured = run().with_context(|| format!("run {at} of {}", tool.name()))?;
+        say(&format!("run {at} of {number}: {} {measured}", tool.name()));
+        runs.push(measured);
+    }
+    if format == Format::Json {
+        writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&runs)?)?;
+    }
+    Ok(())
 }
 
 /// Takes back all that the timed command has to do: what is left is programs, containerd, images.
@@ -102,6 +128,8 @@ fn forget(node: &Node<'_>) -> Result<()> {
     Ok(())
 }
 
+/// kubeadm's unit and configuration. A sandbox does not let kube-proxy set the machine's limit of
+/// connections, and kube-proxy 1.36 ends where it cannot: it is told to leave the limit alone, as kubestrap's is.
 fn prepare_kubeadm(node: &Node<'_>, kubelet: &str) -> Result<()> {
     host::fs::write(&node.path("/etc/systemd/system/kubelet.service"), KUBELET_UNIT.as_bytes(), 0o644)?;
     node.run(&["systemctl", "daemon-reload"])?;
@@ -127,6 +155,11 @@ kubernetesVersion: {version}
 encryptionAlgorithm: ECDSA-P256
 networking:
   podSubnet: 10.244.0.0/16
+---
+apiVersion: kubeproxy.config.k8s.io/v1alpha1
+kind: KubeProxyConfiguration
+conntrack:
+  maxPerCore: 0
 ---
 {kubelet}",
         address = node.address,

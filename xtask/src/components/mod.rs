@@ -211,13 +211,18 @@ impl Workshop {
             return Ok(());
         }
         host::fs::create_dir_all(&job.dir, 0o755)?;
-        let mut line = self.progress.group(name, missing.len());
-        for (program_name, program) in missing {
+        let line = self.progress.group(name, missing.len());
+        let make = |&(program_name, program): &(&String, &Program)| {
             line.begin(if job.downloads.is_some() { "downloading" } else { "building" }, program_name);
             self.make_one(job, program_name, program, scratch)
                 .with_context(|| format!("cannot make {program_name} {} ({name})", group.version))?;
             line.end();
-        }
+            anyhow::Ok(())
+        };
+        // The first compiles what most of them share. What is left is mostly linking, which takes one core each.
+        let (first, others) = missing.split_at(1);
+        host::parallel::map(first, make)?;
+        host::parallel::map(others, make)?;
         release::clean(&job.dir)?;
         line.finish();
         Ok(())

@@ -2,6 +2,7 @@
 //! plain lines elsewhere. All of it goes to stderr.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -48,7 +49,13 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
-        GroupLine { progress: self, name: name.to_owned(), bar, started: Instant::now(), done: 0 }
+        GroupLine {
+            progress: self,
+            name: name.to_owned(),
+            bar,
+            started: Instant::now(),
+            done: AtomicUsize::new(0),
+        }
     }
 }
 
@@ -59,7 +66,7 @@ pub(crate) struct GroupLine {
     name: String,
     bar: Option<ProgressBar>,
     started: Instant,
-    done: usize,
+    done: AtomicUsize,
 }
 
 impl GroupLine {
@@ -72,8 +79,8 @@ impl GroupLine {
     }
 
     /// That program is done.
-    pub(crate) fn end(&mut self) {
-        self.done += 1;
+    pub(crate) fn end(&self) {
+        self.done.fetch_add(1, Ordering::Relaxed);
         if let Some(bar) = &self.bar {
             bar.inc(1);
         }
@@ -85,8 +92,9 @@ impl GroupLine {
             bar.finish_and_clear();
         }
         let seconds = self.started.elapsed().as_secs();
-        let programs = if self.done == 1 { "program" } else { "programs" };
-        self.progress.line(&format!("{:<16} {} {programs} in {seconds} s", self.name, self.done));
+        let done = *self.done.get_mut();
+        let programs = if done == 1 { "program" } else { "programs" };
+        self.progress.line(&format!("{:<16} {done} {programs} in {seconds} s", self.name));
     }
 }
 

@@ -17,7 +17,7 @@ use host::command::Command;
 use serde::Serialize;
 
 use super::Format;
-use super::figures::{Compared, Spread, table};
+use super::figures::{Compared, Figure, Report, Spread};
 use super::node::Site;
 use super::tool::{Tool, pairs};
 use crate::build::{self, Built, say};
@@ -34,24 +34,26 @@ pub(crate) struct BringupArgs {
     output: Format,
 }
 
+/// What is compared.
+const FIGURES: [Figure<Run>; 6] = [
+    ("control plane ready and a pod scheduled, s", Run::usable_s),
+    ("control-plane pods ready, s", |run| run.ready_s),
+    ("a pod scheduled, s", |run| run.scheduled_s),
+    ("command until done, s", |run| run.command_s),
+    ("peak memory of the command, MiB", |run| run.command_mib),
+    ("peak memory of the node, MiB", |run| run.node_mib),
+];
+
 /// All that was measured.
 #[derive(Debug, Serialize)]
-struct Report {
-    bench: &'static str,
-    kubernetes: String,
-    figures: Vec<Compared>,
+struct All {
+    #[serde(flatten)]
+    report: Report<Run>,
     /// `kubestrap render`, in milliseconds, certificates included.
     render_ms: Spread,
     /// Sizes of the programs in bytes.
     kubestrap_bytes: u64,
     kubeadm_bytes: u64,
-    pairs: Vec<Pair>,
-}
-
-#[derive(Debug, Serialize)]
-struct Pair {
-    kubestrap: Run,
-    kubeadm: Run,
 }
 
 /// Measures and prints.
@@ -64,17 +66,13 @@ pub(crate) fn run(args: &BringupArgs) -> Result<()> {
         say(&format!("pair {number} of {}: {} {run}", args.pairs, tool.name()));
         Ok(run)
     })?;
-    let pairs: Vec<_> = pairs.into_iter().map(|(kubestrap, kubeadm)| Pair { kubestrap, kubeadm }).collect();
-    let report = Report {
-        bench: "bringup",
-        kubernetes: built.programs.kubernetes.clone(),
-        figures: figures(&pairs),
+    let all = All {
+        report: Report::of("bringup", &built.programs.kubernetes, pairs, &FIGURES),
         render_ms,
         kubestrap_bytes: size(built.kubestrap)?,
         kubeadm_bytes: size(built.programs.path.join("kubeadm"))?,
-        pairs,
     };
-    print(&report, args.output)
+    print(&all, args.output)
 }
 
 /// Prepares a fresh node and brings a control plane up on it.
@@ -82,21 +80,6 @@ fn bring_up(tool: Tool, site: &Site) -> Result<Run> {
     let node = tool.prepare(site)?;
     let source = if tool == Tool::Kubestrap { Source::Api } else { Source::File };
     measure::run(&node, &Timed { argv: &tool.command(), kubeconfig: tool.kubeconfig(), source })
-}
-
-fn figures(pairs: &[Pair]) -> Vec<Compared> {
-    let compare = |figure, of: fn(&Run) -> f64| {
-        let pairs: Vec<_> = pairs.iter().map(|p| (of(&p.kubestrap), of(&p.kubeadm))).collect();
-        Compared::of(figure, &pairs)
-    };
-    vec![
-        compare("control plane ready and a pod scheduled, s", Run::usable_s),
-        compare("control-plane pods ready, s", |run| run.ready_s),
-        compare("a pod scheduled, s", |run| run.scheduled_s),
-        compare("command until done, s", |run| run.command_s),
-        compare("peak memory of the command, MiB", |run| run.command_mib),
-        compare("peak memory of the node, MiB", |run| run.node_mib),
-    ]
 }
 
 /// How long `kubestrap render` takes: the whole program, from its start to its end.
@@ -124,24 +107,16 @@ fn size(path: PathBuf) -> Result<u64> {
     Ok(bytes)
 }
 
-fn print(report: &Report, format: Format) -> Result<()> {
+fn print(all: &All, format: Format) -> Result<()> {
     let text = match format {
-        Format::Json => serde_json::to_string_pretty(report)?,
+        Format::Json => serde_json::to_string_pretty(all)?,
         Format::Text => {
             #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
             let megabytes = |bytes: u64| bytes as f64 / 1e6;
-            let sizes = Compared::of(
-                "size of the program, MB",
-                &[(megabytes(report.kubestrap_bytes), megabytes(report.kubeadm_bytes))],
-            );
-            let rows: Vec<_> = report.figures.iter().cloned().chain([sizes]).collect();
-            let Spread { median, min, max } = report.render_ms;
-            format!(
-                "Kubernetes {}, {} pairs, warm images\n\n{}\n\nkubestrap render: {median:.0} ms ({min:.0}–{max:.0})",
-                report.kubernetes,
-                report.pairs.len(),
-                table(&rows),
-            )
+            let sizes = [(megabytes(all.kubestrap_bytes), megabytes(all.kubeadm_bytes))];
+            let table = all.report.text("warm images", &[Compared::of("size of the program, MB", &sizes)]);
+            let Spread { median, min, max } = all.render_ms;
+            format!("{table}\n\nkubestrap render: {median:.0} ms ({min:.0}–{max:.0})")
         }
     };
     writeln!(std::io::stdout(), "{text}")?;

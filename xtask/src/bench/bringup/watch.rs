@@ -1,15 +1,15 @@
 //! Watches a cluster that comes up, at little cost: a TCP connection attempt now and then until
 //! the API listens, then one `kubectl get --watch`.
 
-use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use host::command::Command;
 
+use crate::bench::lines;
 use crate::bench::node::Node;
 
 /// How often is looked whether the API listens.
@@ -149,32 +149,20 @@ fn follow(
     seen: &mut Seen,
 ) -> Result<()> {
     let args = ["get", "pods", "--all-namespaces", "--watch", "--output", COLUMNS];
-    let mut child = Ended(kubectl(node, kubeconfig, &args).spawn(Stdio::piped(), Stdio::null())?);
-    let lines = child.0.stdout.take().context("no pipe")?;
-    for line in BufReader::new(lines).lines() {
-        pods.line(&line?, source);
+    let whole = lines::until(&kubectl(node, kubeconfig, &args), Stdio::null(), |line| {
+        pods.line(line, source);
         if pods.scheduled {
             seen.scheduled.get_or_insert_with(|| began.elapsed());
         }
         if pods.ready.iter().all(|ready| *ready) {
             seen.ready.get_or_insert_with(|| began.elapsed());
         }
-        if seen.ready.is_some() && seen.scheduled.is_some() {
-            return Ok(());
-        }
+        (seen.ready.is_some() && seen.scheduled.is_some()).then_some(())
+    })?;
+    if whole.is_none() {
+        std::thread::sleep(RETRY);
     }
-    std::thread::sleep(RETRY);
     Ok(())
-}
-
-/// A child that is ended when it is not needed any more.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[cfg(test)]

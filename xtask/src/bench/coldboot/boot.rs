@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -11,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use host::command::Command;
 use serde::Serialize;
 
+use crate::bench::lines;
 use crate::bench::node::{Node, mib};
 use crate::bench::tool::Tool;
 
@@ -122,15 +122,16 @@ pub(super) fn wait_for_all(node: &Node<'_>, tool: Tool, clock: &str, began: Inst
             COLUMNS,
         ];
         let watch = node.command(&[&["kubectl"], &args[..]].concat());
-        let mut child = Ended(watch.spawn(Stdio::piped(), Stdio::inherit())?);
-        for line in BufReader::new(child.0.stdout.take().context("no pipe")?).lines() {
-            pods.line(&line?);
+        let seen = lines::until(&watch, Stdio::inherit(), |line| {
+            pods.line(line);
             if pods.components_are_ready() {
                 components.get_or_insert_with(|| began.elapsed());
             }
-            if let Some(components) = components.filter(|_| pods.all_are_ready()) {
-                return Ok(Seen { components, all: began.elapsed() });
-            }
+            let components = components.filter(|_| pods.all_are_ready())?;
+            Some(Seen { components, all: began.elapsed() })
+        })?;
+        if let Some(seen) = seen {
+            return Ok(seen);
         }
         ensure!(began.elapsed() < LIMIT, "not all was seen: {components:?} {pods:#?}");
         std::thread::sleep(RETRY);
@@ -178,16 +179,6 @@ impl<'a> Pods<'a> {
     fn all_are_ready(&self) -> bool {
         let copy = |name: &String, pod: &Pod| pod.is_static && name.contains("-checkpoint-");
         self.components_are_ready() && self.pods.iter().all(|(name, pod)| pod.ready && !copy(name, pod))
-    }
-}
-
-/// A child that is ended when it is not needed any more.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 

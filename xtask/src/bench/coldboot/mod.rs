@@ -10,13 +10,12 @@ use std::cell::RefCell;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use serde::Serialize;
+use anyhow::{Result, bail};
 
 use super::Format;
-use super::figures::{Compared, table};
+use super::figures::{Figure, Report};
 use super::node::{Node, Site};
-use super::tool::{Tool, pairs};
+use super::tool::{Tool, alone, pairs};
 use crate::build::{self, say};
 use boot::Boot;
 
@@ -29,6 +28,14 @@ const SETTLED: Duration = Duration::from_mins(3);
 /// Components whose checkpoints must be good, as their directories are called.
 pub(super) const COMPONENTS: [&str; 3] =
     ["kube-system_kube-apiserver", "kube-system_kube-controller-manager", "kube-system_kube-scheduler"];
+
+/// What is compared.
+const FIGURES: [Figure<Boot>; 4] = [
+    ("until /readyz, s", |boot| boot.readyz_s),
+    ("until each control-plane component has a ready pod, s", |boot| boot.components_s),
+    ("until all pods are ready, none a copy, s", |boot| boot.all_s),
+    ("peak memory of the node, MiB", |boot| boot.node_mib),
+];
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ColdbootArgs {
@@ -43,27 +50,14 @@ pub(crate) struct ColdbootArgs {
     output: Format,
 }
 
-/// All that was measured.
-#[derive(Debug, Serialize)]
-struct Report {
-    bench: &'static str,
-    kubernetes: String,
-    figures: Vec<Compared>,
-    pairs: Vec<Pair>,
-}
-
-#[derive(Debug, Serialize)]
-struct Pair {
-    kubestrap: Boot,
-    kubeadm: Boot,
-}
-
 /// Measures and prints.
 pub(crate) fn run(args: &ColdbootArgs) -> Result<()> {
     let built = build::all()?;
     let site = Site::take(&built)?;
     if let Some(tool) = args.only {
-        return alone(&site, tool, args);
+        let mut node = at_rest(&site, tool)?;
+        node.power_off()?;
+        return alone(tool, args.pairs, args.output, || once(&mut node, tool));
     }
     // One after the other: whoever is not measured is off.
     let kubestrap = RefCell::new(at_rest(&site, Tool::Kubestrap)?);
@@ -79,35 +73,12 @@ pub(crate) fn run(args: &ColdbootArgs) -> Result<()> {
         say(&format!("pair {number} of {}: {} {boot}", args.pairs, tool.name()));
         Ok(boot)
     })?;
-    let pairs: Vec<_> = pairs.into_iter().map(|(kubestrap, kubeadm)| Pair { kubestrap, kubeadm }).collect();
-    let kubernetes = built.programs.kubernetes.clone();
-    let report = Report { bench: "coldboot", kubernetes, figures: figures(&pairs), pairs };
+    let report = Report::of("coldboot", &built.programs.kubernetes, pairs, &FIGURES);
     let text = match args.output {
         Format::Json => serde_json::to_string_pretty(&report)?,
-        Format::Text => format!(
-            "Kubernetes {}, {} pairs, from the power-on\n\n{}",
-            report.kubernetes,
-            report.pairs.len(),
-            table(&report.figures)
-        ),
+        Format::Text => report.text("from the power-on", &[]),
     };
     writeln!(std::io::stdout(), "{text}")?;
-    Ok(())
-}
-
-/// One tool's boots, printed one by one.
-fn alone(site: &Site, tool: Tool, args: &ColdbootArgs) -> Result<()> {
-    let mut node = at_rest(site, tool)?;
-    node.power_off()?;
-    let mut boots = Vec::new();
-    for number in 1..=args.pairs {
-        let boot = once(&mut node, tool).with_context(|| format!("boot {number} of {}", tool.name()))?;
-        say(&format!("boot {number} of {}: {} {boot}", args.pairs, tool.name()));
-        boots.push(boot);
-    }
-    if args.output == Format::Json {
-        writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&boots)?)?;
-    }
     Ok(())
 }
 
@@ -117,19 +88,6 @@ fn once(node: &mut Node<'_>, tool: Tool) -> Result<Boot> {
     std::thread::sleep(REST);
     node.power_off()?;
     Ok(boot)
-}
-
-fn figures(pairs: &[Pair]) -> Vec<Compared> {
-    let compare = |figure, of: fn(&Boot) -> f64| {
-        let pairs: Vec<_> = pairs.iter().map(|p| (of(&p.kubestrap), of(&p.kubeadm))).collect();
-        Compared::of(figure, &pairs)
-    };
-    vec![
-        compare("until /readyz, s", |boot| boot.readyz_s),
-        compare("until each control-plane component has a ready pod, s", |boot| boot.components_s),
-        compare("until all pods are ready, none a copy, s", |boot| boot.all_s),
-        compare("peak memory of the node, MiB", |boot| boot.node_mib),
-    ]
 }
 
 /// A node with a cluster that has been left alone.
