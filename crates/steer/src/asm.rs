@@ -82,6 +82,11 @@ impl Assembler {
         self.push(0xb7, to, 0, 0, value);
     }
 
+    /// `to = value`, with the upper half zero
+    pub(crate) fn set_u32(&mut self, to: Register, value: u32) {
+        self.push(0xb4, to, 0, 0, value.cast_signed());
+    }
+
     /// `to += value`
     pub(crate) fn add(&mut self, to: Register, value: i32) {
         self.push(0x07, to, 0, 0, value);

@@ -1,12 +1,16 @@
 //! An apiserver's calls to itself, and those of them that reached another one.
 //!
-//! Until it is Ready an apiserver lists what it needs from itself, by connections from `::1` with a token that
-//! only it knows. It keeps them: one that reached another apiserver is answered 401 for as long as it lives, and
-//! the caller never gets Ready. Cut off, it calls again within seconds.
+//! An apiserver calls itself by connections from `::1` with a token and a certificate that only it knows: while it
+//! starts, and whenever one that it kept has ended. The kernel tells whose call it is by the caller's PID namespace
+//! (Linux 6.10). Before that it takes a guess, and one that reached another apiserver is answered 401 for as long as it
+//! lives, and its caller never gets Ready. Cut off, it calls again within seconds.
 
 use std::collections::HashMap;
+use std::fs;
 use std::net::{IpAddr, Ipv6Addr};
+use std::os::unix::fs::MetadataExt;
 
+use host::proc::ProcessId;
 use rustix::fs::fstat;
 use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown};
@@ -63,6 +67,30 @@ impl OwnCall {
             ended => Ok(ended?),
         }
     }
+}
+
+/// A PID namespace, as nsfs numbers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PidNamespace {
+    pub(crate) device: u32,
+    pub(crate) inode: u32,
+}
+
+impl PidNamespace {
+    /// That of a process; `None` when it is gone, or not ours to see.
+    fn of(process: ProcessId) -> Option<Self> {
+        let found = fs::metadata(format!("/proc/{}/ns/pid", process.pid)).ok()?;
+        Some(Self { device: found.dev().try_into().ok()?, inode: found.ino().try_into().ok()? })
+    }
+}
+
+/// Those of the processes that share their PID namespace with none of the others, as containers do: who is in it
+/// is that process.
+pub(crate) fn told_by_namespace(all: impl Iterator<Item = (ProcessId, u16)>) -> Vec<(u16, PidNamespace)> {
+    let all: Vec<_> = all.filter_map(|(process, slot)| Some((slot, PidNamespace::of(process)?))).collect();
+    let alone =
+        |(_, namespace): &&(u16, PidNamespace)| all.iter().filter(|(_, n)| n == namespace).count() == 1;
+    all.iter().filter(alone).copied().collect()
 }
 
 /// The open connections from `::1` to `port` between these listeners' processes, in the calling thread's network

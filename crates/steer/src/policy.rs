@@ -38,8 +38,8 @@ pub struct Policy {
     /// All instances that take part. New connections go to the first that still listens: while one
     /// of these lives, no listener that is not named here gets any. Each can be probed.
     pub order: Vec<Listener>,
-    /// Who gets connections from ::1. The apiserver calls itself over the shared port as
-    /// `[::1]:<port>` while it starts, with a token that only it knows. `None`: as all others.
+    /// Who gets connections from ::1 where the kernel cannot tell whose they are. The apiserver calls itself over
+    /// the shared port as `[::1]:<port>` while it starts, with a token that only it knows. `None`: as all others.
     pub own_calls: Option<ListenerId>,
 }
 

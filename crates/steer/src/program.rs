@@ -4,7 +4,8 @@
 //! ```text
 //! closing listener's connection ───────────────▶ steady
 //! from 127.0.0.0/8 or ::1, port 288+n ─────────▶ slot n, or refused when that one is gone
-//! from ::1, any other port ────────────────────▶ own_calls, or steady when that one is gone
+//! from ::1, any other port ────────────────────▶ the slot in whose PID namespace the caller is,
+//!                                               or else own_calls, or steady when that one is gone
 //! all else ────────────────────────────────────▶ steady
 //! steady: the first slot of the list that has a listener, or else what the kernel's hash says
 //! ```
@@ -16,6 +17,7 @@ use std::os::fd::OwnedFd;
 
 use crate::asm::{Assembler, Instruction, Label, Register, Size, When};
 use crate::bpf::{self, LoadError, SocketMap};
+use crate::own_calls::PidNamespace;
 
 /// How many listeners can be known at once.
 pub const SLOTS: u16 = 16;
@@ -38,6 +40,8 @@ mod context {
 /// Numbers from linux/bpf.h and linux/if_ether.h.
 const SKB_LOAD_BYTES_RELATIVE: i32 = 68;
 const SK_SELECT_REUSEPORT: i32 = 82;
+/// For programs of this type since Linux 6.10.
+const GET_NS_CURRENT_PID_TGID: i32 = 120;
 const HDR_START_NET: i32 = 1;
 const SK_DROP: i32 = 0;
 const SK_PASS: i32 = 1;
@@ -48,25 +52,31 @@ const ETH_P_IPV6: i32 = 0x86dd;
 const IPV4_SOURCE: i32 = 12;
 const IPV6_SOURCE: i32 = 8;
 
-/// Our two places on the stack, below the frame's end: 16 bytes of address, 4 bytes of slot number.
+/// Our places on the stack, below the frame's end: 16 bytes of address, 4 bytes of slot number, and a
+/// `struct bpf_pidns_info`, whose 8 bytes nobody reads.
 const ADDRESS: i16 = -16;
 const SLOT: i16 = -20;
+const PIDNS_INFO: i16 = -32;
+const PIDNS_INFO_SIZE: i32 = 8;
 
 /// What a program is made for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Targets {
     /// The slots in order of preference.
     pub(crate) order: Vec<u16>,
-    /// The slot that gets connections from ::1.
+    /// The slots that can be told by who calls: each is alone in its PID namespace.
+    pub(crate) callers: Vec<(u16, PidNamespace)>,
+    /// The slot that gets connections from ::1 of everybody else.
     pub(crate) own_calls: Option<u16>,
 }
 
-/// Has the kernel check the program and keep it.
+/// Has the kernel check the program and keep it. Before Linux 6.10 it is one that cannot tell callers.
 pub(crate) fn load(map: &SocketMap, targets: &Targets) -> Result<OwnedFd, LoadError> {
-    bpf::load(&assemble(map.number(), targets))
+    let load = |callers| bpf::load(&assemble(map.number(), targets, callers));
+    if targets.callers.is_empty() { load(&[]) } else { load(&targets.callers).or_else(|_| load(&[])) }
 }
 
-fn assemble(map: i32, targets: &Targets) -> Vec<Instruction> {
+fn assemble(map: i32, targets: &Targets, callers: &[(u16, PidNamespace)]) -> Vec<Instruction> {
     use Register::{R0, R1, R2, R3, R6, R7, R10};
     let mut asm = Assembler::default();
     let [ipv6, probe, own_calls, steady, pass] = std::array::from_fn(|_| asm.label());
@@ -116,6 +126,14 @@ fn assemble(map: i32, targets: &Targets) -> Vec<Instruction> {
     asm.leave_with(SK_DROP);
 
     asm.place(own_calls);
+    for &(slot, namespace) in callers {
+        let next = asm.label();
+        unless_called_from(&mut asm, namespace, next);
+        asm.store(R10, SLOT, slot.into());
+        select(&mut asm, map);
+        asm.jump_if(R0, When::Equal, 0, pass);
+        asm.place(next);
+    }
     if let Some(slot) = targets.own_calls {
         asm.store(R10, SLOT, slot.into());
         select(&mut asm, map);
@@ -155,6 +173,20 @@ fn unless_probe(asm: &mut Assembler, otherwise: Label) {
     asm.jump_if(Register::R7, When::AtLeast, (FIRST_PROBE_PORT + SLOTS).into(), otherwise);
 }
 
+/// Goes on only if the running task is in this namespace: `bpf_get_ns_current_pid_tgid(device, inode, place,
+/// length)`, 0 when it is. The SYN of a connection over loopback is looked at in the task that connects, but for
+/// a machine so busy that the kernel's ksoftirqd does it: that one is in nobody's namespace.
+fn unless_called_from(asm: &mut Assembler, namespace: PidNamespace, otherwise: Label) {
+    use Register::{R0, R1, R2, R3, R4, R10};
+    asm.set_u32(R1, namespace.device);
+    asm.set_u32(R2, namespace.inode);
+    asm.copy(R3, R10);
+    asm.add(R3, PIDNS_INFO.into());
+    asm.set(R4, PIDNS_INFO_SIZE);
+    asm.call(GET_NS_CURRENT_PID_TGID);
+    asm.jump_if(R0, When::NotEqual, 0, otherwise);
+}
+
 /// `R0 = bpf_sk_select_reuseport(context, map, &slot, 0)`: 0 when the slot has a listener.
 fn select(asm: &mut Assembler, map: i32) {
     use Register::{R1, R2, R3, R4, R6, R10};
@@ -174,9 +206,12 @@ mod tests {
     #[test]
     fn the_verifier_takes_the_smallest_and_the_largest_program() {
         let map = SocketMap::create().unwrap();
-        for (order, own_calls) in [(vec![0], None), ((0..SLOTS).collect(), Some(SLOTS - 1))] {
-            load(&map, &Targets { order, own_calls }).unwrap();
-        }
+        let smallest = Targets { order: vec![0], callers: Vec::new(), own_calls: None };
+        load(&map, &smallest).unwrap();
+        let order: Vec<_> = (0..SLOTS).collect();
+        let namespace = PidNamespace { device: 4, inode: u32::MAX };
+        let callers = order.iter().map(|&slot| (slot, namespace)).collect();
+        load(&map, &Targets { order, callers, own_calls: Some(SLOTS - 1) }).unwrap();
     }
 
     #[test]

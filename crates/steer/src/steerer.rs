@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use crate::bpf::{self, LoadError, SocketMap};
 use crate::duplicate::Duplicate;
 use crate::listener::{ListError, Listener, ListenerId, scan};
+use crate::own_calls::told_by_namespace;
 use crate::policy::Policy;
 use crate::program::{self, FIRST_PROBE_PORT, SLOTS, Targets};
 
@@ -147,7 +148,8 @@ impl Steerer {
         let slots = self.seat(&policy.order)?;
         let order = slots.iter().map(|&(_, slot)| slot).collect();
         let own_calls = policy.own_calls.and_then(|id| slot_of(&slots, id));
-        let targets = Targets { order, own_calls };
+        let callers = told_by_namespace(slots.iter().map(|&(id, slot)| (id.process, slot)));
+        let targets = Targets { order, callers, own_calls };
         let program = program::load(&self.map, &targets).map_err(loading)?;
         self.on_any(&policy.order, |socket| bpf::attach(socket, &program), "attaching the program")?;
         // Only now: up to here the old program may have sent connections there.
@@ -155,7 +157,7 @@ impl Steerer {
             self.map.clear(slot).map_err(|source| SteerError::Kernel { what: "emptying a slot", source })?;
         }
         if self.slots != slots {
-            tracing::debug!(port = self.port, ?slots, ?own_calls, "steering changed");
+            tracing::debug!(port = self.port, ?slots, callers = ?targets.callers, ?own_calls, "steering changed");
         }
         self.slots = slots;
         Ok(())

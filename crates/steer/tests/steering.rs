@@ -166,6 +166,37 @@ fn a_call_to_itself_that_reached_another_one_is_seen_and_cut_off_and_finds_its_w
 }
 
 #[test]
+fn a_call_to_itself_from_a_container_always_arrives() {
+    if !tells_callers() {
+        println!("this kernel cannot tell who calls: nothing to see here");
+        return;
+    }
+    in_namespace(|| {
+        let (old, new) = (Server::calling_itself_in_a_container(), Server::calling_itself_in_a_container());
+        let both = [&old, &new];
+        // Whoever is guessed, and whoever gets all else.
+        for guess in both {
+            let _steerer = steer(&Policy { own_calls: Some(guess.listener.id), ..order(&both) });
+            for _ in 0..20 {
+                for call in calls(&both, 2) {
+                    call.cut().unwrap();
+                }
+                thread::sleep(Duration::from_millis(15)); // until they have called again
+                let again = calls(&both, 2);
+                assert!(!again.iter().any(OwnCall::is_astray), "{again:?}");
+            }
+        }
+    });
+}
+
+/// Linux 6.10 and newer.
+fn tells_callers() -> bool {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(6), Some(10))
+}
+
+#[test]
 fn listeners_on_one_ipv4_address_are_steered_too() {
     in_namespace(|| {
         let address = format!("{OTHER_V4}:{PORT}");

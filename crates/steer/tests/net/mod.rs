@@ -38,6 +38,10 @@ pub(crate) fn in_namespace(test: impl FnOnce() + Send + 'static) {
     }
 }
 
+fn this_program() -> std::path::PathBuf {
+    std::env::current_exe().unwrap()
+}
+
 /// A child process; killed when dropped, and when the test's thread dies.
 pub(crate) struct Process(Child);
 
@@ -48,9 +52,12 @@ impl Process {
     }
 
     pub(crate) fn start_with(role: &str, variables: &[(&str, &str)]) -> Self {
-        let program = std::env::current_exe().unwrap();
-        let command = Command::new(program).args(["child", "--exact", "--ignored", "--nocapture"]);
-        let command = variables.iter().fold(command.env(ROLE, role), |c, (key, value)| c.env(key, value));
+        let command = Command::new(this_program());
+        Self::run(variables.iter().fold(command, |c, (key, value)| c.env(key, value)), role)
+    }
+
+    fn run(command: Command, role: &str) -> Self {
+        let command = command.args(["child", "--exact", "--ignored", "--nocapture"]).env(ROLE, role);
         let mut child = command.spawn(Stdio::piped(), Stdio::inherit()).unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let child = Self(child);
@@ -104,6 +111,15 @@ impl Server {
     /// Answers nobody, and calls itself from `::1` until somebody ends that call; then again.
     pub(crate) fn calling_itself() -> Self {
         Self::of(Process::start(&format!("calls-itself [::]:{PORT}")))
+    }
+
+    /// As [`Server::calling_itself`], in a PID namespace of its own, as in a container.
+    pub(crate) fn calling_itself_in_a_container() -> Self {
+        let before = listeners(PORT).unwrap();
+        let container = Command::new("unshare").args(["--pid", "--fork", "--kill-child"]).arg(this_program());
+        let process = Process::run(container, &format!("calls-itself [::]:{PORT}"));
+        let new = listeners(PORT).unwrap().into_iter().find(|l| !before.contains(l));
+        Self { listener: new.expect("the container's listener is found"), process }
     }
 
     pub(crate) fn of(process: Process) -> Self {
