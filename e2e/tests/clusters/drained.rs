@@ -14,7 +14,7 @@ const GUEST: &str = include_str!("guest.yaml");
 /// A change of the kubelet alone.
 const CONFIG: &str = "components: {kubelet: {extraArgs: {v: 3}}}\n";
 /// Seconds; the guest ends within one.
-const TIMEOUT: &str = "8";
+const TIMEOUT: &str = "20";
 
 pub(crate) fn drain_moves_what_can_move(node: &Node, other: &str) -> Result<()> {
     host::fs::write(&node.path("/root/drain.yaml")?, CONFIG.as_bytes(), 0o600)?;

@@ -99,9 +99,9 @@ fn shared() -> Vec<Trial> {
         surges::surges_to_what_never_serves,
         surges::surges_where_nobody_may_steer,
         upgrade::upgrade_that_breaks_is_put_back,
+        second::second_node_is_taken_in_and_let_go,
         hostile::hostile_ground,
         coldboot::coldboot_of_a_node_at_rest,
-        second::second_node_is_taken_in_and_let_go,
         badchange::badchange_of_the_apiserver,
         deletions::deletions_cost_nothing,
     ]
