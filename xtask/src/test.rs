@@ -8,8 +8,9 @@ use host::command::Command;
 use crate::build::{self, Built, say};
 
 /// What the tests that need an older Kubernetes are called.
-const OLDER: [&str; 3] = [
+const OLDER: [&str; 4] = [
     "accepted::accepted_by_the_kubelet_of_the_oldest_release",
+    "upgrade::upgrade_that_breaks_after_the_apiserver_is_put_back",
     "upgrade::upgrade_of_one_minor_under_load",
     "surges::surges_to_another_minor_and_back",
 ];

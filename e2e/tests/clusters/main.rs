@@ -80,6 +80,7 @@ fn alone() -> Vec<Trial> {
 fn oldest() -> Vec<Trial> {
     trials![
         accepted::accepted_by_the_kubelet_of_the_oldest_release,
+        upgrade::upgrade_that_breaks_after_the_apiserver_is_put_back,
         upgrade::upgrade_of_one_minor_under_load,
         surges::surges_to_another_minor_and_back,
     ]

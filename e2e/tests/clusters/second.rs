@@ -32,6 +32,9 @@ pub(crate) fn second_node_is_taken_in_and_let_go() -> Result<()> {
         cases.take(cases.during("it gets the label", Limit::Seamless, |node| taken_in(node, &second)));
         cases.take(cases.during("it loses the label", Limit::Seamless, |node| let_go(node, &second)));
         cases.take(cases.during("it leaves", Limit::Seamless, |node| {
+            // First what runs there: whose node is gone without a word is waited for, for 40 s (the pod garbage
+            // collector's quarantine).
+            node.get(&["drain", NAME, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=60s"])?;
             node.get(&["delete", "node", NAME])?;
             drop(second);
             etcd.wait()?;
