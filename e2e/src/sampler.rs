@@ -17,7 +17,7 @@ use http::Method;
 use serde_json::json;
 
 use crate::background::{Background, lock};
-use crate::exchange::{fresh, get, inside, ms, request};
+use crate::exchange::{PATIENCE, fresh, get, inside, ms, request};
 use crate::identity::Identity;
 use crate::node::Node;
 
@@ -27,12 +27,9 @@ const EVERY: Duration = Duration::from_millis(100);
 /// What is written: an apply that changes nothing is no write to etcd, so the time is in it.
 const REAL: &str = "/api/v1/namespaces/default/configmaps/sampler?fieldManager=sampler&force=true";
 
-/// A question without an answer after this time has failed.
-const PATIENCE: Duration = Duration::from_secs(3);
-
 /// Without a failed sample the time between two answers may still be this long: a machine that is
-/// busy with others pauses.
-pub(crate) const PAUSE: Duration = Duration::from_secs(1);
+/// busy with others pauses, and its speed is not what is tested. Benches and repetitions measure.
+pub(crate) const PAUSE: Duration = Duration::from_secs(3);
 
 /// How long the API may be away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -227,8 +224,7 @@ async fn ask(
         };
         let (identity, samples) = (Arc::clone(&identity), Arc::clone(&samples));
         under_way.spawn(async move {
-            let answer = tokio::time::timeout(PATIENCE, serves(&identity)).await;
-            let result = answer.unwrap_or_else(|_| Err(format!("no answer in {PATIENCE:?}")));
+            let result = serves(&identity).await;
             let at = began.elapsed();
             let mut samples = lock(&samples);
             if let Some(sample) = samples.get_mut(number) {
