@@ -76,8 +76,9 @@ fn the_disk_is_full(node: &Node) -> Result<()> {
         "mkdir -p {SMALL} && mount -t tmpfs -o size=8m,mode=700 tmpfs {SMALL} \
          && cp -a {CHECKPOINTS} {SMALL}/checkpoints && mount --bind {SMALL}/checkpoints {CHECKPOINTS}"
     ))?;
-    // Another process of it sees what is mounted by now.
+    // Another process of it sees what is mounted by now. What it still had to write is no fault.
     kill_guardian(node)?;
+    wait_settled(node, SETTLED)?;
     let (before, old, was_good) = (sums()?, generations(node, APISERVER)?, good(node, APISERVER)?);
     node.exec(&["sh", "-c", &format!("cat /dev/zero > {SMALL}/filler")])?;
     let rollout = |value: &str| {
