@@ -2,7 +2,7 @@
 //! others show, and at the end every acknowledged write is read back.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
@@ -76,6 +76,14 @@ impl<'a> Cases<'a> {
         let api = self.sampler.answers_since(on, BACK)?;
         eprintln!("{}: {what}: the API answers {:.1} s after power-on", self.name, api.as_secs_f32());
         Ok(())
+    }
+
+    /// Waits until the API answers: an Event can be read from it before it says that it is ready.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub fn answers(&self) -> Result<()> {
+        self.sampler.answers_since(Instant::now(), BACK).map(drop)
     }
 
     /// Cuts the power, and waits until all is as it was. From the first answer on the API stays.

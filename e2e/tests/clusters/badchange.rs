@@ -128,6 +128,7 @@ fn dies_when_it_is_ready(cases: &Cases) -> Result<()> {
         eprintln!("badchange: the revision that dies was ready");
         let report = wait_reported(node, "Reverted", "kube-apiserver", Duration::from_mins(3))?;
         eprintln!("badchange: {report}");
+        cases.answers()?;
         // It goes on dying, and nobody notices.
         let unnoticed = cases.during("reverted", Limit::Seamless, goes_on_dying);
         // Whatever came of it: the next case begins with a good revision.
