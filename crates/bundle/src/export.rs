@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use host::disk::Steady;
 use tar::{EntryType, Header};
 
 use crate::blob::{hash_file, path_of};
@@ -84,7 +85,7 @@ impl Bundle {
                     continue;
                 }
                 let out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o755).open(dest);
-                let mut out = out.map_err(BundleError::io("write", dest))?;
+                let mut out = Steady::new(out.map_err(BundleError::io("write", dest))?);
                 return io::copy(&mut entry, &mut out).map(drop).map_err(BundleError::io("write", dest));
             }
         }
@@ -129,7 +130,7 @@ impl Bundle {
             zstd::Decoder::new(Hashing::new(file)).map_err(BundleError::io("unpack", path.clone()))?;
         let failed = || BundleError::io("write", temp);
         let out = OpenOptions::new().write(true).create_new(true).mode(0o755).open(temp).map_err(failed())?;
-        let mut out = Hashing::new(out);
+        let mut out = Hashing::new(Steady::new(out));
         copy(&mut decoder, &mut out).map_err(broken(path.clone()))?;
         let (out, content, _) = out.finish();
         let mut rest = decoder.finish();
@@ -138,6 +139,7 @@ impl Bundle {
         self.expect(blob, &actual)?;
         self.expect_content(program, blob, &content)?;
         // The umask may have taken bits away at creation.
+        let out = out.into_inner();
         out.set_permissions(Permissions::from_mode(0o755)).map_err(failed())?;
         out.sync_all().map_err(failed())
     }

@@ -138,7 +138,7 @@ pub(crate) fn configured_pause_image(files: &Files) -> Option<String> {
 pub(crate) fn containerd_root(files: &Files) -> String {
     config_value(files, &["root"])
         .filter(|root| root.starts_with('/'))
-        .unwrap_or_else(|| "/var/lib/containerd".to_owned())
+        .unwrap_or_else(|| node::CONTAINERD_ROOT.to_owned())
 }
 
 /// The first `key = "value"` of containerd's configuration with one of these keys.

@@ -8,6 +8,8 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::disk::Steady;
+
 /// A file operation that failed: what was tried, on which path, and why.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {verb} {}", path.display())]
@@ -164,11 +166,11 @@ pub fn copy(from: &Path, to: &Path, mode: u32) -> Result<()> {
     let mut source = tried("open", from, File::open(from))?;
     let temp = temp_name(to);
     let result = (|| {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temp)?;
+        let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temp)?;
         file.set_permissions(Permissions::from_mode(mode))?;
+        let mut file = Steady::new(file);
         io::copy(&mut source, &mut file)?;
-        file.sync_all()?;
-        drop(file);
+        file.into_inner().sync_all()?;
         fs::rename(&temp, to)
     })();
     if result.is_err() {

@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bundle::{Bundle, BundleError};
 use host::command::{Command, CommandError};
 use serde::Serialize;
 
-use crate::CRI_SOCKET;
+use crate::{CONTAINERD_ROOT, CRI_SOCKET};
 
 /// containerd's namespace of the images that pods use.
 const NAMESPACE: &str = "k8s.io";
@@ -135,12 +136,13 @@ fn compare(wanted: impl Iterator<Item = (String, String)>, present: &BTreeMap<St
 
 /// One `ctr images import` for all, fed from the bundle while it reads: nothing is written twice
 /// and shared layers are sent once. (`--local` because containerd's transfer service takes a second
-/// longer for the same bytes.)
+/// longer for the same bytes.) Steadily: an etcd may be at work on the same disk, or be soon.
 fn import(bundle: &Bundle, names: &[String]) -> Result<(), ImagesError> {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let command = ctr(&["images", "import", "--local", "--snapshotter", "overlayfs", "--label", PINNED, "-"]);
     let feed = |stdin: &mut dyn Write| bundle.export_tar(stdin, &names);
-    let (_, exported) = command.timeout(IMPORT_LIMIT).run_fed(feed).map_err(ImagesError::Ctr)?;
+    let import = || command.timeout(IMPORT_LIMIT).run_fed(feed);
+    let (_, exported) = host::disk::steadily(Path::new(CONTAINERD_ROOT), import).map_err(ImagesError::Ctr)?;
     exported.map_err(|error| ImagesError::Bundle(Box::new(error)))
 }
 

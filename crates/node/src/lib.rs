@@ -44,6 +44,9 @@ pub use root::Root;
 /// Where containerd listens, also where kubelet and kubestrap look for it.
 pub const CRI_SOCKET: &str = "/run/containerd/containerd.sock";
 
+/// Where containerd keeps images and containers unless its configuration says otherwise (`root`).
+pub const CONTAINERD_ROOT: &str = "/var/lib/containerd";
+
 /// Where the kubelet answers `/healthz` (its own default).
 pub const KUBELET_HEALTHZ: std::net::SocketAddr =
     std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 10248);

@@ -8,7 +8,7 @@ use host::fs::FsError;
 use serde::Serialize;
 
 use crate::desired::{BIN_DIR, CNI_BIN_DIR};
-use crate::{CRI_SOCKET, Root, STATIC_POD_DIR, containerd, kernel, units};
+use crate::{CONTAINERD_ROOT, CRI_SOCKET, Root, STATIC_POD_DIR, containerd, kernel, units};
 
 /// Interfaces that the bridge plugin and flannel make.
 const INTERFACES: [&str; 2] = ["cni0", "flannel.1"];
@@ -150,7 +150,7 @@ pub fn plan(root: &Root, options: &ResetOptions) -> Vec<Action> {
 fn removed_paths(options: &ResetOptions, kubelet: bool, containerd: bool) -> Vec<String> {
     let mut paths: Vec<String> = Vec::new();
     if containerd {
-        paths.extend(["/var/lib/containerd", "/run/containerd", containerd::CONFIG_PATH].map(str::to_owned));
+        paths.extend([CONTAINERD_ROOT, "/run/containerd", containerd::CONFIG_PATH].map(str::to_owned));
         paths.extend(containerd::PROGRAMS.map(|p| format!("{BIN_DIR}/{p}")));
         paths.push(format!("{}/containerd.service", units::UNIT_DIR));
     }
