@@ -385,16 +385,15 @@ impl Guardian {
         }
     }
 
-    /// A node that is none of the control plane's, with nothing left on it, needs no guardian.
+    /// A node that is none of the control plane's, with nothing left on its disk, needs no guardian. Pods may still be
+    /// there that asked for checkpoints: those that end, and those of a Deployment, which no label drives away.
     fn leave_if_unwanted(&mut self) {
-        let empty =
-            self.keepers.is_empty() && self.files.components().is_ok_and(|components| components.is_empty());
         let unwanted = match self.cluster.is_control_plane() {
             Some(wanted) => !wanted,
             // With the last apiserver of the node its API is gone: what was so then still is.
             None => self.leaving_since_ms.is_some(),
         };
-        if !(empty && unwanted) {
+        if !(unwanted && self.files.components().is_ok_and(|components| components.is_empty())) {
             self.leaving_since_ms = None;
             return;
         }
