@@ -39,6 +39,9 @@ const HOPELESS: [&str; 4] =
     ["InvalidImageName", "ErrImageNeverPull", "ImagePullBackOff", "CreateContainerError"];
 /// A container that was restarted as often as this crashes.
 const CRASHES: i64 = 2;
+/// How the runtime says that a container did not end by itself but was lost, with the machine's power mostly
+/// (`unknownExitReason` of containerd's internal/cri/server).
+const LOST: &str = "Unknown";
 
 /// Judges a rollout.
 pub(crate) fn judge(seen: Seen<'_>) -> Verdict {
@@ -152,20 +155,27 @@ fn failing(pod: &Value) -> Option<String> {
         let reason = waiting["reason"].as_str().unwrap_or_default();
         let crashes = container["restartCount"].as_i64().unwrap_or_default() >= CRASHES
             && container["ready"] != true
-            && (reason == "CrashLoopBackOff" || container["state"].get("terminated").is_some());
+            && (reason == "CrashLoopBackOff" || container["state"].get("terminated").is_some())
+            && end(container).is_none_or(|end| end["reason"] != LOST);
         if !crashes && !HOPELESS.contains(&reason) {
             return None;
         }
         let name = container["name"].as_str().unwrap_or_default();
         let message = waiting["message"].as_str().map(|m| format!(": {m}")).unwrap_or_default();
-        Some(format!("container {name} waits with {reason}{message}{}", last_end(container)))
+        let waits = if reason.is_empty() { "ends".to_owned() } else { format!("waits with {reason}") };
+        Some(format!("container {name} {waits}{message}{}", last_end(container)))
     })
 }
 
-/// How a container ended last.
+/// The last end of a container.
+fn end(container: &Value) -> Option<&Value> {
+    let ends = [&container["state"]["terminated"], &container["lastState"]["terminated"]];
+    ends.into_iter().find(|end| end.is_object())
+}
+
+/// What is to be said of it.
 fn last_end(container: &Value) -> String {
-    let ends = [&container["lastState"]["terminated"], &container["state"]["terminated"]];
-    let Some(end) = ends.into_iter().find(|end| end.is_object()) else { return String::new() };
+    let Some(end) = end(container) else { return String::new() };
     let message = end["message"].as_str().map(str::trim).filter(|m| !m.is_empty());
     let message = message.map(|m| format!(": {m}")).unwrap_or_default();
     format!("; it ended with exit code {}{message}", end["exitCode"])

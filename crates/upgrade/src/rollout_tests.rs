@@ -89,6 +89,24 @@ fn a_crashing_revision_is_broken_and_says_how() {
 }
 
 #[test]
+fn a_container_that_went_with_the_power_is_waited_for() {
+    let mut cut = pod("b", "new", "c2", "False");
+    let lost = json!({"terminated": {"exitCode": 255, "reason": "Unknown"}});
+    let failed = json!({"terminated": {"exitCode": 255, "reason": "Error"}});
+    let mut status = |state: &serde_json::Value, last: &serde_json::Value| {
+        cut["status"]["containerStatuses"][0] =
+            json!({"name": "c", "restartCount": 4, "ready": false, "state": state, "lastState": last});
+        verdict(&daemonset(2), std::slice::from_ref(&cut), &[])
+    };
+    let waits = json!({"waiting": {"reason": "CrashLoopBackOff"}});
+    // What it did before the cut does not count, either.
+    waiting(status(&lost, &failed));
+    waiting(status(&waits, &lost));
+    let broken = Verdict::Broken("pod b: container c ends; it ended with exit code 255".to_owned());
+    assert_eq!(status(&failed, &lost), broken);
+}
+
+#[test]
 fn an_image_that_cannot_be_had_is_broken_at_once() {
     let mut pulling = pod("b", "new", "c2", "False");
     pulling["status"]["containerStatuses"][0]["state"] = json!({"waiting": {"reason": "ImagePullBackOff"}});
