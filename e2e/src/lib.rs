@@ -18,3 +18,4 @@ pub mod schedule;
 pub mod shared;
 pub mod watch;
 pub mod whole;
+mod witness;
