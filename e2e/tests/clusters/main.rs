@@ -37,13 +37,16 @@ macro_rules! trials {
     };
 }
 
-/// One test, which says how long it took.
+/// One test, which says how long it took, and at once why it failed: what follows may be cut off.
 fn trial(name: &'static str, test: fn() -> Result<()>) -> Trial {
     let run = move || {
         let began = Instant::now();
         let outcome = test();
         eprintln!("{name}: {:.0} s", began.elapsed().as_secs_f32());
-        outcome.map_err(|error| Failed::from(format!("{error:#}")))
+        outcome.map_err(|error| {
+            eprintln!("{name}: FAILED: {error:#}");
+            Failed::from(format!("{error:#}"))
+        })
     };
     Trial::test(name, run)
 }
