@@ -20,6 +20,15 @@ pub const BUNDLE: &str = "/opt/kubestrap/bundle";
 /// Where `up` renders the asset directory inside the node.
 pub const ASSETS: &str = "/var/lib/kubestrap/assets";
 
+/// `guardian.minReadySeconds` of a test's clusters: half of the default, as a revision that is not proven
+/// yet is most of what a test waits for. Longer than the 20 s after which the slowest of the bad changes dies.
+const MIN_READY_SECONDS: u32 = 30;
+
+/// A configuration of a test's cluster, with what all of them have.
+pub fn config(more: &str) -> String {
+    format!("guardian: {{minReadySeconds: {MIN_READY_SECONDS}}}\n{more}\n")
+}
+
 /// What the tests run: set by `cargo xtask test`, which builds all of it.
 #[derive(Debug, Clone)]
 pub struct Inputs {
@@ -243,7 +252,8 @@ impl Node {
     /// # Errors
     /// When it cannot be started.
     pub fn up(&self, more: &[&str]) -> Result<Ended> {
-        let mut args = vec!["kubestrap", "up", "--bundle", BUNDLE];
+        let min_ready = format!("guardian.minReadySeconds={MIN_READY_SECONDS}");
+        let mut args = vec!["kubestrap", "up", "--bundle", BUNDLE, "--set", &min_ready];
         args.extend(more);
         self.exec(&args)
     }

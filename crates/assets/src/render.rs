@@ -197,6 +197,7 @@ fn values(config: &ClusterConfig, input: &RenderInput, facts: &Facts) -> Values 
         ("etcd_servers", etcd_servers),
         ("feature_gates", json!(config.feature_gates).to_string()),
         ("flannel_net_conf", flannel_net_conf(config)),
+        ("guardian_min_ready_seconds", config.guardian.min_ready_seconds.to_string()),
         ("kubernetes_version", config.kubernetes_version.to_string()),
         ("pod_cidrs", config.pod_cidr_list()),
         (

@@ -33,6 +33,8 @@ pub struct ClusterConfig {
     pub certificates: CertificatesConfig,
     /// The nodes that run the control plane.
     pub control_plane: ControlPlaneConfig,
+    /// What keeps copies of the control plane on each of its nodes.
+    pub guardian: GuardianConfig,
     /// Extra flags for single components.
     pub components: ComponentsConfig,
     /// Feature gates, set alike on every Kubernetes component.
@@ -240,6 +242,17 @@ pub struct ControlPlaneConfig {
     pub nodes: u32,
     /// Keep other pods off the control-plane nodes.
     pub taint: bool,
+}
+
+/// What keeps copies of the control plane on each of its nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct GuardianConfig {
+    /// How many seconds an instance has to be Ready without interruption until it counts as proven:
+    /// its revision is the last known good one then. An instance that dies later than that has been
+    /// taken for good.
+    #[schemars(range(min = 10, max = 3600))]
+    pub min_ready_seconds: u32,
 }
 
 /// Extra flags for single components.

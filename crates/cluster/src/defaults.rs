@@ -6,8 +6,8 @@ use ipnet::{IpNet, Ipv4Net};
 
 use crate::config::{
     ApiConfig, AuditConfig, AuditLevel, CertificatesConfig, ControlPlaneConfig, DEFAULT_API_PORT,
-    EncryptionConfig, EtcdConfig, FlannelBackend, FlannelConfig, KeyAlgorithm, LocalEtcd, NetworkConfig,
-    NetworkProvider, NodeCidrMasks,
+    EncryptionConfig, EtcdConfig, FlannelBackend, FlannelConfig, GuardianConfig, KeyAlgorithm, LocalEtcd,
+    NetworkConfig, NetworkProvider, NodeCidrMasks,
 };
 use crate::{Cidr, DomainName, Validity};
 
@@ -75,6 +75,13 @@ impl Default for CertificatesConfig {
 impl Default for ControlPlaneConfig {
     fn default() -> Self {
         Self { nodes: 1, taint: false }
+    }
+}
+
+/// As the guardian's own `--min-ready-seconds`.
+impl Default for GuardianConfig {
+    fn default() -> Self {
+        Self { min_ready_seconds: 60 }
     }
 }
 

@@ -62,6 +62,7 @@ pub(crate) fn validate(config: &ClusterConfig) -> Vec<Problem> {
         problems
             .push(Problem::new(&["controlPlane.nodes"], "a cluster needs at least one control-plane node"));
     }
+    problems.extend(min_ready(config.guardian.min_ready_seconds));
     extra_args(config, &mut problems);
     feature_gates(config, &mut problems);
     problems.extend(config.images.overrides.keys().filter_map(|name| image_override(name)));
@@ -110,6 +111,11 @@ fn network(network: &NetworkConfig, problems: &mut Vec<Problem>) {
         let message = format!("expected a whole number from 1 to 16777215, not {}", network.flannel.vni);
         problems.push(Problem::new(&["network.flannel.vni"], message));
     }
+}
+
+fn min_ready(seconds: u32) -> Option<Problem> {
+    let message = || format!("expected a whole number of seconds from 10 to 3600, not {seconds}");
+    (!(10..=3600).contains(&seconds)).then(|| Problem::new(&["guardian.minReadySeconds"], message()))
 }
 
 fn families(key: &str, cidrs: &[Cidr]) -> Option<Problem> {

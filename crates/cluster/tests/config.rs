@@ -173,6 +173,7 @@ fn values_that_do_not_go_together() {
     let text = "kubernetesVersion: v1.35.4
 api: {endpoint: '10.96.0.1:6443', port: 10250}
 controlPlane: {nodes: 0}
+guardian: {minReadySeconds: 5}
 certificates:
   leafValidity: 4000d
   etcdCA: {certFile: a, keyFile: b}
@@ -186,9 +187,10 @@ components:
 kubestrap.yaml:2:7: api.endpoint: the endpoint 10.96.0.1 lies in the Service range 10.96.0.0/16
 kubestrap.yaml:2:35: api.port: port 10250 is taken by the kubelet
 kubestrap.yaml:3:16: controlPlane.nodes: a cluster needs at least one control-plane node
-kubestrap.yaml:5:3: certificates.leafValidity: 4000d is longer than the CA is valid, 3650d
-kubestrap.yaml:6:3: certificates.etcdCA: an etcd CA signs for etcd.local only: with external etcd give etcd.external.caFile and a client certificate
-kubestrap.yaml:9:3: components.etcd: kubestrap does not run an external etcd, so it cannot set its flags"
+kubestrap.yaml:4:12: guardian.minReadySeconds: expected a whole number of seconds from 10 to 3600, not 5
+kubestrap.yaml:6:3: certificates.leafValidity: 4000d is longer than the CA is valid, 3650d
+kubestrap.yaml:7:3: certificates.etcdCA: an etcd CA signs for etcd.local only: with external etcd give etcd.external.caFile and a client certificate
+kubestrap.yaml:10:3: components.etcd: kubestrap does not run an external etcd, so it cannot set its flags"
     );
 }
 

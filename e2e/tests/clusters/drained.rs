@@ -12,12 +12,12 @@ use crate::whole::etcd_image;
 /// A guest with a file that it would lose, and a budget that lets none of one go.
 const GUEST: &str = include_str!("guest.yaml");
 /// A change of the kubelet alone.
-const CONFIG: &str = "components: {kubelet: {extraArgs: {v: 3}}}\n";
+const CONFIG: &str = "components: {kubelet: {extraArgs: {v: 3}}}";
 /// Seconds; the guest ends within one.
 const TIMEOUT: &str = "20";
 
 pub(crate) fn drain_moves_what_can_move(node: &Node, other: &str) -> Result<()> {
-    host::fs::write(&node.path("/root/drain.yaml")?, CONFIG.as_bytes(), 0o600)?;
+    host::fs::write(&node.path("/root/drain.yaml")?, e2e::node::config(CONFIG).as_bytes(), 0o600)?;
     node.get(&["cordon", other])?;
     node.kubectl_with(&GUEST.replace("IMAGE", &etcd_image(node)?), &["apply", "-f", "-"])?.success()?;
     node.get(&["rollout", "status", "deployment/guest", "--timeout=60s"])?;

@@ -95,8 +95,7 @@ pub(crate) fn upgrade_that_breaks_after_the_apiserver_is_put_back() -> Result<()
         at_rest(node)?;
         let before = objects(node)?;
         let load = start_load(node)?;
-        let bad = "components: {kubeControllerManager: {extraArgs: {controllers: nosuch}}}";
-        host::fs::write(&node.path("/root/config.yaml")?, bad.as_bytes(), 0o600)?;
+        write_config(node, "components: {kubeControllerManager: {extraArgs: {controllers: nosuch}}}")?;
         let args = ["kubestrap", "upgrade", "apply", NEW, "--bundle", NEWEST_BUNDLE];
         let began = Instant::now();
         let ended = node.exec(&[&args[..], &["--config", "/root/config.yaml"]].concat())?;
@@ -160,8 +159,12 @@ fn put_back(node: &Node) -> Result<()> {
 }
 
 fn apply_config(node: &Node, config: &str) -> Result<Ended> {
-    host::fs::write(&node.path("/root/config.yaml")?, config.as_bytes(), 0o600)?;
+    write_config(node, config)?;
     node.exec(&["kubestrap", "upgrade", "apply", "--config", "/root/config.yaml"])
+}
+
+fn write_config(node: &Node, config: &str) -> Result<()> {
+    Ok(host::fs::write(&node.path("/root/config.yaml")?, e2e::node::config(config).as_bytes(), 0o600)?)
 }
 
 /// Starts an upgrade and kills it in the middle of the step that changes a part.
@@ -205,8 +208,12 @@ fn end_asking(node: &Node, asking: &mut std::process::Child) -> Result<String> {
     Ok(asked)
 }
 
-/// Every program of Kubernetes is of that version.
+/// Every program of Kubernetes is of that version, when the pods of the other one have ended.
 fn everything_is(node: &Node, version: &str) -> Result<()> {
+    eventually("everything is of one version", Duration::from_mins(1), || programs_are(node, version))
+}
+
+fn programs_are(node: &Node, version: &str) -> Result<()> {
     let told = node.json(&["version"])?;
     ensure!(told["serverVersion"]["gitVersion"] == version, "{told}");
     let nodes = node.json(&["get", "nodes"])?;

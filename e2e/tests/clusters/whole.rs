@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::node::{BUNDLE, Node, eventually};
+use e2e::node::{Node, eventually};
 use e2e::shared;
 use serde_json::Value;
 
@@ -67,7 +67,7 @@ fn again_there_is_nothing_to_do(node: &Node) -> Result<()> {
     ensure!(again.stdout.starts_with("nothing to do"), "{}", again.stdout);
     let plan = node.exec(&["kubestrap", "start", "--dry-run"])?.success()?;
     ensure!(plan.stdout.starts_with("nothing to do"), "{}", plan.stdout);
-    node.exec(&["kubestrap", "up", "--bundle", BUNDLE])?.success()?;
+    node.up(&[])?.success()?;
     Ok(())
 }
 

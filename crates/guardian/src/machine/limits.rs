@@ -1,10 +1,14 @@
 //! How long the machine waits for what.
 
+/// Unless the configuration says otherwise, an instance that is Ready for so long is proven. An apiserver
+/// with a mistake that lets it become Ready shows it within seconds: the one that dies after 20 s does so
+/// three times over.
+pub const MIN_READY_SECONDS: u32 = 60;
+
 /// Durations are milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Ready for so long without interruption: proven. An apiserver with a mistake that lets it
-    /// become Ready shows it within seconds: the one that dies after 20 s does so three times over.
+    /// Ready for so long without interruption: proven.
     pub proven_ms: u64,
     /// Nothing runs: so long until a copy is placed. One round of the kubelet's restart of a
     /// container that exited takes less.
@@ -41,7 +45,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            proven_ms: 60_000,
+            proven_ms: u64::from(MIN_READY_SECONDS) * 1000,
             nothing_ms: 1_000,
             successor_ms: 3_000,
             restarted_ms: 5_000,

@@ -27,7 +27,7 @@ mod track;
 pub use action::Action;
 pub use disk::{Digest, Disk, Generation, GenerationId};
 pub use event::{ActionKind, ApiView, Event, Instance, Observation, Source};
-pub use limits::Limits;
+pub use limits::{Limits, MIN_READY_SECONDS};
 pub use report::{Cause, Report};
 
 use retry::Retries;

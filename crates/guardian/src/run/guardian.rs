@@ -90,7 +90,7 @@ impl Guardian {
         let files = Arc::new(Files::open(&options.checkpoint_dir, &options.static_pod_dir)?);
         let mut keepers = BTreeMap::new();
         for component in files.components()? {
-            keepers.insert(component.clone(), Keeper::new(component, &files, 0)?);
+            keepers.insert(component.clone(), Keeper::new(component, &files, options.limits, 0)?);
         }
         let host_name = host::fs::read_to_string(Path::new("/proc/sys/kernel/hostname")).unwrap_or_default();
         let hosts = [options.node_name.clone(), host_name.trim().to_owned()];
@@ -222,7 +222,7 @@ impl Guardian {
         let wanted = self.cluster.pods.values().filter(|pod| pod.is_wanted()).map(|pod| &pod.component);
         let new: BTreeSet<_> = wanted.filter(|component| !self.keepers.contains_key(component)).collect();
         for component in new {
-            match Keeper::new(component.clone(), &self.files, now_ms) {
+            match Keeper::new(component.clone(), &self.files, self.options.limits, now_ms) {
                 Ok(keeper) => drop(self.keepers.insert(component.clone(), keeper)),
                 Err(error) => tracing::warn!(%component, %error, "its checkpoints cannot be read"),
             }

@@ -42,9 +42,14 @@ pub(crate) struct Tools<'a> {
 }
 
 impl Keeper {
-    pub(crate) fn new(component: Component, files: &Files, now_ms: u64) -> Result<Self, DiskError> {
+    pub(crate) fn new(
+        component: Component,
+        files: &Files,
+        limits: Limits,
+        now_ms: u64,
+    ) -> Result<Self, DiskError> {
         let fingerprint = files.fingerprint(&component)?;
-        let machine = Machine::new(files.disk(&component)?, Limits::default());
+        let machine = Machine::new(files.disk(&component)?, limits);
         let (instances, last, last_revert) = (Vec::new(), None, None);
         Ok(Self { component, machine, instances, last, last_revert, fingerprint, verified_ms: now_ms })
     }

@@ -38,6 +38,8 @@ use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use crate::machine::Limits;
+
 pub use access::AccessError;
 pub use files::DiskError;
 pub use standin::{StandIn, StandInError, stand_in};
@@ -58,6 +60,8 @@ pub struct Options {
     pub kubeconfig: PathBuf,
     /// Where this node's apiservers listen.
     pub api_port: u16,
+    /// How long it waits for what.
+    pub limits: Limits,
     /// The kubelet's static pods.
     pub static_pod_dir: PathBuf,
     /// Generations.

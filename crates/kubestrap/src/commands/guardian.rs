@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Subcommand;
+use guardian::machine::{Limits, MIN_READY_SECONDS};
 use guardian::run::{CHECKPOINTS, HOST_ROOT};
 use guardian::{InstallOptions, Options, StandIn, StandInError};
 
@@ -42,6 +43,10 @@ struct RunArgs {
     /// Where this node's apiservers listen
     #[arg(long, value_name = "PORT", default_value_t = 6443)]
     api_port: u16,
+    /// How long an instance has to be Ready without interruption until it is proven: its revision is
+    /// the last known good one then
+    #[arg(long, value_name = "SECONDS", default_value_t = MIN_READY_SECONDS, value_parser = clap::value_parser!(u32).range(10..=3600))]
+    min_ready_seconds: u32,
     /// Where the kubelet looks for static pods
     #[arg(long, value_name = "DIR", default_value = node::STATIC_POD_DIR)]
     static_pod_dir: PathBuf,
@@ -156,6 +161,7 @@ impl RunArgs {
             node_name: self.node_name,
             kubeconfig: self.kubeconfig,
             api_port: self.api_port,
+            limits: Limits { proven_ms: u64::from(self.min_ready_seconds) * 1000, ..Limits::default() },
             static_pod_dir: self.static_pod_dir,
             checkpoint_dir: self.checkpoint_dir,
             host_root: self.host_root,
