@@ -22,11 +22,12 @@ const LONGEST: Duration = Duration::from_secs(15);
 /// How long a bad change is left alone: as long as it takes the guardian to place a copy, and more.
 const LEFT_ALONE: Duration = Duration::from_secs(30);
 
-/// An apiserver that is killed 35 s after its first start: well after it is ready and the one before it has ended.
-/// Later it lives as long as it takes to be ready, and a bit. It ends in good order when it is told to.
+/// An apiserver that is killed 28 s after its first start: it has been ready for more than 20 s, the one before it
+/// has ended, and it is not proven yet (`e2e::node::config`). Later it lives as long as it takes to be ready, and a
+/// bit. It ends in good order when it is told to.
 const DIES: &str = r#"kube-apiserver "$@" & server=$!
 trap 'kill -TERM $server; wait $server; exit 0' TERM
-life=35; [ -e /drill/again ] && life=15; : > /drill/again
+life=28; [ -e /drill/again ] && life=15; : > /drill/again
 /busybox sleep $life & wait $!
 kill -KILL $server; exit 137"#;
 
