@@ -134,11 +134,10 @@ fn check(config: &ClusterConfig, given: &Given, input: &mut RenderInput) -> Resu
     if matches!(config.etcd, EtcdConfig::External(_)) && given.external_etcd.is_none() {
         return Err(RenderError::NoEtcdFiles);
     }
-    let wants_ipv6 = config.prefers_ipv6();
-    let family = if wants_ipv6 { "IPv6" } else { "IPv4" };
-    let of_family = input.node.addresses.iter().position(|a| a.is_ipv6() == wants_ipv6);
-    let position = of_family.ok_or(RenderError::NoAddressOfFamily { node, family })?;
-    input.node.addresses.swap(0, position);
+    if !config.put_primary_first(&mut input.node.addresses) {
+        let family = if config.prefers_ipv6() { "IPv6" } else { "IPv4" };
+        return Err(RenderError::NoAddressOfFamily { node, family });
+    }
     Ok(())
 }
 

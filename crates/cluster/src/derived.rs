@@ -48,6 +48,17 @@ impl ClusterConfig {
         self.network.service_cidrs.first().is_some_and(|cidr| cidr.is_ipv6())
     }
 
+    /// Puts an address of the family that Services have first in front of a node's other addresses: the node is known by
+    /// its first one. False, and nothing is changed, when there is none.
+    pub fn put_primary_first(&self, addresses: &mut [IpAddr]) -> bool {
+        let wanted = self.prefers_ipv6();
+        let Some(position) = addresses.iter().position(|address| address.is_ipv6() == wanted) else {
+            return false;
+        };
+        addresses.swap(0, position);
+        true
+    }
+
     /// Where clients reach the API; `node` is the address of the node where the cluster is brought
     /// up, used when the config names no endpoint.
     pub fn api_endpoint(&self, node: IpAddr) -> Endpoint {

@@ -333,6 +333,19 @@ fn default_images() {
     );
 }
 
+#[test]
+fn a_node_is_known_by_an_address_of_the_first_family() {
+    let ipv6 = parse("network: {podCIDRs: ['fd00:1::/56'], serviceCIDRs: ['fd00:2::/112']}");
+    let [v4, v6] = ["192.0.2.1", "fd00::1"].map(|address| address.parse::<std::net::IpAddr>().unwrap());
+    for (config, first, second) in [(&ipv6, v6, v4), (&ClusterConfig::default(), v4, v6)] {
+        for mut addresses in [[v4, v6], [v6, v4]] {
+            assert!(config.put_primary_first(&mut addresses));
+            assert_eq!(addresses, [first, second]);
+        }
+        assert!(!config.put_primary_first(&mut [second]));
+    }
+}
+
 /// What is written can be read again: `render` keeps the config that it worked from.
 #[test]
 fn round_trip() {

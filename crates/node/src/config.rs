@@ -47,11 +47,13 @@ impl NodeConfig {
     pub fn new(
         cluster: &ClusterConfig,
         name: impl Into<String>,
-        addresses: Vec<IpAddr>,
+        mut addresses: Vec<IpAddr>,
         ca: impl Into<String>,
         credentials: NodeCredentials,
         pause_image: impl Into<String>,
     ) -> Self {
+        // The first one is the node's for the kubelet, and so for the apiserver, whose own has to be of this family.
+        cluster.put_primary_first(&mut addresses);
         let network = &cluster.network;
         let extra_args = &cluster.components.kubelet.extra_args;
         Self {

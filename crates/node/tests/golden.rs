@@ -72,6 +72,17 @@ fn config(ca: &str, kubeconfig: &str) -> NodeConfig {
     NodeConfig::new(&cluster, "a", facts().addresses, ca, credentials, "registry.k8s.io/pause:3.10.2")
 }
 
+/// The apiserver announces the address that the kubelet has first, and refuses one that Services have not.
+#[test]
+fn the_kubelet_has_the_address_first_that_services_have_first() {
+    let text = "network: {podCIDRs: ['fd00:1::/56'], serviceCIDRs: ['fd00:2::/112']}";
+    let cluster = ClusterConfig::parse("kubestrap.yaml", text).unwrap();
+    let addresses = ["192.0.2.1", "fd00::1"].map(|address| address.parse().unwrap()).to_vec();
+    let node =
+        NodeConfig::new(&cluster, "a", addresses, "", NodeCredentials::Kubeconfig(TOKEN.to_owned()), "");
+    assert!(node::kubelet::args(&node).contains(&"--node-ip=fd00::1,192.0.2.1".to_owned()));
+}
+
 const TOKEN: &str = "users:\n- name: node\n  user:\n    token: secret-token\n";
 
 fn programs() -> Vec<ProgramFile> {
