@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::node::{Ended, Node, eventually};
 use serde_json::Value;
 
-use crate::whole::etcd_image;
+use crate::workload::etcd_image;
 
 /// A guest with a file that it would lose, and a budget that lets none of one go.
 const GUEST: &str = include_str!("guest.yaml");

@@ -8,6 +8,8 @@ use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use e2e::node::{ASSETS, Node, eventually};
 
+use crate::networks::run_etcd;
+
 /// Where the directory lies in the node.
 const FOREIGN: &str = "/root/my-assets";
 
@@ -56,7 +58,7 @@ pub(crate) fn foreign_assets_whose_apiservers_cannot_share_a_port_are_brought_up
 fn brought_up(name: &str, shared: bool) -> Result<String> {
     let node = Node::prepared(name)?;
     write_assets(&node, shared)?;
-    run_etcd(&node)?;
+    run_etcd(&node, ASSETS)?;
     let start = ["kubestrap", "start", "--asset-dir", FOREIGN, "--required-pods", REQUIRED];
     let began = Instant::now();
     let ended = node.exec(&start)?.success()?;
@@ -100,20 +102,6 @@ fn write_assets(node: &Node, shared: bool) -> Result<()> {
     let secret =
         serde_json::json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data});
     write("manifests/secret.json", secret.to_string().as_bytes())
-}
-
-/// etcd as a static pod that the node's owner placed.
-fn run_etcd(node: &Node) -> Result<()> {
-    let script = format!(
-        "mkdir -p /etc/kubernetes/pki /var/lib/etcd && cp -r {ASSETS}/tls/etcd /etc/kubernetes/pki/ \
-         && chown -R 65532:65532 /etc/kubernetes/pki/etcd /var/lib/etcd && chmod 700 /var/lib/etcd \
-         && cp {ASSETS}/static-manifests/etcd.yaml /etc/kubernetes/manifests/"
-    );
-    node.exec(&["sh", "-ec", &script])?.success()?;
-    eventually("etcd", Duration::from_mins(1), || {
-        node.exec(&["curl", "-sf", "http://127.0.0.1:2381/readyz"])?.success()
-    })
-    .map(drop)
 }
 
 fn self_hosted(node: &Node) -> Result<()> {

@@ -1,6 +1,7 @@
 //! A second node, which was a worker so far: with the control-plane label it gets an apiserver and a guardian, without
 //! it both go, and nothing is left on its disk. The first one serves all the time.
 
+use std::net::IpAddr;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use e2e::shared;
 use e2e::whole::{CHECKPOINTS, good, listeners, static_pods, wait_whole};
 
 use crate::drained::drain_moves_what_can_move;
+use crate::workload::node_addresses;
 
 const NAME: &str = "second";
 const LABEL: &str = "node-role.kubernetes.io/control-plane";
@@ -67,12 +69,9 @@ fn join(node: &Node) -> Result<Node> {
     Ok(second)
 }
 
-fn address(node: &Node) -> Result<String> {
-    let found = node.json(&["get", "node", node.name()])?;
-    let addresses = found["status"]["addresses"].as_array().context("no addresses")?;
-    // The IPv4 one comes first.
-    let own = addresses.iter().find(|a| a["type"] == "InternalIP").and_then(|a| a["address"].as_str());
-    own.map(str::to_owned).with_context(|| format!("no address of its own: {addresses:?}"))
+/// The IPv4 one comes first.
+fn address(node: &Node) -> Result<IpAddr> {
+    node_addresses(node)?.first().copied().context("the node has no address")
 }
 
 /// The apiserver looks for an etcd on its own node; this leads to the first one's.

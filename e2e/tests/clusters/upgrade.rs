@@ -14,7 +14,7 @@ use e2e::whole::{wait_settled, wait_whole};
 use serde_json::Value;
 
 use crate::interrupted::{self, Target};
-use crate::whole::workload;
+use crate::workload::workload;
 
 /// The apiserver of the newer bundle and all that goes with it.
 const NEW: &str = "v1.37.2";

@@ -1,7 +1,6 @@
 //! The cluster that `up` makes is whole: self-hosted, with nothing temporary left, and everything
 //! that users do with a cluster works.
 
-use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -11,9 +10,7 @@ use e2e::shared;
 use serde_json::Value;
 
 use crate::doctor;
-
-/// A server and a client, of an image that every node has.
-const WORKLOAD: &str = include_str!("workload.yaml");
+use crate::workload::{self, is_healthy, workload};
 
 pub(crate) fn a_cluster_that_up_made_is_whole() -> Result<()> {
     shared::cluster(is_whole)
@@ -23,14 +20,14 @@ fn is_whole(node: &Node) -> Result<()> {
     every_pod_is_ready(node)?;
     only_the_self_hosted_control_plane_is_left(node)?;
     again_there_is_nothing_to_do(node)?;
-    a_workload_is_reachable(node)?;
+    workload::is_reachable(node)?;
     logs_exec_and_port_forward_work(node)?;
     tokens_let_nodes_join(node)?;
     doctor::tells_before_the_power_fails(node)?;
     the_control_plane_restarts_by_kubectl(node)
 }
 
-fn every_pod_is_ready(node: &Node) -> Result<()> {
+pub(crate) fn every_pod_is_ready(node: &Node) -> Result<()> {
     let pods = node.json(&["get", "pods", "--all-namespaces"])?;
     for pod in pods["items"].as_array().context("no pods")? {
         let ready = pod["status"]["conditions"].as_array().into_iter().flatten();
@@ -69,58 +66,6 @@ fn again_there_is_nothing_to_do(node: &Node) -> Result<()> {
     ensure!(plan.stdout.starts_with("nothing to do"), "{}", plan.stdout);
     node.up(&[])?.success()?;
     Ok(())
-}
-
-fn a_workload_is_reachable(node: &Node) -> Result<()> {
-    node.kubectl_with(&workload(node)?, &["apply", "-f", "-"])?.success()?;
-    node.get(&["rollout", "status", "deployment/web", "deployment/client", "--timeout=120s"])?;
-    let ask = |endpoint: &str, command: &[&str]| {
-        let flag = format!("--endpoints={endpoint}");
-        let mut args = vec!["exec", "deploy/client", "--", "etcdctl", &flag, "--command-timeout=5s"];
-        args.extend(command);
-        node.get(&args)
-    };
-    let limit = Duration::from_mins(1);
-    eventually("Service by DNS name", limit, || {
-        ask("http://web.default.svc.cluster.local:80", &["put", "greeting", "hello"])
-    })?;
-    let found = ask("http://web:80", &["get", "greeting"])?;
-    ensure!(found.contains("hello"), "Service by short name answered {found}");
-    let service = node.json(&["get", "service", "web"])?;
-    let port = service["spec"]["ports"][0]["nodePort"].as_i64().context("no node port")?;
-    let address = node.facts()?["address"].as_str().unwrap_or_default().to_owned();
-    let found = ask(&format!("http://{address}:{port}"), &["get", "greeting"])?;
-    ensure!(found.contains("hello"), "NodePort from a pod answered {found}");
-    let (_, netns) = node.client()?;
-    let target = format!("{address}:{port}");
-    eventually("NodePort from another machine", limit, || {
-        is_healthy(host::netns::run_in(&netns, || TcpStream::connect(&target))??)
-    })
-}
-
-/// Asks etcd over HTTP whether it is well.
-fn is_healthy(mut stream: TcpStream) -> Result<()> {
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    stream.write_all(b"GET /health HTTP/1.0\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    ensure!(answer.contains("\"health\":\"true\""), "{answer}");
-    Ok(())
-}
-
-/// Its image is etcd's, which every node has. The kubelet tells the API of static pods when it happens to look
-/// again, once a minute.
-pub(crate) fn workload(node: &Node) -> Result<String> {
-    Ok(WORKLOAD.replace("IMAGE", &etcd_image(node)?))
-}
-
-/// A program that every node has.
-pub(crate) fn etcd_image(node: &Node) -> Result<String> {
-    eventually("the API knows etcd's pod", Duration::from_mins(3), || {
-        let pods = node.json(&["-n", "kube-system", "get", "pods", "-l", "k8s-app=etcd"])?;
-        let image = pods["items"][0]["spec"]["containers"][0]["image"].as_str().context("no etcd pod")?;
-        Ok(image.to_owned())
-    })
 }
 
 fn logs_exec_and_port_forward_work(node: &Node) -> Result<()> {
