@@ -116,6 +116,9 @@ pub(crate) struct Program {
     reports: Option<Reports>,
 }
 
+/// A program with its name.
+pub(crate) type Entry<'a> = (&'a String, &'a Program);
+
 /// Upstream's own builds of a group.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -208,7 +211,32 @@ impl Named<'_> {
     }
 }
 
+impl Program {
+    /// What the compiler calls it: the file's name in C, and in Go the last element of the import path that is no
+    /// version (`go help build`).
+    pub(crate) fn executable(&self) -> &str {
+        if let Some(source) = &self.c_source {
+            return Path::new(source).file_stem().and_then(|stem| stem.to_str()).unwrap_or(source);
+        }
+        let is_version = |name: &str| {
+            name.strip_prefix('v').is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+        };
+        self.package.rsplit('/').find(|name| !is_version(name)).unwrap_or(&self.package)
+    }
+}
+
 impl Group {
+    /// Programs that one call of a compiler can build. Go loads and compiles what they have in common once then, and
+    /// compiles for the next one while it links.
+    pub(crate) fn batches<'a>(&self, programs: Vec<Entry<'a>>) -> Vec<Vec<Entry<'a>>> {
+        let mut batches: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for entry in programs {
+            let (_, program) = entry;
+            batches.entry((&program.c_source, self.tags(program))).or_default().push(entry);
+        }
+        batches.into_values().collect()
+    }
+
     /// Go's `-tags` for one program.
     pub(crate) fn tags(&self, program: &Program) -> String {
         let all: Vec<&str> = self.tags.iter().chain(&program.tags).map(String::as_str).collect();
@@ -297,6 +325,23 @@ mod tests {
         assert!(runc.tags(&runc.programs["runc"]).starts_with("seccomp,"));
         let cni = groups.iter().find(|g| g.name == "cni").unwrap().group;
         assert_eq!(cni.reports("bridge", &cni.programs["bridge"]).text, "CNI bridge plugin v1.9.1");
+    }
+
+    #[test]
+    fn one_call_builds_what_has_the_same_tags() {
+        let d = ours();
+        let batches = |name: &str| {
+            let groups = d.groups("1.37").unwrap();
+            let group = groups.iter().find(|g| g.name == name).unwrap().group;
+            let batches = group.batches(group.programs.iter().collect());
+            let names =
+                |batch: Vec<Entry<'_>>| batch.iter().map(|(_, p)| p.executable().to_owned()).collect();
+            batches.into_iter().map(names).collect::<Vec<Vec<String>>>()
+        };
+        assert_eq!(batches("etcd-3.7"), [["server", "etcdctl", "etcdutl"]]);
+        assert_eq!(batches("containerd"), [vec!["containerd", "ctr"], vec!["containerd-shim-runc-v2"]]);
+        assert_eq!(batches("flannel"), [["flannel"]]);
+        assert_eq!(batches("pause"), [["pause"]]);
     }
 
     #[test]

@@ -25,8 +25,8 @@ use host::command::Command;
 
 pub(crate) use cache::root as cache_root;
 use cache::{Cache, Versions};
-use descriptor::{Descriptor, Named, Program};
-use progress::Progress;
+use descriptor::{Descriptor, Entry, Named, Program};
+use progress::{GroupLine, Progress};
 use release::Downloads;
 use toolchain::Toolchain;
 
@@ -116,7 +116,7 @@ pub(crate) fn ensure(request: &Request) -> Result<ProgramsDir> {
     }
     let (components, cache, progress) = (components_dir(), Cache::at(cache::root()?), Progress::stderr());
     let descriptor = Descriptor::load(&components.join("components.toml"))?;
-    let go = golang::find(&components, &descriptor.go, &cache, progress)?;
+    let go = golang::find(&components, &descriptor.go, &cache, &progress)?;
     let workshop = Workshop { components, cache, tools: Toolchain::with(go)?, progress };
     workshop.ensure(request)
 }
@@ -170,7 +170,11 @@ impl Workshop {
             return Ok(()); // by the run that had the lock
         }
         let scratch = self.cache.scratch(&lock)?;
-        jobs.iter().try_for_each(|job| self.make(job, &scratch))?;
+        // Several at once: while one downloads or links there is something to compile for another.
+        host::parallel::map(jobs, |job| {
+            let failed = |_: &anyhow::Error| self.progress.line(&format!("{:<16} failed", job.named.name));
+            self.make(job, &scratch).inspect_err(failed)
+        })?;
         host::fs::remove_dir_all(&scratch)?;
         let dirs: Vec<&Path> = jobs.iter().map(|j| j.dir.as_path()).collect();
         self.cache.assemble(path, &dirs, versions)
@@ -198,8 +202,8 @@ impl Workshop {
         let (go_mod, go_sum) =
             (host::fs::read(&module.join("go.mod"))?, host::fs::read(&module.join("go.sum"))?);
         let gcc = if named.group.needs_c() { self.tools.gcc_version.as_str() } else { "" };
-        let tools = [self.tools.go_version.as_bytes(), gcc.as_bytes()];
-        Ok(cache::key([b"build".as_slice(), entry, &go_mod, &go_sum, tools[0], tools[1]]))
+        let tools = [self.tools.go_version.as_bytes(), gcc.as_bytes(), toolchain::FLAGS.as_bytes()];
+        Ok(cache::key([b"build".as_slice(), entry, &go_mod, &go_sum].into_iter().chain(tools)))
     }
 
     /// Makes the programs of a group that are not there yet.
@@ -212,36 +216,70 @@ impl Workshop {
         }
         host::fs::create_dir_all(&job.dir, 0o755)?;
         let line = self.progress.group(name, missing.len());
-        let make = |&(program_name, program): &(&String, &Program)| {
-            line.begin(if job.downloads.is_some() { "downloading" } else { "building" }, program_name);
-            self.make_one(job, program_name, program, scratch)
-                .with_context(|| format!("cannot make {program_name} {} ({name})", group.version))?;
-            line.end();
-            anyhow::Ok(())
-        };
-        // The first compiles what most of them share. What is left is mostly linking, which takes one core each.
-        let (first, others) = missing.split_at(1);
-        host::parallel::map(first, make)?;
-        host::parallel::map(others, make)?;
-        release::clean(&job.dir)?;
+        if let Some(downloads) = &job.downloads {
+            let download = |entry: &Entry<'_>| self.download(job, downloads, entry, &line);
+            // The first one's download may be a tarball that has them all.
+            let (first, others) = missing.split_at(1);
+            host::parallel::map(first, download)?;
+            host::parallel::map(others, download)?;
+            release::clean(&job.dir)?;
+        } else {
+            let batches = group.batches(missing);
+            batches.iter().try_for_each(|batch| self.build(job, batch, scratch, &line))?;
+        }
         line.finish();
         Ok(())
     }
 
-    /// A program gets its name when it is complete and has told its version.
-    fn make_one(&self, job: &Job<'_>, name: &str, program: &Program, scratch: &Path) -> Result<()> {
+    fn download(
+        &self,
+        job: &Job<'_>,
+        downloads: &Downloads<'_>,
+        (name, program): &Entry<'_>,
+        line: &GroupLine,
+    ) -> Result<()> {
+        line.begin("downloading", name);
         let temp = job.dir.join(format!(".{name}.tmp"));
-        if let Some(downloads) = &job.downloads {
-            downloads.take(job.named, name, &temp)?;
-        } else {
-            let module = self.components.join(job.named.module());
-            self.tools.build(&module, job.named.group, program, &temp, scratch)?;
-            ensure!(!elf::is_dynamic(&temp)?, "it was not linked statically");
-        }
-        check_version(&temp, job.named, name, program)?;
-        File::open(&temp)?.sync_all()?;
-        Ok(host::fs::rename(&temp, &job.dir.join(name))?)
+        let taken =
+            downloads.take(job.named, name, &temp).and_then(|()| self.accept(job, name, program, &temp));
+        taken.with_context(|| cannot_make(job, name))?;
+        line.end();
+        Ok(())
     }
+
+    /// Builds programs by one call of the compiler. What is there when it is killed is built again: Go has its own cache of
+    /// what it has compiled.
+    fn build(&self, job: &Job<'_>, batch: &[Entry<'_>], scratch: &Path, line: &GroupLine) -> Result<()> {
+        let names: Vec<&str> = batch.iter().map(|(name, _)| name.as_str()).collect();
+        let names = names.join(", ");
+        line.begin("building", &names);
+        let module = self.components.join(job.named.module());
+        let out = job.dir.join(".building");
+        host::fs::remove_dir_all(&out)?;
+        host::fs::create_dir_all(&out, 0o755)?;
+        let programs: Vec<&Program> = batch.iter().map(|(_, program)| *program).collect();
+        self.tools
+            .build(&module, job.named.group, &programs, &out, scratch)
+            .with_context(|| cannot_make(job, &names))?;
+        for (name, program) in batch {
+            let built = out.join(program.executable());
+            ensure!(!elf::is_dynamic(&built)?, "{name} was not linked statically");
+            self.accept(job, name, program, &built).with_context(|| cannot_make(job, name))?;
+            line.end();
+        }
+        Ok(host::fs::remove_dir_all(&out)?)
+    }
+
+    /// A program gets its name when it is complete and has told its version.
+    fn accept(&self, job: &Job<'_>, name: &str, program: &Program, file: &Path) -> Result<()> {
+        check_version(file, job.named, name, program)?;
+        File::open(file)?.sync_all()?;
+        Ok(host::fs::rename(file, &job.dir.join(name))?)
+    }
+}
+
+fn cannot_make(job: &Job<'_>, names: &str) -> String {
+    format!("cannot make {names} {} ({})", job.named.group.version, job.named.name)
 }
 
 fn check_version(path: &Path, named: Named<'_>, name: &str, program: &Program) -> Result<()> {

@@ -37,18 +37,21 @@ checksum = "https://code.example/SUMS"
 member = "bin/{program}"
 "#;
 
-/// Stands for Go: notes what it was asked for, and dies in the middle of the program named in the
-/// file `killed-at`.
+/// Stands for Go: notes what it was asked for in one call, and dies in the middle of the program named in the file
+/// `killed-at`.
 const GO: &str = r#"#!/bin/sh
 cd "$(dirname "$0")"
 [ "$1" = build ] || exit 9
-while [ $# -gt 1 ]; do [ "$1" = -o ] && out=$2; [ "$1" = -tags ] && tags=$2; shift; done
-program=$(basename "$1")
-echo "$program$tags" >> asked
-[ "$(cat killed-at 2>/dev/null)" = "$program" ] && { echo half > "$out"; kill -9 $$; }
+while [ "$1" != -o ]; do [ "$1" = -tags ] && tags=$2; shift; done
+out=$2; shift 2
+echo "$*$tags" >> asked
+for package; do
+program=$(basename "$package")
+[ "$(cat killed-at 2>/dev/null)" = "$program" ] && { echo half > "$out/$program"; kill -9 $$; }
 version=v1.1.1; [ "$program" = tool ] && version=v2.0.0
-printf '#!/bin/sh\necho %s %s\n' "$program" "$version" > "$out"
-chmod +x "$out"
+printf '#!/bin/sh\necho %s %s\n' "$program" "$version" > "$out/$program"
+chmod +x "$out/$program"
+done
 "#;
 
 struct Bench {
@@ -90,12 +93,14 @@ impl Bench {
         self.workshop.ensure(&Request { kubernetes: Some("1.1".into()), source: Source::Releases { mirror } })
     }
 
-    /// What the compiler was asked for since the last call.
+    /// What the compiler was asked for since the last call, sorted: groups are built side by side.
     fn asked(&self) -> Vec<String> {
         let path = self.dir.path().join("asked");
         let text = host::fs::read_to_string(&path).unwrap_or_default();
         host::fs::remove_file(&path).unwrap();
-        text.lines().map(str::to_owned).collect()
+        let mut asked: Vec<_> = text.lines().map(str::to_owned).collect();
+        asked.sort();
+        asked
     }
 }
 
@@ -103,7 +108,7 @@ impl Bench {
 fn programs_are_built_once_and_the_folder_tells_their_versions() {
     let bench = Bench::new();
     let dir = bench.build().unwrap();
-    assert_eq!(bench.asked(), ["kube-a", "kube-b", "toolspecial"]);
+    assert_eq!(bench.asked(), ["x/kube-a x/kube-b", "x/toolspecial"]);
     let json: serde_json::Value =
         serde_json::from_slice(&host::fs::read(&dir.path.join("versions.json")).unwrap()).unwrap();
     assert_eq!(json["kubernetes"], "v1.1.1");
@@ -119,16 +124,23 @@ fn programs_are_built_once_and_the_folder_tells_their_versions() {
 }
 
 #[test]
-fn a_killed_run_goes_on_with_the_program_at_which_it_was() {
-    let bench = Bench::new();
-    bench.write("killed-at", "kube-b");
-    let error = format!("{:#}", bench.build().unwrap_err());
-    assert!(error.contains("cannot make kube-b v1.1.1 (kube)"), "{error}");
-    assert_eq!(bench.asked(), ["kube-a", "kube-b"]);
-    bench.write("killed-at", "");
-    let dir = bench.build().unwrap();
-    assert_eq!(bench.asked(), ["kube-b", "toolspecial"]);
-    assert_eq!(Command::new(dir.path.join("kube-b")).run().unwrap().text(), "kube-b v1.1.1");
+fn a_killed_run_goes_on_with_the_group_at_which_it_was() {
+    const KUBE: &str = "x/kube-a x/kube-b";
+    const TOOLS: &str = "x/toolspecial";
+    for (killed_at, said, again) in [
+        ("kube-b", "cannot make kube-a, kube-b v1.1.1 (kube)", [KUBE, KUBE, TOOLS]),
+        ("tool", "cannot make tool v2.0.0 (tools)", [KUBE, TOOLS, TOOLS]),
+    ] {
+        let bench = Bench::new();
+        bench.write("killed-at", killed_at);
+        let error = format!("{:#}", bench.build().unwrap_err());
+        assert!(error.contains(said), "{error}");
+        bench.write("killed-at", "");
+        let dir = bench.build().unwrap();
+        assert_eq!(bench.asked(), again);
+        assert_eq!(Command::new(dir.path.join("kube-b")).run().unwrap().text(), "kube-b v1.1.1");
+        assert_eq!(Command::new(dir.path.join("tool")).run().unwrap().text(), "tool v2.0.0");
+    }
 }
 
 #[test]
@@ -147,7 +159,7 @@ fn whatever_the_output_depends_on_makes_another_folder() {
     bench.write("components/components.toml", &DESCRIPTOR.replace("special", "other"));
     bench.asked();
     is_new(&bench, "tags");
-    assert_eq!(bench.asked(), ["toolother"], "only that group is built");
+    assert_eq!(bench.asked(), ["x/toolother"], "only that group is built");
     bench.workshop.tools.go_version = "go version go1.26.9 linux/amd64".into();
     is_new(&bench, "the compiler");
 }
@@ -158,9 +170,9 @@ fn a_program_that_reports_another_version_is_refused() {
     bench.write("components/components.toml", &DESCRIPTOR.replace("\"v2.0.0\"", "\"v2.0.1\""));
     let error = format!("{:#}", bench.build().unwrap_err());
     assert!(error.contains("should report \"tool v2.0.1\", but says: tool v2.0.0"), "{error}");
-    assert_eq!(bench.asked().len(), 3);
+    assert_eq!(bench.asked().len(), 2);
     bench.build().unwrap_err();
-    assert_eq!(bench.asked(), ["toolspecial"], "it is not taken for built");
+    assert_eq!(bench.asked(), ["x/toolspecial"], "it is not taken for built");
 }
 
 #[test]
@@ -183,6 +195,8 @@ fn releases_are_taken_when_their_checksums_are_right() {
 fn a_corrupt_or_missing_release_is_refused_by_name_and_mended_later() {
     let bench = Bench::new();
     let mut files = releases();
+    // Groups are taken side by side: the second one's fault is told when the first one has none.
+    files.insert("/code.example/SUMS".into(), format!("{}  other.tar.gz\n", "0".repeat(64)).into_bytes());
     let good = files.insert("/dl.example/v1.1.1/kube-b".into(), b"#!/bin/sh\necho evil\n".to_vec()).unwrap();
     let server = Server::start(files.clone());
     let error = format!("{:#}", bench.download(&server).unwrap_err());
@@ -199,7 +213,6 @@ fn a_corrupt_or_missing_release_is_refused_by_name_and_mended_later() {
     assert!(error.contains("404"), "{error}");
 
     files.insert("/dl.example/v1.1.1/kube-b".into(), good);
-    files.insert("/code.example/SUMS".into(), format!("{}  other.tar.gz\n", "0".repeat(64)).into_bytes());
     let server = Server::start(files);
     let error = format!("{:#}", bench.download(&server).unwrap_err());
     assert!(error.contains("SUMS has no SHA-256 of tools-2.0.0.tar.gz"), "{error}");
