@@ -93,10 +93,21 @@ fn built(program: &str) -> PathBuf {
 
 /// Runs cargo on the workspace, with its own output.
 pub(crate) fn cargo(args: &[&str]) -> Result<()> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo).args(args).current_dir(root()).run_attached()?;
+    let status = cargo_command().args(args).run_attached()?;
     ensure!(status.success(), "`cargo {}` failed: {status}", args.join(" "));
     Ok(())
+}
+
+/// cargo on the workspace, as a person would call it: what it told us about this package some build scripts (ring's)
+/// take for a change, and everything that depends on them would be built anew.
+pub(crate) fn cargo_command() -> Command {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let names = std::env::vars_os().map(|(name, _)| name);
+    let of_package = names.filter(|name| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+    });
+    of_package.fold(Command::new(cargo).current_dir(root()), Command::env_remove)
 }
 
 /// Where the program lies once it is built.
@@ -124,9 +135,13 @@ pub(crate) fn oldest_in_the_background() -> Result<Child> {
     Ok(command.args(["components", "--kubernetes", OLDEST]).spawn(Stdio::null(), Stdio::inherit())?)
 }
 
+/// Selects the tests on real clusters for cargo, together with the program: alone they would use fewer features of their
+/// dependencies, which would all be compiled once more.
+pub(crate) const E2E: [&str; 4] = ["--package", "kubestrap", "--package", "e2e"];
+
 /// The load of the tests on real clusters, as a program.
 pub(crate) fn load() -> Result<PathBuf> {
-    cargo(&["build", "--release", "--package", "e2e", "--bin", "load"])?;
+    cargo(&[&["build", "--release"], &E2E[..], &["--bin", "load"]].concat())?;
     Ok(built("load"))
 }
 

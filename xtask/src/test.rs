@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use host::command::Command;
 
 use crate::build::{self, Built, say};
 
@@ -31,7 +30,14 @@ pub(crate) fn run(args: TestArgs) -> Result<()> {
     // It takes minutes where it is not cached: not for a test that does not need it.
     let needed = OLDER.iter().any(|name| name.contains(&filter));
     let older = if needed { Some(build::oldest(&tests.built.kubestrap)?) } else { None };
-    tests.on_clusters(older.as_ref(), "", &[&filter])
+    tests.on_clusters(older.as_ref(), List { name: "", at_once: "1" }, &[&filter])
+}
+
+/// Tests on real clusters that are run together, as `e2e/tests/clusters/main.rs` has them.
+struct List {
+    name: &'static str,
+    /// How many of them: one has the two cores for itself, and its figures mean something.
+    at_once: &'static str,
 }
 
 struct Tests {
@@ -41,25 +47,26 @@ struct Tests {
 
 impl Tests {
     fn all(&self) -> Result<()> {
-        self.cargo_test(&["--workspace", "--exclude", "e2e"], None, "")?;
-        // The first ones need one Kubernetes only, and mostly wait: the older one is built meanwhile, in what they
-        // leave of the processors.
+        self.cargo_test(&["--workspace"], None, "")?;
+        // Most tests need one Kubernetes only, and mostly wait: the older one is built meanwhile, in what they leave of
+        // the processors.
         let mut building = build::oldest_in_the_background()?;
-        let alone = self.on_clusters(None, "alone", &[]);
+        let pairs = self.on_clusters(None, List { name: "pairs", at_once: "2" }, &[]);
+        let newest = self.on_clusters(None, List { name: "newest", at_once: "1" }, &[]);
         building.wait()?;
         let older = build::oldest(&self.built.kubestrap)?;
-        alone.and(self.on_clusters(Some(&older), "sharing", &[]))
+        let oldest = self.on_clusters(Some(&older), List { name: "oldest", at_once: "1" }, &[]);
+        pairs.and(newest).and(oldest)
     }
 
-    /// One after the other: each has the two cores for itself, and figures mean something.
-    fn on_clusters(&self, older: Option<&Built>, list: &str, filter: &[&str]) -> Result<()> {
-        let args = [&["--package", "e2e", "--", "--test-threads=1", "--nocapture"], filter].concat();
-        self.cargo_test(&args, older, list)
+    fn on_clusters(&self, older: Option<&Built>, list: List, filter: &[&str]) -> Result<()> {
+        let threads = format!("--test-threads={}", list.at_once);
+        let args = [&build::E2E[..], &["--test", "clusters", "--", "--nocapture", &threads], filter].concat();
+        self.cargo_test(&args, older, list.name)
     }
 
     fn cargo_test(&self, args: &[&str], older: Option<&Built>, list: &str) -> Result<()> {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let command = Command::new(&cargo)
+        let command = build::cargo_command()
             .args(["test", "--release"])
             .args(args)
             .env("KUBESTRAP_TEST_PROGRAM", &self.built.kubestrap)
@@ -67,8 +74,7 @@ impl Tests {
             .env("KUBESTRAP_TEST_BUNDLE", &self.built.bundle)
             .env("KUBESTRAP_TEST_OLDER_BUNDLE", older.map_or(Path::new(""), |older| &older.bundle))
             .env("KUBESTRAP_TEST_SOAK", if self.soak { "1" } else { "" })
-            .env("KUBESTRAP_TEST_LIST", list)
-            .current_dir(build::root());
+            .env("KUBESTRAP_TEST_LIST", list);
         say(&format!("running cargo test {}", args.join(" ")));
         let status = command.run_attached()?;
         ensure!(status.success(), "`cargo test {}` failed: {status}", args.join(" "));

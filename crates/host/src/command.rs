@@ -76,7 +76,7 @@ impl Output {
 pub struct Command {
     program: OsString,
     args: Vec<OsString>,
-    envs: Vec<(OsString, OsString)>,
+    envs: Vec<(OsString, Option<OsString>)>,
     clear_env: bool,
     dir: Option<PathBuf>,
     stdin: Option<Vec<u8>>,
@@ -111,7 +111,13 @@ impl Command {
 
     /// Sets one environment variable of the child.
     pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.envs.push((key.as_ref().to_owned(), value.as_ref().to_owned()));
+        self.envs.push((key.as_ref().to_owned(), Some(value.as_ref().to_owned())));
+        self
+    }
+
+    /// Keeps one of our own environment variables from the child.
+    pub fn env_remove(mut self, key: impl AsRef<OsStr>) -> Self {
+        self.envs.push((key.as_ref().to_owned(), None));
         self
     }
 
@@ -155,7 +161,13 @@ impl Command {
         if self.clear_env {
             command.env_clear();
         }
-        command.args(&self.args).envs(self.envs.iter().map(|(k, v)| (k, v)));
+        command.args(&self.args);
+        for (key, value) in &self.envs {
+            match value {
+                Some(value) => command.env(key, value),
+                None => command.env_remove(key),
+            };
+        }
         if let Some(dir) = &self.dir {
             command.current_dir(dir);
         }
@@ -335,6 +347,17 @@ mod tests {
     fn a_child_gets_its_input_and_gives_its_output() {
         let output = Command::new("cat").stdin("hello\n").run().unwrap();
         assert_eq!(output.text(), "hello");
+    }
+
+    #[test]
+    fn a_child_has_our_environment_but_for_what_is_set_or_kept_from_it() {
+        let shown = |command: Command| {
+            let text = command.run().unwrap().text();
+            ["PATH=", "A=a"].map(|entry| text.lines().any(|line| line.starts_with(entry)))
+        };
+        let env = || Command::new("/usr/bin/env").env("A", "a");
+        assert_eq!(shown(env()), [true, true]);
+        assert_eq!(shown(env().env_remove("A").env_remove("PATH")), [false, false]);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Real clusters in sandbox nodes, brought up and looked at as users do it. Run by `cargo xtask test`.
 //!
-//! The harness is our own: one test after the other, in this order, and after the last one it deletes the clusters
-//! that many of them share. Two side by side were tried: a bring-up beside a test made pauses of more than a second.
+//! The harness is our own: the tests of a list are run in this order, and after the last one it deletes the clusters
+//! that many of them share. Only those in [`pairs`] have another one beside them: a bring-up beside a test makes pauses of
+//! more than a second.
 
 #![expect(clippy::print_stderr, reason = "figures belong into a test's output")]
 
@@ -17,12 +18,14 @@ mod hostile;
 mod interrupted;
 mod killed;
 mod moments;
+mod networks;
 mod pivot;
 mod rollouts;
 mod second;
 mod surges;
 mod upgrade;
 mod whole;
+mod workload;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -52,19 +55,20 @@ fn trial(name: &'static str, test: fn() -> Result<()>) -> Trial {
 }
 
 fn main() -> ExitCode {
-    // Either list by itself, or both.
+    // One list by itself, or all.
     let tests = match std::env::var("KUBESTRAP_TEST_LIST").unwrap_or_default().as_str() {
-        "alone" => alone(),
-        "sharing" => [oldest(), shared()].into_iter().flatten().collect(),
-        _ => [alone(), oldest(), shared()].into_iter().flatten().collect(),
+        "pairs" => pairs(),
+        "newest" => newest(),
+        "oldest" => oldest(),
+        _ => [pairs(), newest(), oldest()].into_iter().flatten().collect(),
     };
     let conclusion = libtest_mimic::run(&Arguments::from_args(), tests);
     e2e::shared::end();
     conclusion.exit_code()
 }
 
-/// Each has a node of its own.
-fn alone() -> Vec<Trial> {
+/// Each has a node of its own, and none has figures: what they take, and how long the API is away, says nothing.
+fn pairs() -> Vec<Trial> {
     trials![
         failures::failures_in_the_config_name_line_and_column,
         failures::failures_of_the_bundle_name_the_image,
@@ -74,8 +78,10 @@ fn alone() -> Vec<Trial> {
         killed::a_power_cut_in_the_middle_of_a_bring_up_costs_nothing_but_time,
         foreign::foreign_assets_are_brought_up,
         foreign::foreign_assets_whose_apiservers_cannot_share_a_port_are_brought_up,
+        networks::networks_of_both_families,
+        networks::networks_of_ipv6_alone,
+        networks::networks_that_the_user_brings,
         moments::moments_of_a_bring_up,
-        moments::moments_of_changes,
     ]
 }
 
@@ -89,10 +95,11 @@ fn oldest() -> Vec<Trial> {
     ]
 }
 
-/// These share the cluster that the first brings up. The second sees it fresh; those that make the guardian more
-/// cautious for ten minutes come last.
-fn shared() -> Vec<Trial> {
+/// All but the first share the cluster that the second brings up. The third sees it fresh; those that make the guardian
+/// more cautious for ten minutes come last.
+fn newest() -> Vec<Trial> {
     trials![
+        moments::moments_of_changes,
         pivot::no_request_fails_from_before_injection_until_long_after_the_pivot,
         whole::a_cluster_that_up_made_is_whole,
         rollouts::rollouts_under_load,
