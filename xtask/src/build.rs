@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use host::command::Command;
@@ -127,12 +126,15 @@ pub(crate) fn oldest(kubestrap: &Path) -> Result<Built> {
     Ok(Built { kubestrap: kubestrap.to_owned(), programs, bundle })
 }
 
-/// Begins to build the programs of the oldest Kubernetes in what others leave of the processors; [`oldest`] makes use of
-/// what is done. It dies with this thread.
-pub(crate) fn oldest_in_the_background() -> Result<Child> {
+/// The task that builds the programs of the oldest Kubernetes; [`oldest`] makes use of what is done.
+pub(crate) const BUILD_OLDEST: [&str; 3] = ["components", "--kubernetes", OLDEST];
+
+/// Runs another task of ours in what others leave of the processors.
+pub(crate) fn idle(task: &[&str]) -> Result<()> {
     let this = std::env::current_exe().context("cannot find this program")?;
-    let command = Command::new("chrt").args(["--idle", "0"]).arg(this);
-    Ok(command.args(["components", "--kubernetes", OLDEST]).spawn(Stdio::null(), Stdio::inherit())?)
+    let status = Command::new("chrt").args(["--idle", "0"]).arg(this).args(task).run_attached()?;
+    ensure!(status.success(), "`cargo xtask {}` failed: {status}", task.join(" "));
+    Ok(())
 }
 
 /// Selects the tests on real clusters for cargo, together with the program: alone they would use fewer features of their

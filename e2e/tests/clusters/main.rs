@@ -1,7 +1,7 @@
 //! Real clusters in sandbox nodes, brought up and looked at as users do it. Run by `cargo xtask test`.
 //!
 //! The harness is our own: the tests of a list are run in this order, and after the last one it deletes the clusters
-//! that many of them share. Only those in [`pairs`] have another one beside them: a bring-up beside a test makes pauses of
+//! that many of them share. Only those in [`abreast`] have others beside them: a bring-up beside a test makes pauses of
 //! more than a second.
 
 #![expect(clippy::print_stderr, reason = "figures belong into a test's output")]
@@ -57,10 +57,10 @@ fn trial(name: &'static str, test: fn() -> Result<()>) -> Trial {
 fn main() -> ExitCode {
     // One list by itself, or all.
     let tests = match std::env::var("KUBESTRAP_TEST_LIST").unwrap_or_default().as_str() {
-        "pairs" => pairs(),
+        "abreast" => abreast(),
         "newest" => newest(),
         "oldest" => oldest(),
-        _ => [pairs(), newest(), oldest()].into_iter().flatten().collect(),
+        _ => [abreast(), newest(), oldest()].into_iter().flatten().collect(),
     };
     let conclusion = libtest_mimic::run(&Arguments::from_args(), tests);
     e2e::shared::end();
@@ -68,7 +68,7 @@ fn main() -> ExitCode {
 }
 
 /// Each has a node of its own, and none has figures: what they take, and how long the API is away, says nothing.
-fn pairs() -> Vec<Trial> {
+fn abreast() -> Vec<Trial> {
     trials![
         failures::failures_in_the_config_name_line_and_column,
         failures::failures_of_the_bundle_name_the_image,

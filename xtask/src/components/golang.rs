@@ -66,7 +66,7 @@ impl Go {
 ///
 /// # Errors
 /// When it cannot be fetched: why, and how to get one by hand.
-pub(crate) fn find(components: &Path, pinned: &PinnedGo, cache: &Cache, progress: &Progress) -> Result<Go> {
+pub(crate) fn find(components: &Path, pinned: &PinnedGo, cache: &Cache, progress: Progress) -> Result<Go> {
     let needed = needed(components)?;
     let here: Vec<Go> = ["go", USUAL_GO].into_iter().filter_map(|p| Go::at(p).ok()).collect();
     if let Some(go) = first_from(&here, &needed) {
@@ -83,7 +83,7 @@ pub(crate) fn find(components: &Path, pinned: &PinnedGo, cache: &Cache, progress
         .with_context(|| format!("cannot fetch Go {}; try again, {BY_HAND}", pinned.version))
 }
 
-fn get(here: &[Go], needed: &str, pinned: &PinnedGo, cache: &Cache, progress: &Progress) -> Result<Go> {
+fn get(here: &[Go], needed: &str, pinned: &PinnedGo, cache: &Cache, progress: Progress) -> Result<Go> {
     let fetcher = first_from(here, OLDEST_FETCHER).map_or_else(debian_go, Ok)?;
     if fetcher.is_at_least(needed) {
         return Ok(fetcher);
@@ -98,7 +98,7 @@ fn debian_go() -> Result<Go> {
 }
 
 /// Downloads the pinned Go with another one. It appears in the cache when it is complete.
-fn fetch(fetcher: &Go, pinned: &PinnedGo, cache: &Cache, progress: &Progress) -> Result<Go> {
+fn fetch(fetcher: &Go, pinned: &PinnedGo, cache: &Cache, progress: Progress) -> Result<Go> {
     let lock = cache.lock(|| progress.line("waiting for another run that changes the cache"))?;
     let home = cache.go(&pinned.version);
     if let Ok(go) = Go::at(home.join("bin/go")) {
@@ -275,7 +275,7 @@ echo "{\"Dir\": \"$dir\", \"Sum\": \"$sum\", \"Error\": \"\"}"
         let cache = Cache::at(dir.path().join("cache"));
         let home = cache.go("1.26.8");
         let fetcher = Go::at(&old).unwrap();
-        let fetch = || fetch(&fetcher, &pinned, &cache, &Progress::silent());
+        let fetch = || fetch(&fetcher, &pinned, &cache, Progress::silent());
 
         assert!(format!("{:#}", fetch().unwrap_err()).contains("mod download -json golang.org/toolchain@v0"));
         assert!(!home.exists(), "it was killed in the middle");

@@ -116,7 +116,7 @@ pub(crate) fn ensure(request: &Request) -> Result<ProgramsDir> {
     }
     let (components, cache, progress) = (components_dir(), Cache::at(cache::root()?), Progress::stderr());
     let descriptor = Descriptor::load(&components.join("components.toml"))?;
-    let go = golang::find(&components, &descriptor.go, &cache, &progress)?;
+    let go = golang::find(&components, &descriptor.go, &cache, progress)?;
     let workshop = Workshop { components, cache, tools: Toolchain::with(go)?, progress };
     workshop.ensure(request)
 }
@@ -170,11 +170,7 @@ impl Workshop {
             return Ok(()); // by the run that had the lock
         }
         let scratch = self.cache.scratch(&lock)?;
-        // Several at once: while one downloads or links there is something to compile for another.
-        host::parallel::map(jobs, |job| {
-            let failed = |_: &anyhow::Error| self.progress.line(&format!("{:<16} failed", job.named.name));
-            self.make(job, &scratch).inspect_err(failed)
-        })?;
+        jobs.iter().try_for_each(|job| self.make(job, &scratch))?;
         host::fs::remove_dir_all(&scratch)?;
         let dirs: Vec<&Path> = jobs.iter().map(|j| j.dir.as_path()).collect();
         self.cache.assemble(path, &dirs, versions)

@@ -5,13 +5,13 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 
 /// Prints progress.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Progress {
-    /// The lines that are rewritten, on a terminal.
-    bars: Option<MultiProgress>,
+    /// Whether a line can be rewritten.
+    terminal: bool,
     /// For tests.
     silent: bool,
 }
@@ -19,31 +19,29 @@ pub(crate) struct Progress {
 impl Progress {
     /// As fits what stderr is.
     pub(crate) fn stderr() -> Self {
-        Self { bars: io::stderr().is_terminal().then(MultiProgress::new), silent: false }
+        Self { terminal: io::stderr().is_terminal(), silent: false }
     }
 
     /// Prints nothing.
     #[cfg(test)]
     pub(crate) fn silent() -> Self {
-        Self { bars: None, silent: true }
+        Self { terminal: false, silent: true }
     }
 
     /// One finished line.
-    pub(crate) fn line(&self, text: &str) {
-        // There is nobody to tell that stderr is closed.
-        let _ = match &self.bars {
-            _ if self.silent => Ok(()),
-            Some(bars) => bars.println(text),
-            None => writeln!(io::stderr(), "{text}"),
-        };
+    pub(crate) fn line(self, text: &str) {
+        if !self.silent {
+            // There is nobody to tell that stderr is closed.
+            let _ = writeln!(io::stderr(), "{text}");
+        }
     }
 
     /// Begins the line of one group.
-    pub(crate) fn group(&self, name: &str, programs: usize) -> GroupLine {
-        let bar = self.bars.as_ref().map(|bars| {
-            let bar = bars.add(ProgressBar::new(programs as u64));
+    pub(crate) fn group(self, name: &str, programs: usize) -> GroupLine {
+        let bar = self.terminal.then(|| {
+            let bar = ProgressBar::new(programs as u64);
             if let Ok(style) =
-                ProgressStyle::with_template("{spinner} {prefix:<16} {msg} ({pos}/{len}) {elapsed}")
+                ProgressStyle::with_template("{spinner} {prefix:<16} {pos}/{len} {elapsed:>4} {wide_msg}")
             {
                 bar.set_style(style);
             }
@@ -52,7 +50,7 @@ impl Progress {
             bar
         });
         GroupLine {
-            progress: self.clone(),
+            progress: self,
             name: name.to_owned(),
             bar,
             started: Instant::now(),
