@@ -3,16 +3,12 @@
 use anyhow::Result;
 
 use crate::build::{self, cargo};
-use crate::test;
+use crate::test::{self, TestArgs};
 
-/// Checks the format, then runs all tests, and checks the lints beside those that mostly wait.
+/// Checks the format, then the lints, then runs all tests; ends at the first that fails.
 pub(crate) fn run() -> Result<()> {
     cargo(&["fmt", "--all", "--check"])?;
-    test::all_and_lints()
-}
-
-/// Checks the lints.
-pub(crate) fn lint() -> Result<()> {
     build::install_packages()?;
-    cargo(&["clippy", "--quiet", "--release", "--workspace", "--all-targets", "--", "--deny", "warnings"])
+    cargo(&["clippy", "--release", "--workspace", "--all-targets", "--", "--deny", "warnings"])?;
+    test::run(TestArgs::default())
 }

@@ -28,10 +28,8 @@ enum Task {
     Kubectl(kubectl::KubectlArgs),
     /// Run all tests, those on real clusters included
     Test(test::TestArgs),
-    /// Check format and lints, and run all tests
+    /// Check format and lints, then run all tests
     Ci,
-    /// Check the lints
-    Lint,
     /// Build upstream's programs, or take its releases
     Components(components::ComponentsArgs),
     /// Build kubestrap and the bundle of programs and images
@@ -46,7 +44,6 @@ fn main() -> anyhow::Result<()> {
         Task::Kubectl(args) => kubectl::run(args),
         Task::Test(args) => test::run(args),
         Task::Ci => ci::run(),
-        Task::Lint => ci::lint(),
         Task::Components(args) => components::run(args),
         Task::Bench(args) => bench::run(args),
         Task::Bundle => build::all().map(|built| build::say(&built.bundle.display().to_string())),

@@ -14,7 +14,7 @@ const OLDER: [&str; 4] = [
     "surges::surges_to_another_minor_and_back",
 ];
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct TestArgs {
     /// Repeat what has to hold every time (power cuts, pivots under load) as often as it takes
     #[arg(long)]
@@ -26,16 +26,11 @@ pub(crate) struct TestArgs {
 /// Builds what is missing, then runs all tests: those that need no cluster, then those that do.
 pub(crate) fn run(args: TestArgs) -> Result<()> {
     let tests = Tests { built: build::all()?, soak: args.soak };
-    let Some(filter) = args.filter else { return tests.all(false) };
+    let Some(filter) = args.filter else { return tests.all() };
     // It takes minutes where it is not cached: not for a test that does not need it.
     let needed = OLDER.iter().any(|name| name.contains(&filter));
     let older = if needed { Some(build::oldest(&tests.built.kubestrap)?) } else { None };
     tests.on_clusters(older.as_ref(), List { name: "", at_once: "1" }, &[&filter])
-}
-
-/// Runs all tests, and checks the lints beside them.
-pub(crate) fn all_and_lints() -> Result<()> {
-    Tests { built: build::all()?, soak: false }.all(true)
 }
 
 /// Tests on real clusters that are run together, as `e2e/tests/clusters/main.rs` has them.
@@ -51,19 +46,16 @@ struct Tests {
 }
 
 impl Tests {
-    fn all(&self, lint: bool) -> Result<()> {
+    fn all(&self) -> Result<()> {
         self.cargo_test(&["--workspace"], None, "")?;
         // Most tests on clusters need one Kubernetes only, and mostly wait.
-        let meanwhile = std::thread::spawn(move || {
-            let lints = if lint { build::idle(&["lint"]) } else { Ok(()) };
-            lints.and(build::idle(&build::BUILD_OLDEST))
-        });
-        let abreast = self.on_clusters(None, List { name: "abreast", at_once: "3" }, &[]);
+        let older = std::thread::spawn(|| build::idle(&build::BUILD_OLDEST));
+        let abreast = self.on_clusters(None, List { name: "abreast", at_once: "2" }, &[]);
         let newest = self.on_clusters(None, List { name: "newest", at_once: "1" }, &[]);
-        let meanwhile = meanwhile.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        older.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         let older = build::oldest(&self.built.kubestrap)?;
         let oldest = self.on_clusters(Some(&older), List { name: "oldest", at_once: "1" }, &[]);
-        abreast.and(newest).and(oldest).and(meanwhile)
+        abreast.and(newest).and(oldest)
     }
 
     fn on_clusters(&self, older: Option<&Built>, list: List, filter: &[&str]) -> Result<()> {
