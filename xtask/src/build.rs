@@ -126,14 +126,12 @@ pub(crate) fn oldest(kubestrap: &Path) -> Result<Built> {
     Ok(Built { kubestrap: kubestrap.to_owned(), programs, bundle })
 }
 
-/// The task that builds the programs of the oldest Kubernetes; [`oldest`] makes use of what is done.
-pub(crate) const BUILD_OLDEST: [&str; 3] = ["components", "--kubernetes", OLDEST];
-
-/// Runs another task of ours in what others leave of the processors.
-pub(crate) fn idle(task: &[&str]) -> Result<()> {
+/// Builds the programs of the oldest Kubernetes in what others leave of the processors; [`oldest`] makes use of them.
+pub(crate) fn oldest_while_idle() -> Result<()> {
     let this = std::env::current_exe().context("cannot find this program")?;
-    let status = Command::new("chrt").args(["--idle", "0"]).arg(this).args(task).run_attached()?;
-    ensure!(status.success(), "`cargo xtask {}` failed: {status}", task.join(" "));
+    let command = Command::new("chrt").args(["--idle", "0"]).arg(this);
+    let status = command.args(["components", "--kubernetes", OLDEST]).run_attached()?;
+    ensure!(status.success(), "the programs of Kubernetes {OLDEST} could not be built: {status}");
     Ok(())
 }
 

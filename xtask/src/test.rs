@@ -49,7 +49,7 @@ impl Tests {
     fn all(&self) -> Result<()> {
         self.cargo_test(&["--workspace"], None, "")?;
         // Most tests on clusters need one Kubernetes only, and mostly wait.
-        let older = std::thread::spawn(|| build::idle(&build::BUILD_OLDEST));
+        let older = std::thread::spawn(build::oldest_while_idle);
         let abreast = self.on_clusters(None, List { name: "abreast", at_once: "2" }, &[]);
         let newest = self.on_clusters(None, List { name: "newest", at_once: "1" }, &[]);
         older.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
