@@ -31,6 +31,9 @@ const KNOWN_CAUSES: [(&str, &str); 7] = [
     ("no space left on device", "the disk is full"),
 ];
 
+/// What waits for the API, as everything here does: the API does not wait for them.
+const API_CLIENTS: [&str; 2] = ["kube-controller-manager", "kube-scheduler"];
+
 /// Signs that the same start ends the same way again, whatever happens around it.
 const HOPELESS: [&str; 3] = ["unknown flag", "unknown command", "invalid argument"];
 
@@ -101,22 +104,26 @@ pub(crate) async fn node(context: &Context<'_>, last: &str) -> String {
     temporary(context, &format!("{last}\n{kubelet} `{node}`")).await
 }
 
-/// The name of a static pod whose container ended with an error at least so many times, or with one
-/// that it will end with each time. Only containers made since then count, if a time is given.
+/// The name of a static pod that keeps the API from coming up: its container ended with an error at least so many
+/// times, or with one that it will end with each time. Only containers made since then count, if a time is given.
 pub(crate) async fn crashing(context: &Context<'_>, times: u32, since: Option<Timestamp>) -> Option<String> {
-    let of_now =
-        |c: &&ContainerDiagnosis| since.is_none_or(|since| c.status.created.is_some_and(|t| t >= since));
     for known in &context.assets.pods {
         let Ok(diagnosis) = look(context, known).await else { continue };
-        let often = |c: &ContainerDiagnosis| c.restarts >= times || hopeless(c);
-        if diagnosis.containers.iter().filter(of_now).any(often)
-            && diagnosis.crashed()
-            && !diagnosis.running()
-        {
+        // Clients of the API end when it is not ready in time (kube-controller-manager after 10 s), and are started
+        // again: they wait, however often that was.
+        let client = API_CLIENTS.iter().any(|program| known.runs(program));
+        if will_not_come_up(&diagnosis, (!client).then_some(times), since) {
             return Some(format!("pod {}/{}", known.namespace, context.assets.full_name(known)));
         }
     }
     None
+}
+
+fn will_not_come_up(diagnosis: &PodDiagnosis, times: Option<u32>, since: Option<Timestamp>) -> bool {
+    let of_now =
+        |c: &&ContainerDiagnosis| since.is_none_or(|since| c.status.created.is_some_and(|t| t >= since));
+    let often = |c: &ContainerDiagnosis| times.is_some_and(|times| c.restarts >= times) || hopeless(c);
+    diagnosis.containers.iter().filter(of_now).any(often) && diagnosis.crashed() && !diagnosis.running()
 }
 
 fn hopeless(container: &ContainerDiagnosis) -> bool {
@@ -142,6 +149,11 @@ fn with_causes(text: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+
+    use cri::{ContainerStatus, LogLine, Stream};
+
     use super::*;
 
     #[test]
@@ -149,5 +161,40 @@ mod tests {
         let text = with_causes("| Error: unknown flag: --no-such".to_owned());
         assert!(text.contains("likely cause: a flag is not one of this version's"), "{text}");
         assert_eq!(with_causes("fine".to_owned()), "fine");
+    }
+
+    fn ended(restarts: u32, says: &str) -> PodDiagnosis {
+        let status = ContainerStatus {
+            id: String::new(),
+            name: String::new(),
+            attempt: restarts,
+            state: ContainerState::Exited,
+            exit_code: 1,
+            reason: String::new(),
+            message: String::new(),
+            created: Some(Timestamp::UNIX_EPOCH),
+            started: None,
+            finished: None,
+            image: String::new(),
+            image_ref: String::new(),
+            log_path: PathBuf::new(),
+            pid: None,
+            labels: BTreeMap::new(),
+        };
+        let log = vec![LogLine { time: None, stream: Stream::Stderr, text: says.to_owned() }];
+        let selector = PodSelector::exact("kube-system", "a");
+        let containers = vec![ContainerDiagnosis { status, previous: None, restarts, log }];
+        PodDiagnosis { selector, pod: None, containers, missing_images: Vec::new() }
+    }
+
+    #[test]
+    fn a_client_of_the_api_is_waited_for_unless_it_ends_the_same_way_each_time() {
+        let late = ended(5, "failed to wait for apiserver being healthy: timed out");
+        assert!(will_not_come_up(&late, Some(3), None), "an apiserver that ended so often");
+        assert!(!will_not_come_up(&ended(2, "timed out"), Some(3), None), "it may still come up");
+        assert!(!will_not_come_up(&late, None, None), "a client of the API");
+        assert!(will_not_come_up(&ended(0, "Error: unknown flag: --no-such"), None, None));
+        let later = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(1);
+        assert!(!will_not_come_up(&late, Some(3), Some(later)), "that was before");
     }
 }
