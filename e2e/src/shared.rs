@@ -1,6 +1,6 @@
-//! One cluster for all tests that leave it as whole as they found it: a bring-up, and the minute until what runs
-//! is proven, are most of what such a test would take. One that fails takes its cluster with it, and the next one makes
-//! another. For tests that begin with the oldest Kubernetes there is a second one.
+//! Clusters for all tests that leave them as whole as they found them: a bring-up, and the minute until what runs is proven,
+//! are most of what such a test would take. There are as many as tests run at once. One that fails takes its cluster with
+//! it, and the next one makes another. Tests that begin with the oldest Kubernetes have their own.
 
 use std::sync::Mutex;
 
@@ -12,12 +12,12 @@ use crate::node::{Inputs, Node};
 /// Where the newest bundle lies in the node of the oldest release.
 pub const NEWEST_BUNDLE: &str = "/opt/kubestrap/newest";
 
-/// The cluster while nobody has it.
-static NEWEST: Mutex<Option<Node>> = Mutex::new(None);
-/// That of the oldest release.
-static OLDEST: Mutex<Option<Node>> = Mutex::new(None);
+/// The clusters that nobody has.
+static NEWEST: Mutex<Vec<Node>> = Mutex::new(Vec::new());
+/// Those of the oldest release.
+static OLDEST: Mutex<Vec<Node>> = Mutex::new(Vec::new());
 
-/// Does something with the cluster.
+/// Does something with a cluster.
 ///
 /// # Errors
 /// When it cannot be made, or the work fails.
@@ -34,17 +34,17 @@ pub fn oldest(work: impl FnOnce(&Node) -> Result<()>) -> Result<()> {
 }
 
 fn with(
-    resting: &Mutex<Option<Node>>,
+    resting: &Mutex<Vec<Node>>,
     make: impl FnOnce() -> Result<Node>,
     work: impl FnOnce(&Node) -> Result<()>,
 ) -> Result<()> {
-    let found = lock(resting).take();
+    let found = lock(resting).pop();
     let node = match found {
         Some(node) => node,
         None => make()?,
     };
     work(&node)?;
-    *lock(resting) = Some(node);
+    lock(resting).push(node);
     Ok(())
 }
 
@@ -61,13 +61,13 @@ fn make_oldest() -> Result<Node> {
 /// From now on this is the cluster: a test that brings one up leaves it to those after it.
 pub fn put(node: Node) {
     // What was there is deleted when the lock is free again.
-    let before = lock(&NEWEST).replace(node);
+    let before = std::mem::replace(&mut *lock(&NEWEST), vec![node]);
     drop(before);
 }
 
 /// Deletes the clusters, if there are any: the last thing that a run of tests does.
 pub fn end() {
     for resting in [&NEWEST, &OLDEST] {
-        drop(lock(resting).take());
+        drop(std::mem::take(&mut *lock(resting)));
     }
 }

@@ -1,5 +1,6 @@
 //! What every task stands on: kubestrap itself, upstream's programs, and the bundle of both.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use host::command::Command;
 
 use crate::components::{self, ProgramsDir, Request};
+use crate::idle::Idle;
 
 /// Debian packages that building kubestrap takes: `protoc` makes the CRI client.
 const BUILD: &[&str] = &["gcc", "libc6-dev", "protobuf-compiler"];
@@ -92,21 +94,39 @@ fn built(program: &str) -> PathBuf {
 
 /// Runs cargo on the workspace, with its own output.
 pub(crate) fn cargo(args: &[&str]) -> Result<()> {
-    let status = cargo_command().args(args).run_attached()?;
-    ensure!(status.success(), "`cargo {}` failed: {status}", args.join(" "));
+    succeeds(&cargo_command().args(args))
+}
+
+/// The same in what others leave of the processors.
+pub(crate) fn cargo_while_idle(idle: &Idle, args: &[&str]) -> Result<()> {
+    succeeds(&as_a_person(idle.command(cargo_program())).args(args))
+}
+
+/// Runs a program with its own output, to its good end.
+pub(crate) fn succeeds(command: &Command) -> Result<()> {
+    let status = command.run_attached()?;
+    ensure!(status.success(), "`{}` failed: {status}", command.line());
     Ok(())
 }
 
-/// cargo on the workspace, as a person would call it: what it told us about this package some build scripts (ring's)
-/// take for a change, and everything that depends on them would be built anew.
+/// cargo on the workspace.
 pub(crate) fn cargo_command() -> Command {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    as_a_person(Command::new(cargo_program()))
+}
+
+fn cargo_program() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// cargo as a person would call it: what it told us about this package some build scripts (ring's) take for a change, and
+/// everything that depends on them would be built anew.
+fn as_a_person(cargo: Command) -> Command {
     let names = std::env::vars_os().map(|(name, _)| name);
     let of_package = names.filter(|name| {
         let name = name.to_string_lossy();
         name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
     });
-    of_package.fold(Command::new(cargo).current_dir(root()), Command::env_remove)
+    of_package.fold(cargo.current_dir(root()), Command::env_remove)
 }
 
 /// Where the program lies once it is built.
@@ -127,12 +147,10 @@ pub(crate) fn oldest(kubestrap: &Path) -> Result<Built> {
 }
 
 /// Builds the programs of the oldest Kubernetes in what others leave of the processors; [`oldest`] makes use of them.
-pub(crate) fn oldest_while_idle() -> Result<()> {
+pub(crate) fn oldest_while_idle(idle: &Idle) -> Result<()> {
     let this = std::env::current_exe().context("cannot find this program")?;
-    let command = Command::new("chrt").args(["--idle", "0"]).arg(this);
-    let status = command.args(["components", "--kubernetes", OLDEST]).run_attached()?;
-    ensure!(status.success(), "the programs of Kubernetes {OLDEST} could not be built: {status}");
-    Ok(())
+    let command = idle.command(this).args(["components", "--kubernetes", OLDEST]);
+    succeeds(&command).with_context(|| format!("the programs of Kubernetes {OLDEST} could not be built"))
 }
 
 /// Selects the tests on real clusters for cargo, together with the program: alone they would use fewer features of their
@@ -145,6 +163,25 @@ pub(crate) fn load() -> Result<PathBuf> {
     Ok(built("load"))
 }
 
+/// The tests on real clusters, as a program: it needs no cargo, whose lock another cargo may have for minutes.
+pub(crate) fn clusters() -> Result<PathBuf> {
+    let args = [&["test", "--release", "--no-run"], &E2E[..], &["--test", "clusters"]].concat();
+    cargo(&args)?;
+    let messages = cargo_command().args(args).args(["--message-format", "json"]).run()?.text();
+    test_program(&messages, "clusters").context("cargo does not say where the tests on clusters are")
+}
+
+/// Where a test is that cargo has built, by [its messages].
+///
+/// [its messages]: https://doc.rust-lang.org/cargo/reference/external-tools.html#artifact-messages
+fn test_program(messages: &str, name: &str) -> Option<PathBuf> {
+    messages.lines().find_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        let is_it = message["target"]["name"] == name && message["profile"]["test"] == true;
+        message["executable"].as_str().filter(|_| is_it).map(PathBuf::from)
+    })
+}
+
 fn bundle(kubestrap: &Path, programs: &ProgramsDir) -> Result<PathBuf> {
     let bundle = components::cache_root()?.join("bundles").join(&programs.kubernetes);
     let status = Command::new(kubestrap)
@@ -155,4 +192,19 @@ fn bundle(kubestrap: &Path, programs: &ProgramsDir) -> Result<PathBuf> {
         .context("cannot make the bundle")?;
     ensure!(status.success(), "cannot make the bundle in {}", bundle.display());
     Ok(bundle)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_is_found_among_cargo_s_messages() {
+        let messages = r#"{"reason":"compiler-artifact","target":{"name":"clusters"},"profile":{"test":false},"executable":"/t/no"}
+{"reason":"compiler-artifact","target":{"name":"load"},"profile":{"test":true},"executable":"/t/load-1"}
+{"reason":"compiler-artifact","target":{"name":"clusters"},"profile":{"test":true},"executable":"/t/clusters-1"}
+{"reason":"build-finished","success":true}"#;
+        assert_eq!(test_program(messages, "clusters"), Some("/t/clusters-1".into()));
+        assert_eq!(test_program(messages, "other"), None);
+    }
 }

@@ -2,13 +2,17 @@
 
 use anyhow::Result;
 
-use crate::build::{self, cargo};
-use crate::test::{self, TestArgs};
+use crate::build::{cargo, cargo_while_idle};
+use crate::idle::Idle;
+use crate::test;
 
-/// Checks the format, then the lints, then runs all tests; ends at the first that fails.
+/// Checks the format, then runs all tests, with the lints beside the first of those on clusters, which mostly wait.
 pub(crate) fn run() -> Result<()> {
     cargo(&["fmt", "--all", "--check"])?;
-    build::install_packages()?;
-    cargo(&["clippy", "--release", "--workspace", "--all-targets", "--", "--deny", "warnings"])?;
-    test::run(TestArgs::default())
+    test::all(lints)
+}
+
+fn lints(idle: &Idle) -> Result<()> {
+    let args = ["clippy", "--release", "--workspace", "--all-targets", "--", "--deny", "warnings"];
+    cargo_while_idle(idle, &args)
 }

@@ -6,6 +6,7 @@ mod bench;
 mod build;
 mod ci;
 mod components;
+mod idle;
 mod kubectl;
 mod test;
 mod up;

@@ -1,10 +1,13 @@
 //! `cargo xtask test`: everything, the tests on real clusters included.
 
 use std::path::Path;
+use std::thread::ScopedJoinHandle;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
+use host::command::Command;
 
 use crate::build::{self, Built, say};
+use crate::idle::Idle;
 
 /// What the tests that need an older Kubernetes are called.
 const OLDER: [&str; 4] = [
@@ -25,12 +28,42 @@ pub(crate) struct TestArgs {
 
 /// Builds what is missing, then runs all tests: those that need no cluster, then those that do.
 pub(crate) fn run(args: TestArgs) -> Result<()> {
+    let Some(filter) = args.filter else { return everything(args.soak, |_| Ok(())) };
     let tests = Tests { built: build::all()?, soak: args.soak };
-    let Some(filter) = args.filter else { return tests.all() };
     // It takes minutes where it is not cached: not for a test that does not need it.
     let needed = OLDER.iter().any(|name| name.contains(&filter));
     let older = if needed { Some(build::oldest(&tests.built.kubestrap)?) } else { None };
-    tests.on_clusters(older.as_ref(), List { name: "", at_once: "1" }, &[&filter])
+    tests.on_clusters(&build::clusters()?, older.as_ref(), List { name: "", at_once: "1" }, &[&filter])
+}
+
+/// All tests, with something else beside those on clusters; nothing is begun after it has failed.
+pub(crate) fn all(beside: impl FnOnce(&Idle) -> Result<()> + Send) -> Result<()> {
+    everything(false, beside)
+}
+
+fn everything(soak: bool, beside: impl FnOnce(&Idle) -> Result<()> + Send) -> Result<()> {
+    let tests = Tests { built: build::all()?, soak };
+    say("running the tests that need no cluster");
+    tests.succeed(build::cargo_command().args(["test", "--release", "--workspace"]))?;
+    let program = build::clusters()?;
+    let idle = Idle::new();
+    std::thread::scope(|scope| {
+        // Most tests on clusters need one Kubernetes only, and mostly wait.
+        let beside = scope.spawn(|| beside(&idle));
+        let older = scope.spawn(|| build::oldest_while_idle(&idle));
+        let at_once = if soak { "1" } else { "2" };
+        let abreast = tests.on_clusters(&program, None, List { name: "abreast", at_once }, &[]);
+        ended(beside)?;
+        let alone = tests.on_clusters(&program, None, List { name: "alone", at_once: "1" }, &[]);
+        ended(older)?;
+        let older = build::oldest(&tests.built.kubestrap)?;
+        let oldest = tests.on_clusters(&program, Some(&older), List { name: "oldest", at_once: "1" }, &[]);
+        abreast.and(alone).and(oldest)
+    })
+}
+
+fn ended(thread: ScopedJoinHandle<'_, Result<()>>) -> Result<()> {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Tests on real clusters that are run together, as `e2e/tests/clusters/main.rs` has them.
@@ -46,37 +79,22 @@ struct Tests {
 }
 
 impl Tests {
-    fn all(&self) -> Result<()> {
-        self.cargo_test(&["--workspace"], None, "")?;
-        // Most tests on clusters need one Kubernetes only, and mostly wait.
-        let older = std::thread::spawn(build::oldest_while_idle);
-        let abreast = self.on_clusters(None, List { name: "abreast", at_once: "2" }, &[]);
-        let newest = self.on_clusters(None, List { name: "newest", at_once: "1" }, &[]);
-        older.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-        let older = build::oldest(&self.built.kubestrap)?;
-        let oldest = self.on_clusters(Some(&older), List { name: "oldest", at_once: "1" }, &[]);
-        abreast.and(newest).and(oldest)
-    }
-
-    fn on_clusters(&self, older: Option<&Built>, list: List, filter: &[&str]) -> Result<()> {
+    fn on_clusters(&self, program: &Path, older: Option<&Built>, list: List, filter: &[&str]) -> Result<()> {
+        say(&format!("running the tests on clusters: {}", [&[list.name], filter].concat().join(" ")));
         let threads = format!("--test-threads={}", list.at_once);
-        let args = [&build::E2E[..], &["--test", "clusters", "--", "--nocapture", &threads], filter].concat();
-        self.cargo_test(&args, older, list.name)
-    }
-
-    fn cargo_test(&self, args: &[&str], older: Option<&Built>, list: &str) -> Result<()> {
-        let command = build::cargo_command()
-            .args(["test", "--release"])
-            .args(args)
+        let command = Command::new(program)
+            .current_dir(build::root())
+            .args(["--nocapture", &threads])
+            .args(filter)
             .env("KUBESTRAP_TEST_PROGRAM", &self.built.kubestrap)
             .env("KUBESTRAP_TEST_PROGRAMS", &self.built.programs.path)
             .env("KUBESTRAP_TEST_BUNDLE", &self.built.bundle)
             .env("KUBESTRAP_TEST_OLDER_BUNDLE", older.map_or(Path::new(""), |older| &older.bundle))
-            .env("KUBESTRAP_TEST_SOAK", if self.soak { "1" } else { "" })
-            .env("KUBESTRAP_TEST_LIST", list);
-        say(&format!("running cargo test {}", args.join(" ")));
-        let status = command.run_attached()?;
-        ensure!(status.success(), "`cargo test {}` failed: {status}", args.join(" "));
-        Ok(())
+            .env("KUBESTRAP_TEST_LIST", list.name);
+        self.succeed(command)
+    }
+
+    fn succeed(&self, tests: Command) -> Result<()> {
+        build::succeeds(&tests.env("KUBESTRAP_TEST_SOAK", if self.soak { "1" } else { "" }))
     }
 }
