@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper_util::rt::TokioIo;
 use k8s_cri::v1;
@@ -27,6 +27,8 @@ pub const DEFAULT_SOCKET: &str = "/run/containerd/containerd.sock";
 const READ_LIMIT: Duration = Duration::from_secs(10);
 /// How long a call may take that ends processes or deletes files.
 const CHANGE_LIMIT: Duration = Duration::from_mins(1);
+/// How often it is looked whether somebody else has removed what is to be removed.
+const BEING_REMOVED_POLL: Duration = Duration::from_millis(100);
 /// Answers can be long on a node with many containers; gRPC's default of 4 MiB is too little there.
 const ANSWER_LIMIT: usize = 16 << 20;
 
@@ -185,10 +187,20 @@ impl Cri {
         gone_is_fine(self.change("StopPodSandbox", self.runtime().stop_pod_sandbox(request)).await)
     }
 
-    /// Removes a sandbox with all its containers, running or not; one that is not there is no error.
+    /// Removes a sandbox with all its containers, running or not; one that is not there is no error. It waits for the
+    /// kubelet where that removes one of the containers just now.
     pub async fn remove_pod(&self, id: &str) -> Result<(), CriError> {
-        let request = v1::RemovePodSandboxRequest { pod_sandbox_id: id.to_owned() };
-        gone_is_fine(self.change("RemovePodSandbox", self.runtime().remove_pod_sandbox(request)).await)
+        let began = Instant::now();
+        loop {
+            let request = v1::RemovePodSandboxRequest { pod_sandbox_id: id.to_owned() };
+            let removed = self.change("RemovePodSandbox", self.runtime().remove_pod_sandbox(request)).await;
+            match gone_is_fine(removed) {
+                Err(error) if is_being_removed(&error) && began.elapsed() < CHANGE_LIMIT => {
+                    tokio::time::sleep(BEING_REMOVED_POLL).await;
+                }
+                done => return done,
+            }
+        }
     }
 
     /// Asks a container to end and kills it when it has not after `grace`; one that is not there is
@@ -250,6 +262,12 @@ fn pid(info: &HashMap<String, String>) -> Option<i32> {
     let info: serde_json::Value = serde_json::from_str(info.get("info")?).ok()?;
     let pid = i32::try_from(info.get("pid")?.as_i64()?).ok()?;
     (pid > 0).then_some(pid)
+}
+
+/// Whether somebody else removes it: containerd refuses to do so twice at once, without a code of its own for it
+/// (`setContainerRemoving` in internal/cri/server/container_remove.go).
+fn is_being_removed(error: &CriError) -> bool {
+    matches!(error, CriError::Refused { message, .. } if message.contains("already in removing state"))
 }
 
 fn gone_is_fine<T>(result: Result<T, CriError>) -> Result<(), CriError> {

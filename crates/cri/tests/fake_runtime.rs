@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -47,6 +48,9 @@ where
     let codec = tonic_prost::ProstCodec::<A, Q>::default();
     tonic::server::Grpc::new(codec).unary(Unary(answer), request).await
 }
+
+/// How often the sandbox `shared` was to be removed; another one does that meanwhile.
+static REMOVALS: AtomicU32 = AtomicU32::new(0);
 
 /// Two events, and the end of the stream.
 struct Events;
@@ -170,8 +174,13 @@ impl tower::Service<http::Request<Body>> for Runtime {
                         .await
                 }
                 "RemovePodSandbox" => {
-                    unary(request, |_: v1::RemovePodSandboxRequest| {
-                        Err::<v1::RemovePodSandboxResponse, _>(Status::not_found("gone"))
+                    unary(request, |asked: v1::RemovePodSandboxRequest| {
+                        let by_another =
+                            asked.pod_sandbox_id == "shared" && REMOVALS.fetch_add(1, Ordering::SeqCst) < 2;
+                        let why = "failed to remove container: container is already in removing state";
+                        let status =
+                            if by_another { Status::unknown(why) } else { Status::not_found("gone") };
+                        Err::<v1::RemovePodSandboxResponse, _>(status)
                     })
                     .await
                 }
@@ -278,6 +287,13 @@ async fn a_call_that_hangs_is_an_error() {
         format!("container runtime on {} did not answer Version within 0.2 s", socket.display())
     );
     assert!(error.is_transient());
+}
+
+#[tokio::test]
+async fn what_another_one_removes_is_waited_for() {
+    let (_dir, cri) = runtime().await;
+    cri.remove_pod("shared").await.unwrap();
+    assert_eq!(REMOVALS.load(Ordering::SeqCst), 3, "two refusals, and then it was gone");
 }
 
 #[tokio::test]
