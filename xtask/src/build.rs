@@ -184,13 +184,11 @@ fn test_program(messages: &str, name: &str) -> Option<PathBuf> {
 
 fn bundle(kubestrap: &Path, programs: &ProgramsDir) -> Result<PathBuf> {
     let bundle = components::cache_root()?.join("bundles").join(&programs.kubernetes);
-    let status = Command::new(kubestrap)
+    let create = Command::new(kubestrap)
         .args(["--quiet", "bundle", "create", "--programs"])
         .arg(&programs.path)
-        .arg(&bundle)
-        .run_attached()
-        .context("cannot make the bundle")?;
-    ensure!(status.success(), "cannot make the bundle in {}", bundle.display());
+        .arg(&bundle);
+    succeeds(&create).with_context(|| format!("cannot make the bundle in {}", bundle.display()))?;
     Ok(bundle)
 }
 

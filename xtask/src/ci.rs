@@ -9,7 +9,7 @@ use crate::test;
 /// Checks the format, then runs all tests, with the lints beside the first of those on clusters, which mostly wait.
 pub(crate) fn run() -> Result<()> {
     cargo(&["fmt", "--all", "--check"])?;
-    test::all(lints)
+    test::everything(false, lints)
 }
 
 fn lints(idle: &Idle) -> Result<()> {

@@ -33,9 +33,9 @@ impl Idle {
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let idle = Command::new("chrt").args(["--idle", "0"]);
         let idle = match &self.group {
-            // The shell joins the group, and becomes the program.
+            // The shell joins the group, and becomes the program. Another run that ends may just have removed the group.
             Some(group) => {
-                idle.args(["sh", "-c", "echo 0 > \"$0\" && exec \"$@\""]).arg(group.join("cgroup.procs"))
+                idle.args(["sh", "-c", "echo 0 > \"$0\"; exec \"$@\""]).arg(group.join("cgroup.procs"))
             }
             None => idle,
         };
@@ -76,6 +76,8 @@ mod tests {
         let said = idle.command("sh").args(["-c", script, "sh", "an argument"]).run().unwrap().text();
         assert!(said.starts_with("an argument\n"), "{said}");
         assert_eq!(said.contains(NAME), idle.group.is_some(), "{said}");
+        let lost = Idle { group: Some("/no/such/group".into()) };
+        assert_eq!(lost.command("echo").arg("an argument").run().unwrap().text(), "an argument");
         let none = Idle { group: None };
         assert_eq!(none.command("echo").arg("an argument").run().unwrap().text(), "an argument");
     }

@@ -37,11 +37,7 @@ pub(crate) fn run(args: TestArgs) -> Result<()> {
 }
 
 /// All tests, with something else beside those on clusters; nothing is begun after it has failed.
-pub(crate) fn all(beside: impl FnOnce(&Idle) -> Result<()> + Send) -> Result<()> {
-    everything(false, beside)
-}
-
-fn everything(soak: bool, beside: impl FnOnce(&Idle) -> Result<()> + Send) -> Result<()> {
+pub(crate) fn everything(soak: bool, beside: impl FnOnce(&Idle) -> Result<()> + Send) -> Result<()> {
     let tests = Tests { built: build::all()?, soak };
     say("running the tests that need no cluster");
     tests.succeed(build::cargo_command().args(["test", "--release", "--workspace"]))?;

@@ -1,6 +1,6 @@
 //! `cargo xtask up`: from a checkout to a self-hosted cluster in a sandbox node.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use host::command::Command;
 
 use crate::build::{self, Built, say};
@@ -46,9 +46,7 @@ fn exists(built: &Built) -> Result<bool> {
 }
 
 fn kubestrap(built: &Built, args: &[&str]) -> Result<()> {
-    let status = Command::new(&built.kubestrap).args(args).run_attached()?;
-    ensure!(status.success(), "`kubestrap {}` failed: {status}", args.join(" "));
-    Ok(())
+    build::succeeds(&Command::new(&built.kubestrap).args(args))
 }
 
 fn explain(built: &Built) -> Result<()> {
