@@ -5,6 +5,10 @@
 //! Two questions each time: a write, which takes the whole way to etcd's disk and the audit log, and /readyz. An instance
 //! that was told to end says `[-]shutdown` there from that moment on, and serves all the same until
 //! it ends: when nothing else is red, that is no failure.
+//!
+//! No two questions that are under way write the same object. An apiserver that finds an object changed since it read it
+//! reads it and tries again, without end (`GuaranteedUpdate` of `k8s.io/apiserver/pkg/storage/etcd3`), so on a busy machine
+//! writers of one object would hold each other up for seconds while everybody else is served.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,7 +17,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
-use http::Method;
+use http::{Method, Request};
+use http_body_util::Full;
+use hyper::body::Bytes;
 use serde_json::json;
 
 use crate::background::{Background, lock};
@@ -24,8 +30,11 @@ use crate::node::Node;
 /// How often is asked.
 const EVERY: Duration = Duration::from_millis(100);
 
-/// What is written: an apply that changes nothing is no write to etcd, so the time is in it.
-const REAL: &str = "/api/v1/namespaces/default/configmaps/sampler?fieldManager=sampler&force=true";
+/// Where is written.
+const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+/// How many questions can be under way, and how many objects are written in turn.
+const AT_ONCE: u128 = PATIENCE.as_millis() / EVERY.as_millis() + 1;
 
 /// Without a failed sample the time between two answers may still be this long: a machine that is
 /// busy with others pauses, and its speed is not what is tested. Benches and repetitions measure.
@@ -224,7 +233,7 @@ async fn ask(
         };
         let (identity, samples) = (Arc::clone(&identity), Arc::clone(&samples));
         under_way.spawn(async move {
-            let result = serves(&identity).await;
+            let result = serves(&identity, number as u128 % AT_ONCE).await;
             let at = began.elapsed();
             let mut samples = lock(&samples);
             if let Some(sample) = samples.get_mut(number) {
@@ -236,12 +245,10 @@ async fn ask(
     Ok(())
 }
 
-async fn serves(identity: &Identity) -> Result<(), String> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis().to_string();
-    let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "sampler"}, "data": {"now": now}});
-    let write = request(Method::PATCH, REAL, "application/apply-patch+yaml", object.to_string());
-    let (real, ready) = tokio::join!(fresh(identity, write), fresh(identity, get("/readyz")));
-    real.map_err(|error| format!("a write: {error:#}"))?;
+async fn serves(identity: &Identity, object: u128) -> Result<(), String> {
+    let (written, ready) =
+        tokio::join!(fresh(identity, write(&format!("sampler-{object}"))), fresh(identity, get("/readyz")));
+    written.map_err(|error| format!("a write: {error:#}"))?;
     match ready {
         Ok(_) => Ok(()),
         Err(error) => {
@@ -249,6 +256,15 @@ async fn serves(identity: &Identity) -> Result<(), String> {
             if only_ends(&error) { Ok(()) } else { Err(error) }
         }
     }
+}
+
+/// Puts the time into a ConfigMap: an apply that changes nothing would be no write to etcd.
+fn write(name: &str) -> Request<Full<Bytes>> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis().to_string();
+    let object =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"now": now}});
+    let path = format!("{CONFIG_MAPS}/{name}?fieldManager=sampler&force=true");
+    request(Method::PATCH, &path, "application/apply-patch+yaml", object.to_string())
 }
 
 /// Whether all that /readyz finds wrong is that the instance was told to end.
