@@ -1,5 +1,6 @@
 //! Debian's packages that a task needs: checked, and installed when they are missing.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 
 use anyhow::{Context, Result};
@@ -35,7 +36,7 @@ fn apt(root: bool, args: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Those that dpkg does not have as installed.
+/// Those that dpkg does not have as installed, each once: what is built and what runs it may need the same.
 fn missing<'a>(packages: &[&'a str]) -> Vec<&'a str> {
     let query = Command::new("dpkg-query")
         .args(["--show", "--showformat", "${Package} ${db:Status-Status}\n"])
@@ -46,7 +47,8 @@ fn missing<'a>(packages: &[&'a str]) -> Vec<&'a str> {
     let installed = output.text();
     let has =
         |package: &str| installed.lines().any(|l| l.strip_prefix(package).is_some_and(|l| l == " installed"));
-    packages.iter().copied().filter(|p| !has(p)).collect()
+    let missing: BTreeSet<_> = packages.iter().copied().filter(|p| !has(p)).collect();
+    missing.into_iter().collect()
 }
 
 #[cfg(test)]
@@ -55,6 +57,6 @@ mod tests {
 
     #[test]
     fn only_what_is_not_installed_is_missing() {
-        assert_eq!(missing(&["dpkg", "no-such-package-zz", "libc6"]), ["no-such-package-zz"]);
+        assert_eq!(missing(&["no-such-package-zz", "dpkg", "no-such-package-zz"]), ["no-such-package-zz"]);
     }
 }
