@@ -20,6 +20,9 @@ use crate::identity::Identity;
 /// A request that takes longer has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Where the tests' writes go: objects of a namespace that every cluster has.
+pub(crate) const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
 pub(crate) fn inside<T: Send>(netns: &Path, work: impl Future<Output = Result<T>> + Send) -> Result<T> {
     host::netns::run_in(netns, || {
         tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)

@@ -21,7 +21,9 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::background::Background;
-use crate::exchange::{PATIENCE, connect, finish, fresh, get, inside, ms, object as object_of, request};
+use crate::exchange::{
+    CONFIG_MAPS, PATIENCE, connect, finish, fresh, get, inside, ms, object as object_of, request,
+};
 use crate::identity::Identity;
 use crate::node::{Inputs, Node};
 use crate::sampler::PAUSE;
@@ -59,8 +61,6 @@ impl Rate {
     }
 }
 
-/// Where writes go: one ConfigMap a writer, in this namespace.
-const NAMESPACE: &str = "default";
 /// How many objects the writers change in turn.
 const OBJECTS: u64 = 20;
 
@@ -230,7 +230,7 @@ async fn wait_until_ready(identity: &Identity, patience: Duration, stop: &Atomic
     let deadline = Instant::now() + patience;
     loop {
         let ready = fresh(identity, get("/readyz")).await.is_ok()
-            && fresh(identity, get(&format!("/api/v1/namespaces/{NAMESPACE}"))).await.is_ok();
+            && fresh(identity, get("/api/v1/namespaces/default")).await.is_ok();
         if ready {
             return Ok(());
         }
@@ -348,12 +348,12 @@ fn object(client: &str, number: u64) -> String {
 }
 
 fn path(name: &str) -> String {
-    format!("/api/v1/namespaces/{NAMESPACE}/configmaps/{name}")
+    format!("{CONFIG_MAPS}/{name}")
 }
 
 /// New ones: what an earlier load wrote into them would be taken for this one's.
 async fn create_objects(identity: &Identity) -> Result<()> {
-    let all = get(&format!("/api/v1/namespaces/{NAMESPACE}/configmaps"));
+    let all = get(CONFIG_MAPS);
     let list = object_of(identity, all).await?;
     let there: BTreeSet<_> = list["items"]
         .as_array()

@@ -23,15 +23,12 @@ use hyper::body::Bytes;
 use serde_json::json;
 
 use crate::background::{Background, lock};
-use crate::exchange::{PATIENCE, fresh, get, inside, ms, request};
+use crate::exchange::{CONFIG_MAPS, PATIENCE, fresh, get, inside, ms, request};
 use crate::identity::Identity;
 use crate::node::Node;
 
 /// How often is asked.
 const EVERY: Duration = Duration::from_millis(100);
-
-/// Where is written.
-const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
 /// How many questions can be under way, and how many objects are written in turn.
 const AT_ONCE: u128 = PATIENCE.as_millis() / EVERY.as_millis() + 1;

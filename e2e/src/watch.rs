@@ -16,7 +16,7 @@ use hyper::body::Bytes;
 use serde_json::{Value, json};
 
 use crate::background::{Background, lock};
-use crate::exchange::{PATIENCE, get, inside, ms, object, open, request};
+use crate::exchange::{CONFIG_MAPS, PATIENCE, get, inside, ms, object, open, request};
 use crate::identity::Identity;
 use crate::node::Node;
 
@@ -29,7 +29,6 @@ const OBJECTS: usize = 50;
 /// How long after the last write the last watch may be told of it.
 const CATCH_UP: Duration = Duration::from_secs(10);
 
-const CONFIGMAPS: &str = "/api/v1/namespaces/default/configmaps";
 const LABEL: &str = "watched";
 
 /// An object's name and version, and when it was written or seen.
@@ -141,7 +140,7 @@ fn run(identity: &Identity, netns: &Path, stop: &AtomicBool) -> Result<String> {
         let mut watches = Vec::new();
         for number in 0..WATCHES {
             let protocol = if number.is_multiple_of(2) { "h2" } else { "http/1.1" };
-            let path = format!("{CONFIGMAPS}?labelSelector={LABEL}");
+            let path = format!("{CONFIG_MAPS}?labelSelector={LABEL}");
             watches.push(Watch::open(Follower::new(identity, protocol, &path).await?, &over));
         }
         let (written, failures) = write(identity, stop).await;
@@ -226,7 +225,7 @@ fn one_write(number: usize) -> Request<Full<Bytes>> {
     let data = json!({"write": format!("{number} {:?}", SystemTime::now())});
     let metadata = json!({"name": name, "labels": {LABEL: ""}});
     let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data});
-    let path = format!("{CONFIGMAPS}/{name}?fieldManager={LABEL}&force=true");
+    let path = format!("{CONFIG_MAPS}/{name}?fieldManager={LABEL}&force=true");
     request(Method::PATCH, &path, "application/apply-patch+yaml", body.to_string())
 }
 
