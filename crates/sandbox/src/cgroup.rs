@@ -154,11 +154,13 @@ fn create_in(hierarchy: &Hierarchy, group: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether a file or directory was not there.
+/// Whether a file or directory was not there, or went away between its opening and its use: the
+/// kernel says ENODEV then (fs/kernfs/file.c, `kernfs_get_active`).
 fn is_gone(error: &Error) -> bool {
+    let gone = |e: &io::Error| e.kind() == io::ErrorKind::NotFound || e.raw_os_error() == Some(libc::ENODEV);
     let mut cause: Option<&dyn std::error::Error> = Some(error);
     while let Some(error) = cause {
-        if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::NotFound) {
+        if error.downcast_ref::<io::Error>().is_some_and(gone) {
             return true;
         }
         cause = error.source();
@@ -183,7 +185,15 @@ fn inherit_cpuset(parent: &Path, child: &Path) -> Result<()> {
             continue;
         }
         let value = host::fs::read_to_string(&parent.join(file))?;
-        write(&path, value.trim()).map_err(|source| Error::Cgroup { verb: "fill", path, source })?;
+        let filled = match value.trim() {
+            // The parent that was filled has gone, and another one is there that nobody filled yet.
+            "" => Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("{} is empty", parent.join(file).display()),
+            )),
+            value => write(&path, value),
+        };
+        filled.map_err(|source| Error::Cgroup { verb: "fill", path, source })?;
     }
     Ok(())
 }
@@ -257,18 +267,31 @@ mod tests {
     fn groups_are_made_while_their_neighbours_go() {
         let cgroups = Cgroups::mounted().unwrap();
         let parent = format!("kubestrap-neighbours-{}", std::process::id());
-        std::thread::scope(|scope| {
-            for name in ["a", "b"] {
-                let (cgroups, group) = (&cgroups, format!("{parent}/{name}"));
-                scope.spawn(move || {
-                    for _ in 0..200 {
-                        cgroups.create(&group).unwrap();
-                        cgroups.remove(&group).unwrap();
-                    }
-                });
-            }
+        let rounds = |name: &str| {
+            let group = format!("{parent}/{name}");
+            (0..200).try_for_each(|_| {
+                cgroups.create(&group)?;
+                assert!(cgroups.hierarchies.iter().all(|h| takes_processes(h, &group)), "{group}");
+                cgroups.remove(&group)
+            })
+        };
+        let outcomes = std::thread::scope(|scope| {
+            let (a, b) = (scope.spawn(|| rounds("a")), scope.spawn(|| rounds("b")));
+            [a.join(), b.join()]
         });
-        assert!(!cgroups.exists(&parent));
+        let left = cgroups.exists(&parent);
+        // A failed test leaves nothing either.
+        cgroups.remove(&parent).unwrap();
+        for outcome in outcomes {
+            outcome.unwrap().unwrap();
+        }
+        assert!(!left);
+    }
+
+    /// A v1 cpuset without processors or memory takes none (cpuset(7)).
+    fn takes_processes(hierarchy: &Hierarchy, group: &str) -> bool {
+        let filled = |file| !fs::read_to_string(at(hierarchy, group).join(file)).unwrap().trim().is_empty();
+        !hierarchy.cpuset || hierarchy.v2 || ["cpuset.cpus", "cpuset.mems"].into_iter().all(filled)
     }
 
     #[test]
