@@ -11,7 +11,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-const LIMIT: Duration = Duration::from_millis(500);
+/// For what gets an answer.
+const LIMIT: Duration = Duration::from_secs(30);
 
 fn kubeconfig(server: &str, cluster: &str) -> String {
     // As bootkube wrote the kubelet's: no current context.
@@ -43,7 +44,7 @@ async fn many_requests_at_once_take_one_connection() {
     let mut requests = tokio::task::JoinSet::new();
     for _ in 0..16 {
         let client = client.clone();
-        requests.spawn(async move { readyz(&client, LIMIT).await });
+        requests.spawn(async move { readyz(&client, Duration::from_millis(500)).await });
     }
     for result in requests.join_all().await {
         assert!(matches!(result, Err(ReadyzFailure::NoAnswer(ApiError::TimedOut { .. }))), "{result:?}");

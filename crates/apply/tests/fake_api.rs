@@ -86,6 +86,9 @@ fn object(api_version: &str, kind: &str, name: &str) -> Object {
     Object::new(value, format!("manifests/{name}.yaml:1"))
 }
 
+/// Longer than any pause of a busy machine: for what must not be waited for.
+const LONG: Duration = Duration::from_mins(1);
+
 fn options() -> Options {
     Options {
         deadline: Duration::from_secs(5),
@@ -185,9 +188,10 @@ async fn a_rejection_is_final_and_the_rest_goes_in() {
         object("apps/v1", "DaemonSet", "bad"),
         object("apps/v1", "DaemonSet", "good"),
     ];
+    let options = Options { deadline: LONG, settle: LONG, ..options() };
     let start = Instant::now();
-    let (report, events) = run(&client, objects, &options()).await;
-    assert!(start.elapsed() < options().settle, "nothing to wait for");
+    let (report, events) = run(&client, objects, &options).await;
+    assert!(start.elapsed() < LONG, "nothing to wait for");
     assert_eq!(patches(&log).len(), 3, "each is tried once");
     assert_eq!(
         report.to_string(),
@@ -234,12 +238,10 @@ async fn names_kinds_that_are_not_served() {
     let (client, _) = api(|_, _, _| None);
     let objects =
         vec![object("extensions/v1beta1", "DaemonSet", "old"), object("example.com/v1", "Widget", "typo")];
+    let options = Options { deadline: LONG, ..options() };
     let start = Instant::now();
-    let (report, _) = run(&client, objects, &options()).await;
-    assert!(
-        start.elapsed() < Duration::from_secs(2),
-        "a kind that nobody defines is not waited for for ever"
-    );
+    let (report, _) = run(&client, objects, &options).await;
+    assert!(start.elapsed() < LONG, "a kind that nobody defines is not waited for for ever");
     let errors: Vec<_> = report.failed().map(|o| o.error.clone().unwrap()).collect();
     assert_eq!(errors[0].message, "the API server serves no DaemonSet of extensions/v1beta1");
     assert_eq!(errors[0].hint.as_deref(), Some("use apps/v1, which requires spec.selector"));
@@ -254,7 +256,7 @@ async fn gives_up_at_the_deadline_and_says_on_what() {
     let options = Options { deadline: Duration::from_millis(400), ..options() };
     let start = Instant::now();
     let (report, _) = run(&client, vec![object("v1", "ConfigMap", "a")], &options).await;
-    assert!(start.elapsed() >= options.deadline && start.elapsed() < options.deadline * 3);
+    assert!(start.elapsed() >= options.deadline && start.elapsed() < LONG);
     assert_eq!(error(&report).to_string(), "503 ServiceUnavailable: etcd is away");
     assert!(error(&report).transient);
 }
@@ -266,9 +268,9 @@ async fn a_server_that_hangs_is_left_at_the_deadline() {
         Ok::<_, Infallible>(Response::new(Body::empty()))
     });
     let client = Client::new(service, "default");
-    let options = Options { deadline: Duration::from_millis(300), ..options() };
+    let options = Options { deadline: Duration::from_millis(300), request_timeout: LONG, ..options() };
     let start = Instant::now();
     let (report, _) = run(&client, vec![object("v1", "ConfigMap", "a")], &options).await;
-    assert!(start.elapsed() < Duration::from_secs(2));
+    assert!(start.elapsed() < LONG);
     assert_eq!(error(&report).reason, "TimedOut");
 }

@@ -3,11 +3,11 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use checkpoint::{Tree, VolumesError};
 use common::{Kubelet, pod, running, set_key};
@@ -139,16 +139,11 @@ fn a_change_while_reading_is_never_half_seen() {
         kubelet.write("kubernetes.io~secret", "keys", &files);
     };
     write(0);
-    let done = AtomicBool::new(false);
-    let (mut reads, mut contents) = (0, std::collections::BTreeSet::new());
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            for round in 1..60 {
-                write(round);
-            }
-            done.store(true, Ordering::Relaxed);
-        });
-        while !done.load(Ordering::Relaxed) {
+    let look = || {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let (mut reads, mut contents) = (0, BTreeSet::new());
+        while reads < 20 || contents.len() < 4 {
+            assert!(Instant::now() < deadline, "{reads} reads of {} contents prove nothing", contents.len());
             let Ok(volumes) = kubelet.read(&pod()) else { continue };
             let tree = &volumes.trees["keys"];
             let first = tree.file("file-0").unwrap();
@@ -156,6 +151,12 @@ fn a_change_while_reading_is_never_half_seen() {
             contents.insert(first.to_vec());
             reads += 1;
         }
+    };
+    thread::scope(|scope| {
+        let reader = scope.spawn(look);
+        let mut rounds = 1..;
+        while !reader.is_finished() {
+            write(rounds.next().unwrap());
+        }
     });
-    assert!(reads > 3 && contents.len() > 3, "{reads} reads of {} contents prove nothing", contents.len());
 }

