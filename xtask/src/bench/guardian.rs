@@ -177,10 +177,14 @@ mod tests {
     fn this_process_has_an_account() {
         let before = Account::of(Path::new("/proc/self")).unwrap();
         let began = Instant::now();
-        // Something to be charged for.
-        while began.elapsed() < Duration::from_millis(100) {}
-        let took = Account::of(Path::new("/proc/self")).unwrap().since(&before, 1.0);
+        // It is charged for looking, sooner or later.
+        let took = loop {
+            let took = Account::of(Path::new("/proc/self")).unwrap().since(&before, 1.0);
+            if took.cpu_percent > 1.0 {
+                break took;
+            }
+            assert!(began.elapsed() < Duration::from_secs(30), "{took:?}");
+        };
         assert!(took.resident_bytes > 0 && took.anonymous_bytes < took.peak_bytes, "{took:?}");
-        assert!(took.cpu_percent > 0.0, "{took:?}");
     }
 }
