@@ -253,7 +253,8 @@ async fn names_kinds_that_are_not_served() {
 async fn gives_up_at_the_deadline_and_says_on_what() {
     let (client, _) =
         api(|method, _, _| (method == "PATCH").then(|| status(503, "ServiceUnavailable", "etcd is away")));
-    let options = Options { deadline: Duration::from_millis(400), ..options() };
+    let options =
+        Options { deadline: Duration::from_millis(400), settle: LONG, request_timeout: LONG, ..options() };
     let start = Instant::now();
     let (report, _) = run(&client, vec![object("v1", "ConfigMap", "a")], &options).await;
     assert!(start.elapsed() >= options.deadline && start.elapsed() < LONG);
