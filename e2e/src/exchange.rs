@@ -17,8 +17,9 @@ use tokio_rustls::client::TlsStream;
 
 use crate::identity::Identity;
 
-/// A request that takes longer has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// A request that takes longer has failed. It is far longer than anything that answers takes on a machine that is busy with
+/// others: half of the apiserver's own limit (`--request-timeout`, 60 s).
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where the tests' writes go: objects of a namespace that every cluster has.
 pub(crate) const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";

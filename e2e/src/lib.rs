@@ -6,13 +6,17 @@
 #![expect(clippy::print_stderr, clippy::expect_used, reason = "this crate is for tests alone")]
 
 mod background;
+pub mod case;
 pub mod cases;
+pub mod ceiling;
 mod exchange;
 pub mod identity;
+mod lives;
 pub mod load;
 pub mod moment;
 pub mod node;
 pub mod onlooker;
+pub mod runner;
 pub mod sampler;
 pub mod schedule;
 pub mod shared;

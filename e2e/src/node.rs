@@ -7,12 +7,14 @@ use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use host::command::{Command, Output};
 use serde_json::Value;
 
 use crate::background::lock;
+use crate::ceiling::{Ceiling, ROLLOUT, eventually};
 use crate::identity::Identity;
+use crate::lives::{self, Dir};
 
 /// Where the bundle lies inside the node.
 pub const BUNDLE: &str = "/opt/kubestrap/bundle";
@@ -23,6 +25,10 @@ pub const ASSETS: &str = "/var/lib/kubestrap/assets";
 /// `guardian.minReadySeconds` of a test's clusters: half of the default, as a revision that is not proven
 /// yet is most of what a test waits for. Longer than the 20 s after which the slowest of the bad changes dies.
 const MIN_READY_SECONDS: u32 = 30;
+
+/// How the program ends when what it waits for is not there in time (docs/exit-codes.md), and how long `start` waits.
+const NOT_IN_TIME: i32 = 5;
+const NOT_IN_TIME_AFTER: Duration = Duration::from_mins(5);
 
 /// A configuration of a test's cluster, with what all of them have.
 pub fn config(more: &str) -> String {
@@ -42,6 +48,8 @@ pub struct Inputs {
     pub older_bundle: Option<PathBuf>,
     /// Repeat what has to hold every time.
     pub soak: bool,
+    /// Leave the nodes to a person who wants to look at them.
+    pub keep: bool,
 }
 
 impl Inputs {
@@ -62,9 +70,14 @@ impl Inputs {
             older_bundle: std::env::var_os("KUBESTRAP_TEST_OLDER_BUNDLE")
                 .filter(|path| !path.is_empty())
                 .map(PathBuf::from),
-            soak: std::env::var("KUBESTRAP_TEST_SOAK").is_ok_and(|v| !v.is_empty()),
+            soak: is_set("KUBESTRAP_TEST_SOAK"),
+            keep: is_set("KUBESTRAP_TEST_KEEP"),
         }
     }
+}
+
+fn is_set(name: &str) -> bool {
+    std::env::var(name).is_ok_and(|value| !value.is_empty())
 }
 
 impl Inputs {
@@ -83,7 +96,7 @@ pub struct Node {
     inputs: Inputs,
     name: String,
     /// Shared by nodes that are on one network.
-    dir: Arc<tempfile::TempDir>,
+    dir: Arc<Dir>,
     /// When it was turned on last, by its own clock, as the API writes times.
     booted: Mutex<String>,
 }
@@ -126,9 +139,13 @@ impl Ended {
     /// Itself when it succeeded.
     ///
     /// # Errors
-    /// With all it printed when it failed.
+    /// With all it printed when it failed; a [`Ceiling`] when that was only that something took too long for it.
     pub fn success(self) -> Result<Self> {
-        ensure!(self.status.success(), "{}\n{}\n{}", self.status, self.stdout, self.stderr);
+        let shown = || format!("{}\n{}\n{}", self.status, self.stdout, self.stderr);
+        if self.code() == NOT_IN_TIME && self.stderr.contains(" within ") {
+            return Err(Ceiling::new("kubestrap", NOT_IN_TIME_AFTER, shown()).into());
+        }
+        ensure!(self.status.success(), "{}", shown());
         Ok(self)
     }
 }
@@ -155,9 +172,7 @@ impl Node {
     /// # Errors
     /// When the sandbox cannot be made.
     pub fn create_with_mounts(inputs: Inputs, name: &str, mounts: &[(&Path, &str)]) -> Result<Self> {
-        // On a real disk: containerd's overlays cannot lie on another overlay, nor on a small tmpfs.
-        let dir = tempfile::Builder::new().prefix("kubestrap-e2e-").tempdir_in("/var/tmp")?;
-        Self::create_in(Arc::new(dir), inputs, name, mounts)
+        Self::create_in(Dir::create()?, inputs, name, mounts)
     }
 
     /// Makes a bare node on this one's network, with the same bundle.
@@ -168,12 +183,7 @@ impl Node {
         Self::create_in(Arc::clone(&self.dir), self.inputs.clone(), name, &[])
     }
 
-    fn create_in(
-        dir: Arc<tempfile::TempDir>,
-        inputs: Inputs,
-        name: &str,
-        mounts: &[(&Path, &str)],
-    ) -> Result<Self> {
+    fn create_in(dir: Arc<Dir>, inputs: Inputs, name: &str, mounts: &[(&Path, &str)]) -> Result<Self> {
         let node = Self { inputs, name: name.to_owned(), dir, booted: Mutex::default() };
         let mount = format!("{}:{BUNDLE}:ro", node.inputs.bundle.display());
         let mounts = mounts.iter().map(|(from, to)| format!("{}:{to}:ro", from.display()));
@@ -374,6 +384,27 @@ impl Node {
         Ok(serde_json::from_str(&self.get(&args)?)?)
     }
 
+    /// Waits until a workload of a namespace is rolled out: `deployment/web`, for instance.
+    ///
+    /// # Errors
+    /// With what kubectl said last when it is not.
+    pub fn rolled_out(&self, namespace: &str, workload: &str) -> Result<()> {
+        let limit = format!("--timeout={}s", ROLLOUT.as_secs());
+        // kubectl gives up when the connection of its watch is moved.
+        let ask = || self.get(&["-n", namespace, "rollout", "status", workload, &limit]).map(drop);
+        eventually(&format!("the rollout of {workload}"), ROLLOUT, ask)
+    }
+
+    /// Deletes the node while the test goes on.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn delete(mut self) -> Result<()> {
+        self.sandbox(&["delete", &self.name])?.success()?;
+        self.name.clear();
+        Ok(())
+    }
+
     /// What `sandbox list` says of the node.
     ///
     /// # Errors
@@ -414,34 +445,11 @@ impl Node {
 }
 
 impl Drop for Node {
+    /// It is deleted when its case has ended: see [`lives`].
     fn drop(&mut self) {
-        if std::env::var_os("KUBESTRAP_TEST_KEEP").is_some() {
-            // For a person who wants to look at it; never set by the tasks.
-            eprintln!("kept: sandbox {} in {}", self.name, self.dir.path().display());
-            // It is never dropped.
-            std::mem::forget(Arc::clone(&self.dir));
-            return;
-        }
-        match self.sandbox(&["delete", &self.name]) {
-            Ok(ended) if ended.status.success() => {}
-            other => eprintln!("cannot delete sandbox {}: {other:?}", self.name),
-        }
-    }
-}
-
-/// Waits until `check` succeeds; its last error otherwise.
-///
-/// # Errors
-/// What `check` said last when `limit` has passed.
-pub fn eventually<T>(what: &str, limit: Duration, mut check: impl FnMut() -> Result<T>) -> Result<T> {
-    let deadline = Instant::now() + limit;
-    loop {
-        match check() {
-            Ok(value) => return Ok(value),
-            Err(error) if Instant::now() >= deadline => {
-                bail!("{what}: not within {} s: {error:#}", limit.as_secs())
-            }
-            Err(_) => std::thread::sleep(Duration::from_millis(200)),
+        let (inputs, name) = (self.inputs.clone(), std::mem::take(&mut self.name));
+        if !name.is_empty() {
+            lives::end(lives::Ended { inputs, name, dir: Arc::clone(&self.dir) });
         }
     }
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::node::{Node, eventually};
+use crate::ceiling::{POD, eventually};
+use crate::node::Node;
 use crate::whole::STATIC_PODS;
 
 /// How often is looked: a copy that is placed stays for seconds.
@@ -121,7 +122,7 @@ pub fn guardian(node: &Node) -> Result<u32> {
 pub fn kill_guardian(node: &Node) -> Result<()> {
     let before = guardian(node)?;
     node.shell(&format!("kill -KILL {before}"))?;
-    eventually("the next guardian", Duration::from_mins(1), || {
+    eventually("the next guardian", POD, || {
         ensure!(guardian(node)? != before, "it is the one it was");
         Ok(())
     })

@@ -23,7 +23,7 @@ const EVERY: Duration = Duration::from_millis(200);
 /// Every so many pods a ReplicaSet: the controller-manager's own limit is 20 requests a second.
 const REPLICASET_EVERY: usize = 3;
 /// How long after the end the last pod may be bound.
-const CATCH_UP: Duration = Duration::from_secs(10);
+const CATCH_UP: Duration = Duration::from_mins(2);
 
 /// The label of all objects, and the node's name.
 const LABEL: &str = "drill-paper";

@@ -65,7 +65,7 @@ pub fn put(node: Node) {
     drop(before);
 }
 
-/// Deletes the clusters, if there are any: the last thing that a run of tests does.
+/// Nobody has them any more: whoever comes makes another.
 pub fn end() {
     for resting in [&NEWEST, &OLDEST] {
         drop(std::mem::take(&mut *lock(resting)));

@@ -27,7 +27,7 @@ const EVERY: Duration = Duration::from_millis(200);
 /// How many objects are changed in turn.
 const OBJECTS: usize = 50;
 /// How long after the last write the last watch may be told of it.
-const CATCH_UP: Duration = Duration::from_secs(10);
+const CATCH_UP: Duration = Duration::from_mins(2);
 
 const LABEL: &str = "watched";
 

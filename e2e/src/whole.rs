@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::node::{Node, eventually};
+use crate::ceiling::{REPORTED, SETTLED, WHOLE, eventually};
+use crate::node::Node;
 
 /// The components that are checkpointed, as their directories are called.
 pub const COMPONENTS: [&str; 3] =
@@ -28,9 +29,9 @@ pub const AT_REST: [&str; 2] = ["etcd.yaml", "kubestrap-guardian.yaml"];
 ///
 /// # Errors
 /// With what was still missing when the limit has passed.
-pub fn wait_whole(node: &Node, limit: Duration) -> Result<Duration> {
+pub fn wait_whole(node: &Node) -> Result<Duration> {
     let began = Instant::now();
-    eventually("the cluster is whole", limit, || {
+    eventually("the cluster is whole", WHOLE, || {
         workloads_are_complete(node)?;
         pods_are_ready(node)?;
         the_api_created_apiserver_serves_alone(node)?;
@@ -45,8 +46,8 @@ pub fn wait_whole(node: &Node, limit: Duration) -> Result<Duration> {
 ///
 /// # Errors
 /// When one has none in time.
-pub fn wait_promoted(node: &Node, limit: Duration) -> Result<()> {
-    eventually("a last known good generation of each component", limit, || {
+pub fn wait_promoted(node: &Node) -> Result<()> {
+    eventually("a last known good generation of each component", SETTLED, || {
         for component in COMPONENTS {
             good(node, component)?.with_context(|| format!("{component} has none"))?;
         }
@@ -58,8 +59,8 @@ pub fn wait_promoted(node: &Node, limit: Duration) -> Result<()> {
 ///
 /// # Errors
 /// When one's is not in time.
-pub fn wait_settled(node: &Node, limit: Duration) -> Result<()> {
-    eventually("the newest generation of each component is good", limit, || {
+pub fn wait_settled(node: &Node) -> Result<()> {
+    eventually("the newest generation of each component is good", SETTLED, || {
         for component in COMPONENTS {
             let newest = generations(node, component)?.pop();
             ensure!(newest.is_some() && good(node, component)? == newest, "{component}: {newest:?}");
@@ -231,8 +232,16 @@ fn names(dir: &Path) -> Result<Vec<String>> {
 ///
 /// # Errors
 /// With the Events there are when it did not in time.
-pub fn wait_reported(node: &Node, reason: &str, about: &str, limit: Duration) -> Result<String> {
-    eventually(&format!("the Event {reason} about {about}"), limit, || {
+pub fn wait_reported(node: &Node, reason: &str, about: &str) -> Result<String> {
+    wait_reported_any(node, &[reason], about)
+}
+
+/// As [`wait_reported`], with one of several reasons.
+///
+/// # Errors
+/// As there.
+pub fn wait_reported_any(node: &Node, reasons: &[&str], about: &str) -> Result<String> {
+    eventually(&format!("the Event {} about {about}", reasons.join(" or ")), REPORTED, || {
         let events = node.json(&["-n", "kube-system", "get", "events"])?;
         let events = events["items"].as_array().context("no events")?;
         let text = |event: &Value| {
@@ -240,7 +249,8 @@ pub fn wait_reported(node: &Node, reason: &str, about: &str, limit: Duration) ->
             let object = &event["involvedObject"];
             format!("{} {}: {}", field(&event["reason"]), field(&object["name"]), field(&event["message"]))
         };
-        let wanted = |event: &&Value| event["reason"] == reason && text(event).contains(about);
+        let is_one = |event: &Value| reasons.iter().any(|reason| event["reason"] == *reason);
+        let wanted = |event: &&Value| is_one(event) && text(event).contains(about);
         if let Some(event) = events.iter().filter(wanted).max_by_key(|e| e["lastTimestamp"].to_string()) {
             return Ok(text(event));
         }

@@ -7,14 +7,15 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::background::Background;
+use crate::background::{Background, lock};
 
-/// How often.
-const EVERY: Duration = Duration::from_millis(25);
+/// How often, beside a load.
+pub(crate) const OFTEN: Duration = Duration::from_millis(25);
 /// What takes no longer is no pause.
 const LEAST: Duration = Duration::from_millis(50);
 /// Whoever gives the disk this much at once has it busy himself, in KiB (what it takes in 20 ms).
@@ -33,41 +34,58 @@ impl Pauses {
             |(begin, end): &(Instant, Instant)| (*end).min(to).saturating_duration_since((*begin).max(from));
         self.0.iter().map(common).sum()
     }
+
+    /// How many of them began in this time, and the longest of these.
+    pub(crate) fn longest_within(&self, from: Instant, to: Instant) -> (usize, Duration) {
+        let within = self.0.iter().filter(|(begin, _)| (from..to).contains(begin));
+        let longest = within.clone().map(|(begin, end)| *end - *begin).max();
+        (within.count(), longest.unwrap_or_default())
+    }
+
+    pub(crate) fn add(&mut self, from: Instant, to: Instant) {
+        self.0.push((from, to));
+    }
 }
 
-/// Looks at a disk until it is ended.
-pub(crate) struct Witness(Background<Pauses>);
+/// Looks at a disk until it is dropped.
+pub(crate) struct Witness {
+    pauses: Arc<Mutex<Pauses>>,
+    _looking: Background<()>,
+}
 
 impl Witness {
     /// Begins, in a directory of that disk; its file is gone at once.
-    pub(crate) fn start(dir: &Path) -> Result<Self> {
+    pub(crate) fn start(dir: &Path, every: Duration) -> Result<Self> {
         let path: PathBuf = dir.join(".witness");
         let open = OpenOptions::new().write(true).create(true).truncate(true).open(&path);
         let file = open.with_context(|| format!("cannot write {}", path.display()))?;
         host::fs::remove_file(&path)?;
-        Ok(Self(Background::spawn(move |stop| watch(file, stop))))
+        let pauses = Arc::new(Mutex::new(Pauses::default()));
+        let ours = Arc::clone(&pauses);
+        let looking = Background::spawn(move |stop| watch(file, every, &ours, stop));
+        Ok(Self { pauses, _looking: looking })
     }
 
-    pub(crate) fn end(self) -> Result<Pauses> {
-        self.0.end()
+    /// The pauses that are over.
+    pub(crate) fn so_far(&self) -> Pauses {
+        lock(&self.pauses).clone()
     }
 }
 
-fn watch(mut file: File, stop: &AtomicBool) -> Result<Pauses> {
+fn watch(mut file: File, every: Duration, pauses: &Mutex<Pauses>, stop: &AtomicBool) -> Result<()> {
     file.write_all(&BLOCK)?;
     file.sync_all()?;
-    let mut pauses = Pauses::default();
     while !stop.load(Ordering::Relaxed) {
         let (given, began) = (given_kib()?, Instant::now());
         file.write_all_at(&BLOCK, 0)?;
         file.sync_data()?;
         let end = Instant::now();
         if end - began > LEAST && given_kib()? - given < BUSY_KIB {
-            pauses.0.push((began, end));
+            lock(pauses).add(began, end);
         }
-        std::thread::sleep(EVERY);
+        std::thread::sleep(every);
     }
-    Ok(pauses)
+    Ok(())
 }
 
 /// What all disks were given so far, in KiB (`pgpgout` of `/proc/vmstat`).
@@ -88,14 +106,14 @@ mod tests {
         let pauses = Pauses(vec![(at(100), at(200)), (at(300), at(500)), (at(900), at(950))]);
         assert_eq!(pauses.within(at(150), at(400)), Duration::from_millis(150));
         assert_eq!(pauses.within(at(500), at(900)), Duration::ZERO);
+        assert_eq!(pauses.longest_within(at(0), at(900)), (2, Duration::from_millis(200)));
     }
 
     #[test]
     fn a_disk_that_is_watched_is_left_as_it_was() {
         let dir = tempfile::tempdir().unwrap();
-        let witness = Witness::start(dir.path()).unwrap();
-        std::thread::sleep(EVERY * 3);
+        let _witness = Witness::start(dir.path(), OFTEN).unwrap();
+        std::thread::sleep(OFTEN * 3);
         assert!(host::fs::list(dir.path()).unwrap().is_empty());
-        witness.end().unwrap();
     }
 }

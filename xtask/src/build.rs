@@ -8,7 +8,9 @@ use anyhow::{Context, Result, ensure};
 use host::command::Command;
 
 use crate::components::{self, ProgramsDir, Request};
+use crate::deps;
 use crate::idle::Idle;
+use crate::times::timed;
 
 /// Debian packages that building kubestrap takes: `protoc` makes the CRI client.
 const BUILD: &[&str] = &["gcc", "libc6-dev", "protobuf-compiler"];
@@ -33,10 +35,13 @@ const NODE: &[&str] = &[
 ];
 
 /// The target that `.cargo/config.toml` names; static binaries need a named one.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// The oldest Kubernetes of `components/components.toml`.
 const OLDEST: &str = "1.36";
+
+/// Set where tests are to repeat what has to hold every time.
+pub(crate) const SOAK: &str = "KUBESTRAP_TEST_SOAK";
 
 /// All that was built.
 #[derive(Debug)]
@@ -60,17 +65,32 @@ pub(crate) fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// Installs Debian's packages that building and running take.
-pub(crate) fn install_packages() -> Result<()> {
-    crate::apt::ensure(&[BUILD, IMAGE_CONTENT, NODE].concat())
+/// What comes before the first call of cargo: Debian's packages that building and running take, and compiled dependencies.
+pub(crate) fn prepare() -> Result<()> {
+    timed("install Debian's packages", || crate::apt::ensure(&[BUILD, IMAGE_CONTENT, NODE].concat()))?;
+    warn("the cache of dependencies was not used", timed("restore compiled dependencies", deps::restore));
+    Ok(())
+}
+
+/// Keeps the dependencies that cargo has compiled, for the next clone. No cargo may be at work.
+pub(crate) fn keep_dependencies() {
+    warn("the dependencies were not kept", timed("keep compiled dependencies", deps::save));
+}
+
+/// Without it all is well, and slower.
+fn warn<T>(what: &str, done: Result<T>) {
+    if let Err(error) = done {
+        say(&format!("warning: {what}: {error:#}"));
+    }
 }
 
 /// Installs the packages, builds what is missing; quick when nothing is.
 pub(crate) fn all() -> Result<Built> {
-    install_packages()?;
-    let programs = components::ensure(&Request::default())?;
-    let kubestrap = kubestrap()?;
-    let bundle = bundle(&kubestrap, &programs)?;
+    prepare()?;
+    let programs = timed("build upstream's programs", || components::ensure(&Request::default()))?;
+    let kubestrap = timed("build kubestrap", kubestrap)?;
+    let bundle = timed("pack the bundle", || bundle(&kubestrap, &programs))?;
+    keep_dependencies();
     Ok(Built { kubestrap, programs, bundle })
 }
 
@@ -97,9 +117,9 @@ pub(crate) fn cargo(args: &[&str]) -> Result<()> {
     succeeds(&cargo_command().args(args))
 }
 
-/// The same in what others leave of the processors.
-pub(crate) fn cargo_while_idle(idle: &Idle, args: &[&str]) -> Result<()> {
-    succeeds(&as_a_person(idle.command(cargo_program())).args(args))
+/// cargo on the workspace in what others leave of the processors.
+pub(crate) fn cargo_while_idle(idle: &Idle) -> Command {
+    as_a_person(idle.command(cargo_program()))
 }
 
 /// Runs a program with its own output, to its good end.
@@ -140,46 +160,27 @@ pub(crate) fn target_dir() -> PathBuf {
 
 /// The same with the oldest Kubernetes that is built: its kubelet has rules of its own.
 pub(crate) fn oldest(kubestrap: &Path) -> Result<Built> {
-    let programs =
-        components::ensure(&Request { kubernetes: Some(OLDEST.to_owned()), ..Request::default() })?;
-    let bundle = bundle(kubestrap, &programs)?;
+    let request = Request { kubernetes: Some(OLDEST.to_owned()), ..Request::default() };
+    let programs = timed("build the oldest Kubernetes' programs", || components::ensure(&request))?;
+    let bundle = timed("pack the oldest Kubernetes' bundle", || bundle(kubestrap, &programs))?;
     Ok(Built { kubestrap: kubestrap.to_owned(), programs, bundle })
 }
 
-/// Builds the programs of the oldest Kubernetes in what others leave of the processors; [`oldest`] makes use of them.
-pub(crate) fn oldest_while_idle(idle: &Idle) -> Result<()> {
-    let this = std::env::current_exe().context("cannot find this program")?;
-    let command = idle.command(this).args(["components", "--kubernetes", OLDEST]);
-    succeeds(&command).with_context(|| format!("the programs of Kubernetes {OLDEST} could not be built"))
-}
-
-/// Selects the tests on real clusters for cargo, together with the program: alone they would use fewer features of their
-/// dependencies, which would all be compiled once more.
-pub(crate) const E2E: [&str; 4] = ["--package", "kubestrap", "--package", "e2e"];
-
 /// The load of the tests on real clusters, as a program.
 pub(crate) fn load() -> Result<PathBuf> {
-    cargo(&[&["build", "--release"], &E2E[..], &["--bin", "load"]].concat())?;
-    Ok(built("load"))
+    e2e("load")
 }
 
 /// The tests on real clusters, as a program: it needs no cargo, whose lock another cargo may have for minutes.
 pub(crate) fn clusters() -> Result<PathBuf> {
-    let args = [&["test", "--release", "--no-run"], &E2E[..], &["--test", "clusters"]].concat();
-    cargo(&args)?;
-    let messages = cargo_command().args(args).args(["--message-format", "json"]).run()?.text();
-    test_program(&messages, "clusters").context("cargo does not say where the tests on clusters are")
+    e2e("clusters")
 }
 
-/// Where a test is that cargo has built, by [its messages].
-///
-/// [its messages]: https://doc.rust-lang.org/cargo/reference/external-tools.html#artifact-messages
-fn test_program(messages: &str, name: &str) -> Option<PathBuf> {
-    messages.lines().find_map(|line| {
-        let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        let is_it = message["target"]["name"] == name && message["profile"]["test"] == true;
-        message["executable"].as_str().filter(|_| is_it).map(PathBuf::from)
-    })
+/// Selected together with the program: alone it would use fewer features of its dependencies, which would all be compiled
+/// once more.
+fn e2e(program: &str) -> Result<PathBuf> {
+    cargo(&["build", "--release", "--package", "kubestrap", "--package", "e2e", "--bin", program])?;
+    Ok(built(program))
 }
 
 fn bundle(kubestrap: &Path, programs: &ProgramsDir) -> Result<PathBuf> {
@@ -190,19 +191,4 @@ fn bundle(kubestrap: &Path, programs: &ProgramsDir) -> Result<PathBuf> {
         .arg(&bundle);
     succeeds(&create).with_context(|| format!("cannot make the bundle in {}", bundle.display()))?;
     Ok(bundle)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_test_is_found_among_cargo_s_messages() {
-        let messages = r#"{"reason":"compiler-artifact","target":{"name":"clusters"},"profile":{"test":false},"executable":"/t/no"}
-{"reason":"compiler-artifact","target":{"name":"load"},"profile":{"test":true},"executable":"/t/load-1"}
-{"reason":"compiler-artifact","target":{"name":"clusters"},"profile":{"test":true},"executable":"/t/clusters-1"}
-{"reason":"build-finished","success":true}"#;
-        assert_eq!(test_program(messages, "clusters"), Some("/t/clusters-1".into()));
-        assert_eq!(test_program(messages, "other"), None);
-    }
 }

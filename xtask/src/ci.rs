@@ -4,15 +4,15 @@ use anyhow::Result;
 
 use crate::build::{cargo, cargo_while_idle};
 use crate::idle::Idle;
-use crate::test;
+use crate::{logged, test};
 
-/// Checks the format, then runs all tests, with the lints beside the first of those on clusters, which mostly wait.
+/// Checks the format, then runs the core of the tests, with the lints beside those on clusters, which mostly wait.
 pub(crate) fn run() -> Result<()> {
     cargo(&["fmt", "--all", "--check"])?;
-    test::everything(false, lints)
+    test::core_beside(lints)
 }
 
 fn lints(idle: &Idle) -> Result<()> {
     let args = ["clippy", "--release", "--workspace", "--all-targets", "--", "--deny", "warnings"];
-    cargo_while_idle(idle, &args)
+    logged::succeeds("lints", &cargo_while_idle(idle).args(args))
 }

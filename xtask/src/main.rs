@@ -6,10 +6,15 @@ mod bench;
 mod build;
 mod ci;
 mod components;
+mod deps;
 mod idle;
 mod kubectl;
+mod logged;
 mod test;
+mod times;
 mod up;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -27,9 +32,9 @@ enum Task {
     Up(up::UpArgs),
     /// Run kubectl against the sandbox node's cluster
     Kubectl(kubectl::KubectlArgs),
-    /// Run all tests, those on real clusters included
+    /// Run the tests: those that need no cluster, and each capability once on real ones
     Test(test::TestArgs),
-    /// Check format and lints, then run all tests
+    /// Check format and lints, and run the tests
     Ci,
     /// Build upstream's programs, or take its releases
     Components(components::ComponentsArgs),
@@ -39,8 +44,18 @@ enum Task {
     Bench(bench::BenchArgs),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().task {
+fn main() -> ExitCode {
+    match run(Cli::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            build::say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> anyhow::Result<()> {
+    match task {
         Task::Up(args) => up::run(args),
         Task::Kubectl(args) => kubectl::run(args),
         Task::Test(args) => test::run(args),

@@ -2,7 +2,7 @@
 //! pods are others than those of the newest one, which every other test runs.
 
 use anyhow::{Result, ensure};
-use e2e::cases::{Cases, SETTLED};
+use e2e::cases::Cases;
 use e2e::shared;
 use e2e::whole::wait_settled;
 
@@ -14,7 +14,7 @@ pub(crate) fn accepted_by_the_kubelet_of_the_oldest_release() -> Result<()> {
         eprintln!("accepted: {}", kubelet.trim());
         ensure!(kubelet.contains("v1.36."), "not the kubelet that is meant: {kubelet}");
         let mut cases = Cases::begin("accepted", node)?;
-        wait_settled(node, SETTLED)?;
+        wait_settled(node)?;
         cases.take(by_its_copies(node, || cases.comes_back("a power cut", |_| Ok(()))));
         cases.end()
     })

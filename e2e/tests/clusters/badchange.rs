@@ -6,17 +6,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
-use e2e::cases::{Cases, SETTLED, WHOLE};
-use e2e::node::{Node, eventually};
+use e2e::cases::Cases;
+use e2e::ceiling::{POD, REPORTED, eventually};
+use e2e::node::Node;
 use e2e::sampler::Limit;
 use e2e::shared;
-use e2e::whole::{good, wait_reported, wait_settled, wait_whole};
+use e2e::whole::{good, wait_reported, wait_reported_any, wait_settled, wait_whole};
 use serde_json::{Value, json};
 
-/// The same when a copy was needed a short time before: the guardian takes longer to believe each time.
-const AGAIN: Duration = Duration::from_mins(8);
-
-/// The longest that the API may be away, whatever is changed.
+/// In a soak, the longest that the API may be away, whatever is changed.
 const LONGEST: Duration = Duration::from_secs(15);
 
 /// How long a bad change is left alone: as long as it takes the guardian to place a copy, and more.
@@ -36,23 +34,44 @@ const APISERVER: &str = "kube-system_kube-apiserver";
 /// On this host, and so in the node.
 const BUSYBOX: &str = "/bin/busybox";
 
-pub(crate) fn badchange_of_the_apiserver() -> Result<()> {
+/// A bad change on the shared cluster, on which nothing that was changed before is still to be proven: it must not be
+/// promoted while it is looked whether something is.
+fn changed(name: &str, change: impl FnOnce(&mut Cases)) -> Result<()> {
     shared::cluster(|node| {
-        let mut cases = Cases::begin("badchange", node)?;
-        // What was changed before must not be promoted while it is looked whether something is.
-        wait_settled(node, SETTLED)?;
-        cases.take(never_ready(&cases, "a bad flag", |c| {
+        let mut cases = Cases::begin(name, node)?;
+        wait_settled(node)?;
+        change(&mut cases);
+        cases.end()
+    })
+}
+
+pub(crate) fn badchange_that_never_serves() -> Result<()> {
+    changed("badchange", |cases| {
+        let flag = never_ready(cases, "a bad flag", |c| {
             let args = c["args"].as_array_mut().context("no args")?;
             args.push("--no-such-flag=1".into());
             Ok(())
-        }));
-        cases.take(never_ready(&cases, "a bad image", |c| {
+        });
+        cases.take(flag);
+        let image = never_ready(cases, "a bad image", |c| {
             c["image"] = "registry.k8s.io/kube-apiserver:v0.0.0".into();
             Ok(())
-        }));
-        cases.take(dies_when_it_is_ready(&cases));
-        cases.take(wrong_etcd_ca(&cases));
-        cases.end()
+        });
+        cases.take(image);
+    })
+}
+
+pub(crate) fn badchange_that_dies_is_reverted() -> Result<()> {
+    changed("badchange", |cases| {
+        let outcome = dies_when_it_is_ready(cases);
+        cases.take(outcome);
+    })
+}
+
+pub(crate) fn badchange_of_a_secret() -> Result<()> {
+    changed("badchange", |cases| {
+        let outcome = wrong_etcd_ca(cases);
+        cases.take(outcome);
     })
 }
 
@@ -75,7 +94,7 @@ pub(crate) fn edit_pod(node: &Node, change: impl FnOnce(&mut Value) -> Result<()
 
 fn undo(node: &Node) -> Result<()> {
     node.get(&["-n", "kube-system", "rollout", "undo", "daemonset/kube-apiserver"])?;
-    wait_whole(node, WHOLE).map(drop)
+    wait_whole(node).map(drop)
 }
 
 /// A pod of the newest revision, and why it is not ready.
@@ -92,7 +111,7 @@ fn never_ready(cases: &Cases, what: &str, change: impl FnOnce(&mut Value) -> Res
     cases.during(what, Limit::Seamless, |node| {
         edit(node, change)?;
         // It was tried at least: otherwise nothing is shown.
-        eventually("the new pod fails", Duration::from_mins(1), || {
+        eventually("the new pod fails", POD, || {
             let trouble = trouble(node)?;
             let tried = ["CrashLoopBackOff", "ImagePullBackOff", "ErrImagePull", "Error"];
             ensure!(tried.iter().any(|reason| trouble.contains(reason)), "{trouble}");
@@ -127,7 +146,7 @@ fn dies_when_it_is_ready(cases: &Cases) -> Result<()> {
         edit_pod(node, |spec| busybox(spec, DIES))?;
         node.get(&["-n", "kube-system", "rollout", "status", "daemonset/kube-apiserver", "--timeout=90s"])?;
         eprintln!("badchange: the revision that dies was ready");
-        let report = wait_reported(node, "Reverted", "kube-apiserver", Duration::from_mins(3))?;
+        let report = wait_reported(node, "Reverted", "kube-apiserver")?;
         eprintln!("badchange: {report}");
         cases.answers()?;
         // It goes on dying, and nobody notices.
@@ -150,7 +169,7 @@ fn goes_on_dying(node: &Node) -> Result<()> {
         Ok(counts.flatten().max().unwrap_or_default())
     };
     let before = deaths()?;
-    eventually("it dies twice more", Duration::from_mins(3), || {
+    eventually("it dies twice more", REPORTED, || {
         let now = deaths()?;
         ensure!(now >= before + 2, "started again {before} times, now {now} times");
         Ok(())
@@ -174,7 +193,7 @@ fn wrong_etcd_ca(cases: &Cases) -> Result<()> {
     cases.during("wrong etcd CA", Limit::Seamless, |_| {
         set(&wrong)?;
         node.get(&["-n", "kube-system", "rollout", "restart", "daemonset/kube-apiserver"])?;
-        eventually("the new pod fails", Duration::from_mins(2), || {
+        eventually("the new pod fails", POD, || {
             let trouble = trouble(node)?;
             ensure!(trouble.contains("exitCode"), "it has not failed yet: {trouble}");
             Ok(())
@@ -184,15 +203,14 @@ fn wrong_etcd_ca(cases: &Cases) -> Result<()> {
     cases.during(what, Limit::Off, |_| cases.off_and_back(what, |_| Ok(())))?;
     cases.during("wrong etcd CA, served by the copy", Limit::Gap(LONGEST), |_| {
         std::thread::sleep(LEFT_ALONE);
-        let report = wait_reported(node, "Reverted", "kube-apiserver", Duration::from_mins(2))
-            .or_else(|_| wait_reported(node, "Restored", "kube-apiserver", Duration::from_secs(1)))?;
-        eprintln!("badchange: {report}");
+        let reasons = ["Reverted", "Restored"];
+        eprintln!("badchange: {}", wait_reported_any(node, &reasons, "kube-apiserver")?);
         Ok(())
     })?;
     cases.during("right etcd CA", Limit::Gap(LONGEST), |_| {
         set(&right)?;
         node.get(&["-n", "kube-system", "rollout", "restart", "daemonset/kube-apiserver"])?;
-        wait_whole(node, AGAIN).map(drop)
+        wait_whole(node).map(drop)
     })
 }
 

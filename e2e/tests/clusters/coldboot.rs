@@ -6,25 +6,44 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::cases::{Cases, SETTLED, WHOLE};
+use e2e::cases::Cases;
 use e2e::node::{Inputs, Node};
 use e2e::onlooker::copies_that_ran;
 use e2e::sampler::Limit;
 use e2e::shared;
 use e2e::whole::{AT_REST, COMPONENTS, static_pods, wait_settled, wait_whole};
 
+use crate::doctor;
+
 pub(crate) fn coldboot_of_a_node_at_rest() -> Result<()> {
     shared::cluster(|node| {
         let mut cases = Cases::begin("coldboot", node)?;
-        wait_settled(node, SETTLED)?;
+        wait_settled(node)?;
         no_registry_can_be_reached(node)?;
         let cuts = if Inputs::get().soak { 10 } else { 1 };
         for cut in 1..=cuts {
             let what = format!("{cut} of {cuts}");
+            doctor::comes_back(node)?;
             cases.take(by_its_copies(node, || cases.comes_back(&what, |_| Ok(()))));
         }
+        cases.end()
+    })
+}
+
+pub(crate) fn coldboot_without_cni_or_tokens() -> Result<()> {
+    shared::cluster(|node| {
+        let mut cases = Cases::begin("coldboot", node)?;
+        wait_settled(node)?;
         no_token_is_valid(node)?;
         cases.take(cases.comes_back("no CNI state, no token valid", forget_cni));
+        cases.end()
+    })
+}
+
+pub(crate) fn coldboot_without_the_label() -> Result<()> {
+    shared::cluster(|node| {
+        let mut cases = Cases::begin("coldboot", node)?;
+        wait_settled(node)?;
         cases.take(without_its_label(&cases));
         cases.end()
     })
@@ -114,6 +133,6 @@ fn without_its_label(cases: &Cases) -> Result<()> {
     })?;
     cases.during("no label: given back", Limit::Seamless, |node| {
         node.get(&["label", "node", node.name(), &format!("{LABEL}=")])?;
-        wait_whole(node, WHOLE).map(drop)
+        wait_whole(node).map(drop)
     })
 }

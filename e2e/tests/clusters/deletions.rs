@@ -4,29 +4,46 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use e2e::cases::{Cases, MENDED};
-use e2e::node::{ASSETS, Node, eventually};
+use e2e::cases::Cases;
+use e2e::ceiling::{MOMENT, POD, ROLLOUT, eventually};
+use e2e::node::{ASSETS, Node};
 use e2e::onlooker::guardian;
 use e2e::sampler::Limit;
 use e2e::shared;
 use e2e::whole::{STATIC_PODS, static_pods, wait_reported, wait_whole};
 
-pub(crate) fn deletions_cost_nothing() -> Result<()> {
+/// What is deleted, and how.
+type Deletion = (&'static str, fn(&Node) -> Result<()>);
+
+fn cost_nothing(deletions: &[Deletion]) -> Result<()> {
     shared::cluster(|node| {
         let mut cases = Cases::begin("deletions", node)?;
-        let mut case = |what: &str, case: fn(&Node) -> Result<()>| {
+        for (what, delete) in deletions {
             cases.take(cases.during(what, Limit::Seamless, |node| {
-                case(node)?;
-                wait_whole(node, MENDED).map(drop)
+                delete(node)?;
+                wait_whole(node).map(drop)
             }));
-        };
-        case("the guardian's static pod file", the_guardian_s_file);
-        case("all scheduler and controller-manager pods", all_that_schedules);
-        case("all apiserver pods", all_apiservers);
-        case("the DaemonSet kubestrap-guardian", the_guardian_s_daemonset);
-        case("the DaemonSet kube-apiserver", the_apiserver_s_daemonset);
+        }
         cases.end()
     })
+}
+
+pub(crate) fn deletions_of_the_guardian() -> Result<()> {
+    cost_nothing(&[
+        ("the guardian's static pod file", the_guardian_s_file),
+        ("the DaemonSet kubestrap-guardian", the_guardian_s_daemonset),
+    ])
+}
+
+pub(crate) fn deletions_of_all_that_schedules() -> Result<()> {
+    cost_nothing(&[("all scheduler and controller-manager pods", all_that_schedules)])
+}
+
+pub(crate) fn deletions_of_the_only_apiserver() -> Result<()> {
+    cost_nothing(&[
+        ("all apiserver pods", all_apiservers),
+        ("the DaemonSet kube-apiserver", the_apiserver_s_daemonset),
+    ])
 }
 
 fn kube_system(node: &Node, args: &[&str]) -> Result<String> {
@@ -38,7 +55,7 @@ fn the_guardian_s_file(node: &Node) -> Result<()> {
     let before = host::fs::read_to_string(&file)?;
     host::fs::remove_file(&file)?;
     let began = Instant::now();
-    eventually("the guardian's file", Duration::from_secs(20), || {
+    eventually("the guardian's file", MOMENT, || {
         let now = host::fs::read_to_string(&file)?;
         ensure!(now == before, "it is another one: {now}");
         Ok(())
@@ -54,7 +71,7 @@ fn all_that_schedules(node: &Node) -> Result<()> {
     kube_system(node, &["delete", "pods", "-l", selector, "--wait=false"])?;
     // What only both of them together can do: a Deployment's pod that is made and bound.
     node.get(&["create", "deployment", "drill", "--image=registry.k8s.io/pause:3.10.2"])?;
-    eventually("a new Deployment's pod is scheduled", Duration::from_mins(1), || {
+    eventually("a new Deployment's pod is scheduled", POD, || {
         let pods = node.json(&["get", "pods", "-l", "app=drill"])?;
         ensure!(pods["items"][0]["spec"]["nodeName"].is_string(), "{}", pods["items"][0]["status"]);
         Ok(())
@@ -67,7 +84,7 @@ fn all_apiservers(node: &Node) -> Result<()> {
     let selector = "k8s-app=kube-apiserver";
     let before = kube_system(node, &["get", "pods", "-l", selector, "-o", "name"])?;
     kube_system(node, &["delete", "pods", "-l", selector])?;
-    eventually("other pods", MENDED, || {
+    eventually("other pods", ROLLOUT, || {
         let after = kube_system(node, &["get", "pods", "-l", selector, "-o", "name"])?;
         ensure!(!after.is_empty() && before.lines().all(|pod| !after.contains(pod)), "{before} {after}");
         Ok(())
@@ -78,7 +95,7 @@ fn all_apiservers(node: &Node) -> Result<()> {
 fn the_guardian_s_daemonset(node: &Node) -> Result<()> {
     let before = guardian(node)?;
     kube_system(node, &["delete", "daemonset", "kubestrap-guardian"])?;
-    eventually("the installer is gone", Duration::from_mins(1), || {
+    eventually("the installer is gone", POD, || {
         let pods =
             kube_system(node, &["get", "pods", "-l", "k8s-app=kubestrap-guardian-installer", "-o", "name"])?;
         ensure!(pods.is_empty(), "{pods}");
@@ -92,14 +109,14 @@ fn the_guardian_s_daemonset(node: &Node) -> Result<()> {
 
 fn the_apiserver_s_daemonset(node: &Node) -> Result<()> {
     kube_system(node, &["delete", "daemonset", "kube-apiserver"])?;
-    eventually("the API's own apiserver is gone", Duration::from_mins(2), || {
+    eventually("the API's own apiserver is gone", ROLLOUT, || {
         let pods = kube_system(node, &["get", "pods", "-l", "k8s-app=kube-apiserver", "-o", "name"])?;
         ensure!(pods.is_empty(), "{pods}");
         Ok(())
     })?;
     let files = static_pods(node)?;
     ensure!(files.contains(&"kube-system_kube-apiserver-checkpoint.yaml".to_owned()), "{files:?}");
-    eprintln!("deletions: {}", wait_reported(node, "Orphaned", "kube-apiserver", Duration::from_mins(1))?);
+    eprintln!("deletions: {}", wait_reported(node, "Orphaned", "kube-apiserver")?);
     // The copy serves for as long as it takes somebody to notice.
     std::thread::sleep(Duration::from_secs(20));
     apply(node, "kube-apiserver.yaml")

@@ -1,15 +1,11 @@
 //! `doctor` says beforehand whether a node would come back, and `status` what runs where. Both are
 //! asked on a node of another test, which is left as it was.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use e2e::node::{Ended, Node};
 use e2e::whole::{CHECKPOINTS, STATIC_PODS, good, wait_promoted};
 use serde_json::Value;
 
-/// How long a generation takes to be good.
-const PROMOTED: Duration = Duration::from_mins(3);
 /// The component whose checkpoint is damaged.
 const SCHEDULER: &str = "kube-system_kube-scheduler";
 /// Exit codes of `doctor`: every node comes back; one would not.
@@ -17,7 +13,7 @@ const COMES_BACK: i32 = 0;
 const WOULD_NOT: i32 = 12;
 
 pub(crate) fn tells_before_the_power_fails(node: &Node) -> Result<()> {
-    wait_promoted(node, PROMOTED)?;
+    wait_promoted(node)?;
     comes_back(node)?;
     damaged_file(node)?;
     lost_file(node)?;
@@ -40,7 +36,8 @@ fn failed(ended: &Ended) -> Result<Vec<(String, String)>> {
     Ok(failed.map(|check| (text(&check["name"]), text(&check["what"]))).collect())
 }
 
-fn comes_back(node: &Node) -> Result<()> {
+/// It says that the node would come back.
+pub(crate) fn comes_back(node: &Node) -> Result<()> {
     let ended = doctor(node)?;
     ensure!(ended.code() == COMES_BACK, "{} {}\n{}", ended.code(), ended.stdout, ended.stderr);
     ensure!(failed(&ended)?.is_empty(), "{}", ended.stdout);

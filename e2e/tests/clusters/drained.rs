@@ -1,10 +1,9 @@
 //! `upgrade apply --drain`: pods that can run elsewhere leave a node before its kubelet changes. What would lose
 //! something is told first, what a disruption budget holds back ends in a step back, and a killed run goes on.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
-use e2e::node::{Ended, Node, eventually};
+use e2e::ceiling::{POD, eventually};
+use e2e::node::{Ended, Node};
 use serde_json::Value;
 
 use crate::workload::etcd_image;
@@ -14,13 +13,13 @@ const GUEST: &str = include_str!("guest.yaml");
 /// A change of the kubelet alone.
 const CONFIG: &str = "components: {kubelet: {extraArgs: {v: 3}}}";
 /// Seconds; the guest ends within one.
-const TIMEOUT: &str = "20";
+const TIMEOUT: &str = "60";
 
 pub(crate) fn drain_moves_what_can_move(node: &Node, other: &str) -> Result<()> {
     host::fs::write(&node.path("/root/drain.yaml")?, e2e::node::config(CONFIG).as_bytes(), 0o600)?;
     node.get(&["cordon", other])?;
     node.kubectl_with(&GUEST.replace("IMAGE", &etcd_image(node)?), &["apply", "-f", "-"])?.success()?;
-    node.get(&["rollout", "status", "deployment/guest", "--timeout=60s"])?;
+    node.rolled_out("default", "deployment/guest")?;
     ensure!(guests_node(node)? == node.name());
 
     apply(node, &[])?.failure(4, &["DrainElsewhere failed", "DrainLocalData failed", "default/guest-"])?;
@@ -35,7 +34,7 @@ pub(crate) fn drain_moves_what_can_move(node: &Node, other: &str) -> Result<()> 
 
     // A run that is killed while it waits, and goes on, although nobody asks for a drain any more.
     let mut killed = node.spawn(&[&command()[..], &accepted].concat())?;
-    eventually("the node is unschedulable", Duration::from_mins(1), || {
+    eventually("the node is unschedulable", POD, || {
         ensure!(is_cordoned(node)?);
         Ok(())
     })?;

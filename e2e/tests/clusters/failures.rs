@@ -2,10 +2,11 @@
 //! wrong and what to do next.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use e2e::node::{ASSETS, Inputs, Node, eventually};
+use e2e::ceiling::{MOMENT, eventually};
+use e2e::node::{ASSETS, Inputs, Node};
 use serde_json::Value;
 
 /// Exit codes, as docs/exit-codes.md has them.
@@ -148,7 +149,7 @@ fn all_that_preflight_finds_is_told_at_once(node: &Node) -> Result<()> {
         ensure!(!found.is_empty(), "nobody listens");
         Ok(())
     };
-    eventually("somebody on the port", Duration::from_secs(10), listens)?;
+    eventually("somebody on the port", MOMENT, listens)?;
     let ended = node.exec(&["kubestrap", "start", "--asset-dir", ELSEWHERE])?;
     let address = node.facts()?["address"].as_str().unwrap_or_default().to_owned();
     let manifests = node.exec(&["ls", "/etc/kubernetes/manifests"])?;
@@ -207,15 +208,15 @@ fn an_etcd_that_cannot_be_used_is_told_before_the_start(node: &Node) -> Result<(
     Ok(())
 }
 
-/// The apiserver would crash until the end of days: no need to wait for the end of the timeout.
+/// The apiserver would crash until the end of days: nobody waits for the end of the timeout, which is a day here.
 fn a_bad_flag_is_told_at_once(node: &Node) -> Result<()> {
     node.exec(&["cp", "-r", ASSETS, BAD_FLAG])?.success()?;
     let address = node.facts()?["address"].as_str().unwrap_or_default().to_owned();
     let set = "components.kubeAPIServer.extraArgs={no-such-flag: 1}";
     node.exec(&["kubestrap", "render", "--asset-dir", BAD_FLAG, "--node-address", &address, "--set", set])?
         .success()?;
-    let began = Instant::now();
-    let ended = node.exec(&["kubestrap", "start", "--asset-dir", BAD_FLAG])?.failure(
+    let patient = ["kubestrap", "start", "--asset-dir", BAD_FLAG, "--timeout", "86400"];
+    let ended = node.exec(&patient)?.failure(
         NOT_READY,
         &[
             "pod kube-system/bootstrap-kube-apiserver-failures keeps crashing",
@@ -225,7 +226,6 @@ fn a_bad_flag_is_told_at_once(node: &Node) -> Result<()> {
             "hint: mend the cause and run the same command again",
         ],
     )?;
-    ensure!(began.elapsed() < Duration::from_mins(1), "it took {:?}\n{}", began.elapsed(), ended.stderr);
     eprintln!("{}", ended.stderr);
     Ok(())
 }
@@ -247,7 +247,7 @@ fn an_etcd_of_another_ca_is_told_by_the_apiserver_s_log(node: &Node) -> Result<(
     )?;
     // Whoever goes on all the same gets it from the apiserver.
     let ended =
-        node.exec(&[&start[..], &["--ignore-preflight-errors", &name, "--timeout", "15"]].concat())?;
+        node.exec(&[&start[..], &["--ignore-preflight-errors", &name, "--timeout", "60"]].concat())?;
     let ended = ended.failure(
         NOT_READY,
         &[
@@ -288,7 +288,7 @@ fn a_rejected_manifest_is_named_and_the_rest_applied(node: &Node) -> Result<()> 
 }
 
 fn healthy_kubelet(node: &Node) -> Result<()> {
-    eventually("the kubelet", Duration::from_secs(30), || {
+    eventually("the kubelet", MOMENT, || {
         node.exec(&["curl", "-sf", "http://127.0.0.1:10248/healthz"])?.success()
     })
     .map(drop)

@@ -2,11 +2,12 @@
 //! no probes, pods of root, and an etcd that its user runs.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use base64::Engine;
-use e2e::node::{ASSETS, Node, eventually};
+use e2e::ceiling::{POD, ROLLOUT, eventually};
+use e2e::node::{ASSETS, Node};
 
 use crate::networks::run_etcd;
 
@@ -112,7 +113,7 @@ fn self_hosted(node: &Node) -> Result<()> {
         )
     };
     // The kubelet tells the API of etcd's pod when it happens to look again, once a minute.
-    eventually("the self-hosted pods and etcd", Duration::from_mins(3), || {
+    eventually("the self-hosted pods and etcd", ROLLOUT, || {
         let pods = kubectl(&["-n", "kube-system", "get", "pods", "-o", "name"])?;
         let count =
             |prefix: &str| pods.lines().filter(|line| line.starts_with(&format!("pod/{prefix}-"))).count();
@@ -129,6 +130,6 @@ fn self_hosted(node: &Node) -> Result<()> {
     // Leadership has come to them: a new pod gets its token and a node.
     let pod = r#"{"spec": {"hostNetwork": true, "tolerations": [{"operator": "Exists"}]}}"#;
     kubectl(&["run", "probe", "--image", PAUSE, "--overrides", pod])?;
-    kubectl(&["wait", "pod/probe", "--for=condition=Ready", "--timeout=60s"])?;
+    kubectl(&["wait", "pod/probe", "--for=condition=Ready", &format!("--timeout={}s", POD.as_secs())])?;
     Ok(())
 }

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::cases::{Cases, SETTLED, WHOLE};
-use e2e::node::{Node, eventually};
+use e2e::cases::Cases;
+use e2e::ceiling::{POD, ROLLOUT, eventually};
+use e2e::node::Node;
 use e2e::onlooker::{kill_guardian, with_one_apiserver};
 use e2e::sampler::Limit;
 use e2e::shared;
@@ -22,12 +23,12 @@ const APISERVER: &str = "kube-system_kube-apiserver";
 pub(crate) fn hostile_ground() -> Result<()> {
     shared::cluster(|node| {
         let mut cases = Cases::begin("hostile", node)?;
-        wait_settled(node, SETTLED)?;
+        wait_settled(node)?;
         let mut case = |what: &str, case: fn(&Node) -> Result<()>| {
             cases.take(cases.during(what, Limit::Seamless, |node| {
                 with_one_apiserver(node, || {
                     case(node)?;
-                    wait_whole(node, WHOLE).map(drop)
+                    wait_whole(node).map(drop)
                 })
             }));
         };
@@ -78,12 +79,12 @@ fn the_disk_is_full(node: &Node) -> Result<()> {
     ))?;
     // Another process of it sees what is mounted by now. What it still had to write is no fault.
     kill_guardian(node)?;
-    wait_settled(node, SETTLED)?;
+    wait_settled(node)?;
     let (before, old, was_good) = (sums()?, generations(node, APISERVER)?, good(node, APISERVER)?);
     node.exec(&["sh", "-c", &format!("cat /dev/zero > {SMALL}/filler")])?;
     let rollout = |value: &str| {
         node.get(&["-n", "kube-system", "set", "env", "daemonset/kube-apiserver", value])?;
-        node.get(&["-n", "kube-system", "rollout", "status", "daemonset/kube-apiserver", "--timeout=120s"])
+        node.rolled_out("kube-system", "daemonset/kube-apiserver")
     };
     rollout("DRILL=1")?;
     says(node, "No space left on device")?;
@@ -91,7 +92,7 @@ fn the_disk_is_full(node: &Node) -> Result<()> {
     ensure!(good(node, APISERVER)? == was_good, "another one is good now");
     generations_are_whole(node)?;
     node.shell(&format!("rm {SMALL}/filler"))?;
-    eventually("with room again it is written", Duration::from_mins(2), || {
+    eventually("with room again it is written", ROLLOUT, || {
         let now = generations(node, APISERVER)?;
         ensure!(now.len() > old.len() || now.last() != old.last(), "still {now:?}");
         Ok(())
@@ -101,12 +102,12 @@ fn the_disk_is_full(node: &Node) -> Result<()> {
         "umount -l {CHECKPOINTS} && cp -a {SMALL}/checkpoints/. {CHECKPOINTS}/ && umount -l {SMALL}"
     ))?;
     kill_guardian(node)?;
-    wait_whole(node, WHOLE).map(drop)
+    wait_whole(node).map(drop)
 }
 
 /// Waits until the guardian's log says something.
 fn says(node: &Node, words: &str) -> Result<()> {
-    eventually(&format!("the guardian says {words:?}"), Duration::from_mins(1), || {
+    eventually(&format!("the guardian says {words:?}"), POD, || {
         let log = node.shell("cat /var/log/pods/kube-system_kubestrap-guardian-*/*/*.log")?;
         let line = log.lines().rfind(|line| line.contains(words)).with_context(|| log.clone())?;
         eprintln!("hostile: {line}");

@@ -6,8 +6,8 @@ use std::process::Child;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::cases::WHOLE;
-use e2e::node::{Node, eventually};
+use e2e::ceiling::{BACK, eventually};
+use e2e::node::Node;
 use e2e::whole::wait_whole;
 use serde_json::Value;
 
@@ -60,14 +60,12 @@ pub(crate) fn without_power_in(node: &Node, target: Target<'_>, parts: &[&str]) 
         apply.kill()?;
         apply.wait()?;
         node.power_on()?;
-        eventually("the API after a power cut", Duration::from_mins(1), || {
-            node.get(&["get", "--raw", "/readyz"])
-        })?;
+        eventually("the API after a power cut", BACK, || node.get(&["get", "--raw", "/readyz"]))?;
         Ok(())
     })?;
     eprintln!("upgrade: to {}: no power in {}", target.version, cut_off.join(", "));
     ensure!(cut_off.len() >= parts.len(), "only in {cut_off:?}");
-    wait_whole(node, WHOLE)?;
+    wait_whole(node)?;
     nothing_is_left_to_do(node, target)
 }
 

@@ -4,7 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::node::{Ended, Node, eventually};
+use e2e::ceiling::{POD, ROLLOUT, eventually};
+use e2e::node::{Ended, Node};
 use serde_json::Value;
 
 /// A moment of a bring-up: a step began, and so many milliseconds passed.
@@ -56,7 +57,7 @@ pub(crate) fn a_power_cut_in_the_middle_of_a_bring_up_costs_nothing_but_time() -
 }
 
 pub(crate) fn kubelet_is_up(node: &Node) -> Result<()> {
-    eventually("the kubelet after a power cut", Duration::from_mins(1), || {
+    eventually("the kubelet after a power cut", POD, || {
         node.exec(&["curl", "-sf", "http://127.0.0.1:10248/healthz"])?.success()
     })?;
     Ok(())
@@ -78,7 +79,7 @@ fn ends_self_hosted(node: &Node, ended: Ended) -> Result<()> {
         ensure!(object["metadata"]["generation"] == 1, "{name} was changed by being applied again");
     }
     // After a power cut a copy may have served first; it goes when the API's pod has shown itself.
-    eventually("the self-hosted apiserver alone on its port", Duration::from_mins(3), || {
+    eventually("the self-hosted apiserver alone on its port", ROLLOUT, || {
         let listeners = node.exec(&["ss", "-Hltn", "sport", "=", ":6443"])?.success()?.stdout;
         ensure!(listeners.lines().count() == 1, "listeners: {listeners}");
         Ok(())

@@ -1,10 +1,10 @@
 //! Real clusters in sandbox nodes, brought up and looked at as users do it. Run by `cargo xtask test`.
 //!
-//! The harness is our own: the tests of a list are begun in this order, and after the last one it deletes the clusters
-//! that many of them share. Only those in [`abreast`] have others beside them: a bring-up beside a test makes pauses of
-//! more than a second.
+//! The table below is the one place where a case stands: what is run, listed and documented comes from it. The cases are run
+//! in its order, one after the other: those that share a cluster together, and of these last those that make its guardian
+//! more cautious for ten minutes (copies were needed). docs/testing.md tells how to add one.
 
-#![expect(clippy::print_stderr, reason = "figures belong into a test's output")]
+#![expect(clippy::print_stderr, reason = "figures belong into a case's output")]
 
 mod accepted;
 mod badchange;
@@ -28,93 +28,109 @@ mod whole;
 mod workload;
 
 use std::process::ExitCode;
-use std::time::Instant;
 
-use anyhow::Result;
-use libtest_mimic::{Arguments, Failed, Trial};
+use e2e::case::{Case, Nodes, Ring};
 
-/// Tests by their functions' names.
-macro_rules! trials {
-    ($($test:path),* $(,)?) => {
-        vec![$(trial(stringify!($test), $test)),*]
+/// A case by its function: its ring, the nodes that it needs, what it shows, and the page that promises it.
+macro_rules! case {
+    ($ring:ident, $nodes:ident, $run:path, $promise:literal, $page:literal) => {
+        Case {
+            name: stringify!($run),
+            ring: Ring::$ring,
+            nodes: Nodes::$nodes,
+            soak: false,
+            promise: $promise,
+            page: concat!("docs/", $page, ".md"),
+            run: $run,
+        }
     };
 }
 
-/// One test, which says how long it took, and at once why it failed: what follows may be cut off.
-fn trial(name: &'static str, test: fn() -> Result<()>) -> Trial {
-    let run = move || {
-        let began = Instant::now();
-        let outcome = test();
-        eprintln!("{name}: {:.0} s", began.elapsed().as_secs_f32());
-        outcome.map_err(|error| {
-            eprintln!("{name}: FAILED: {error:#}");
-            Failed::from(format!("{error:#}"))
-        })
-    };
-    Trial::test(name, run)
-}
+#[rustfmt::skip]
+static CASES: &[Case] = &[
+    case!(Core, None, failures::failures_in_the_config_name_line_and_column,
+        "an error in the config names line and column, and nothing is written", "config"),
+    case!(Core, None, failures::failures_of_the_bundle_name_the_image,
+        "an image that the bundle lacks is named before anything is changed", "bundle"),
+    case!(Core, None, moments::moments_take_a_fault_out_of_a_manifest,
+        "the fault that a case plants is taken out again, and nothing else", "testing"),
+
+    case!(Core, Own, pivot::no_request_fails_from_before_injection_until_long_after_the_pivot,
+        "no request fails from before the injection until long after the pivot", "bring-up").with_soak(),
+    // The cluster that this one brought up is the first shared one.
+    case!(Core, Shared, whole::a_cluster_that_up_made_is_whole,
+        "the cluster is self-hosted, nothing temporary is left, all that users do with a cluster works, and doctor finds what would keep it from coming back", "bring-up"),
+    case!(Core, Shared, rollouts::rollouts_under_load,
+        "a rollout of the apiserver by kubectl fails no request, and no watch misses an event", "steering").with_soak(),
+    case!(Core, Shared, rollouts::rollouts_of_those_who_schedule,
+        "scheduler and controller-manager hand their leases over when they are rolled out", "guardian").with_soak(),
+    case!(Core, Shared, upgrade::upgrade_that_breaks_is_put_back,
+        "a config that breaks the apiserver is put back as it was, and a good one goes through, with no failed request", "upgrade"),
+    case!(Full, Shared, rollouts::rollouts_whose_guardian_is_killed,
+        "a rollout fails no request although the guardian is killed in it", "steering").with_soak(),
+    case!(Full, Shared, rollouts::rollouts_without_a_guardian,
+        "a rollout without a guardian waits, says so, and goes on by hand", "steering").with_soak(),
+    case!(Full, Shared, rollouts::rollouts_of_what_gets_ready_late,
+        "an instance that gets ready late keeps nobody waiting", "steering"),
+    case!(Full, Shared, surges::surges_to_what_never_serves,
+        "the old apiserver serves while the new one crashes or never gets ready", "steering"),
+    case!(Full, Shared, surges::surges_where_nobody_may_steer,
+        "a rollout comes to its end where the kernel lets nobody steer", "steering"),
+    case!(Full, Shared, second::second_node_is_taken_in_and_let_go,
+        "a label makes a second control-plane node and unmakes it, and nobody notices", "guardian"),
+    case!(Full, Shared, hostile::hostile_ground,
+        "the guardian starts nothing that is not needed while kubelet, containerd, API or disk fail", "guardian"),
+    case!(Core, Shared, deletions::deletions_of_all_that_schedules,
+        "all schedulers and controller-managers are deleted, and there are others", "disasters"),
+    case!(Full, Shared, deletions::deletions_of_the_guardian,
+        "the guardian's file and DaemonSet are deleted, and it goes on", "disasters"),
+    case!(Core, Shared, deletions::deletions_of_the_only_apiserver,
+        "the only apiserver and its DaemonSet are deleted, and no request fails", "disasters"),
+    case!(Core, Shared, coldboot::coldboot_of_a_node_at_rest,
+        "after a power cut a node that doctor is content with comes back by itself, with every acknowledged write", "guardian").with_soak(),
+    case!(Full, Shared, coldboot::coldboot_without_cni_or_tokens,
+        "it comes back with no CNI state and no valid token", "guardian"),
+    case!(Full, Shared, coldboot::coldboot_without_the_label,
+        "it comes back by its copies, and serves by them, when the Node object has lost its label", "guardian"),
+    case!(Full, Shared, badchange::badchange_that_never_serves,
+        "a bad flag or image never gets a connection and is never promoted", "guardian"),
+    case!(Core, Shared, badchange::badchange_that_dies_is_reverted,
+        "a revision that dies after it was ready is reverted, and never promoted", "guardian"),
+    case!(Full, Shared, badchange::badchange_of_a_secret,
+        "a wrong Secret costs nothing, and after a power cut the last known good copy serves", "guardian"),
+
+    case!(Core, Own, foreign::foreign_assets_are_brought_up,
+        "an asset directory in bootkube's layout that kubestrap did not render is brought up", "bring-up"),
+    case!(Full, Own, foreign::foreign_assets_whose_apiservers_cannot_share_a_port_are_brought_up,
+        "the same where the two apiservers cannot share the port", "bring-up"),
+    case!(Full, Own, failures::failures_of_a_bring_up_are_diagnosed,
+        "what keeps a bring-up from its end is named, with the next command", "bring-up"),
+    case!(Full, Own, killed::a_bring_up_killed_in_every_step_goes_on_where_it_was,
+        "start can be killed in every step and run again", "bring-up"),
+    case!(Full, Own, killed::a_power_cut_in_the_middle_of_a_bring_up_costs_nothing_but_time,
+        "a power cut in a bring-up costs nothing but time", "bring-up").with_soak(),
+    case!(Full, Own, networks::networks_of_both_families,
+        "dual stack works", "config"),
+    case!(Full, Own, networks::networks_of_ipv6_alone,
+        "IPv6 alone works", "config"),
+    case!(Full, Own, networks::networks_that_the_user_brings,
+        "a network, an etcd and a CA of the user's own work", "config"),
+    case!(Full, Own, moments::moments_of_a_bring_up,
+        "a bring-up that loses the power at a random moment is ended by the same command", "bring-up").with_soak(),
+    case!(Full, Own, moments::moments_of_changes,
+        "a power cut at a random moment of a change loses no write and leaves no half generation", "guardian").with_soak(),
+
+    // The last one leaves the cluster of the oldest release changed.
+    case!(Full, Oldest, accepted::accepted_by_the_kubelet_of_the_oldest_release,
+        "the kubelet of the oldest release accepts the checkpoints", "guardian"),
+    case!(Full, Oldest, upgrade::upgrade_that_breaks_after_the_apiserver_is_put_back,
+        "an upgrade that breaks after the apiserver was changed is put back", "upgrade"),
+    case!(Full, Oldest, upgrade::upgrade_of_one_minor_under_load,
+        "an upgrade of one minor, killed and gone on with, fails no request, and so does the way back", "upgrade").with_soak(),
+    case!(Full, Oldest, surges::surges_to_another_minor_and_back,
+        "set image to another minor and back fails no request", "steering"),
+];
 
 fn main() -> ExitCode {
-    // One list by itself, or all.
-    let tests = match std::env::var("KUBESTRAP_TEST_LIST").unwrap_or_default().as_str() {
-        "abreast" => abreast(),
-        "alone" => alone(),
-        "oldest" => oldest(),
-        _ => [abreast(), alone(), oldest()].into_iter().flatten().collect(),
-    };
-    let conclusion = libtest_mimic::run(&Arguments::from_args(), tests);
-    e2e::shared::end();
-    conclusion.exit_code()
-}
-
-/// None of these has figures: how long they take, and how long the API is away when it may be, says nothing about the
-/// program. The long ones come first, and those that make a shared cluster's guardian more cautious for ten minutes after
-/// others that share.
-fn abreast() -> Vec<Trial> {
-    trials![
-        moments::moments_of_changes,
-        second::second_node_is_taken_in_and_let_go,
-        hostile::hostile_ground,
-        coldboot::coldboot_of_a_node_at_rest,
-        badchange::badchange_of_the_apiserver,
-        deletions::deletions_cost_nothing,
-        failures::failures_of_a_bring_up_are_diagnosed,
-        killed::a_bring_up_killed_in_every_step_goes_on_where_it_was,
-        killed::a_power_cut_in_the_middle_of_a_bring_up_costs_nothing_but_time,
-        foreign::foreign_assets_are_brought_up,
-        foreign::foreign_assets_whose_apiservers_cannot_share_a_port_are_brought_up,
-        networks::networks_of_both_families,
-        networks::networks_of_ipv6_alone,
-        networks::networks_that_the_user_brings,
-        moments::moments_of_a_bring_up,
-        failures::failures_in_the_config_name_line_and_column,
-        failures::failures_of_the_bundle_name_the_image,
-        moments::moments_take_a_fault_out_of_a_manifest,
-    ]
-}
-
-/// These count each request of a load and time it, on the cluster that the first one brings up and the second one sees fresh.
-fn alone() -> Vec<Trial> {
-    trials![
-        pivot::no_request_fails_from_before_injection_until_long_after_the_pivot,
-        whole::a_cluster_that_up_made_is_whole,
-        rollouts::rollouts_under_load,
-        rollouts::rollouts_whose_guardian_is_killed,
-        rollouts::rollouts_without_a_guardian,
-        rollouts::rollouts_of_what_gets_ready_late,
-        rollouts::rollouts_of_those_who_schedule,
-        surges::surges_to_what_never_serves,
-        surges::surges_where_nobody_may_steer,
-        upgrade::upgrade_that_breaks_is_put_back,
-    ]
-}
-
-/// These share a cluster of the oldest release. The last one leaves it changed.
-fn oldest() -> Vec<Trial> {
-    trials![
-        accepted::accepted_by_the_kubelet_of_the_oldest_release,
-        upgrade::upgrade_that_breaks_after_the_apiserver_is_put_back,
-        upgrade::upgrade_of_one_minor_under_load,
-        surges::surges_to_another_minor_and_back,
-    ]
+    e2e::runner::main(CASES)
 }

@@ -6,10 +6,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use e2e::cases::{Cases, WHOLE};
+use e2e::cases::Cases;
+use e2e::ceiling::{Ceiling, POD, SETTLED, eventually};
 use e2e::load::{Load, Rate};
 use e2e::moment::Moments;
-use e2e::node::{Inputs, Node, eventually};
+use e2e::node::{Inputs, Node};
 use e2e::onlooker::guardians;
 use e2e::sampler::Limit;
 use e2e::whole::{STATIC_PODS, generations_are_whole, wait_whole};
@@ -72,7 +73,7 @@ pub(crate) fn moments_of_a_bring_up() -> Result<()> {
     }
     // A bring-up that was not over goes on with the same command; one that was needs none.
     node.up(&[])?.success()?;
-    wait_whole(&node, WHOLE)?;
+    wait_whole(&node)?;
     writer.reads_back()
 }
 
@@ -129,7 +130,7 @@ pub(crate) fn moments_of_changes() -> Result<()> {
 /// The API's pods take over, and nobody notices.
 fn whole_again(cases: &Cases, what: &str) -> Result<()> {
     cases.during(&format!("{what}: taken over by the API's pods"), Limit::Seamless, |node| {
-        wait_whole(node, WHOLE)?;
+        wait_whole(node)?;
         generations_are_whole(node)
     })
 }
@@ -200,7 +201,7 @@ fn cut_at(cases: &Cases, point: &str, act: impl FnOnce(&Node) -> Result<()>) -> 
 /// The guardian that will end at the point: its process.
 fn armed(node: &Node, point: &str) -> Result<u32> {
     let wanted = format!("KUBESTRAP_FAULT={point}\0");
-    eventually(&format!("a guardian that will end at {point}"), Duration::from_mins(1), || {
+    eventually(&format!("a guardian that will end at {point}"), POD, || {
         let found = guardians(node)?;
         let armed = found.iter().find(|(_, environment)| environment.contains(&wanted));
         armed.map(|(pid, _)| *pid).with_context(|| format!("these run: {found:?}"))
@@ -209,10 +210,17 @@ fn armed(node: &Node, point: &str) -> Result<u32> {
 
 /// Waits until a guardian has come to the point and ended there.
 fn ends(node: &Node, pid: u32, point: &str) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_mins(3);
+    let deadline = Instant::now() + SETTLED;
     let process = node.path(&format!("/proc/{pid}"))?;
     while process.exists() {
-        ensure!(Instant::now() < deadline, "the guardian never came to {point}");
+        if Instant::now() > deadline {
+            return Err(Ceiling::new(
+                "the guardian's end",
+                SETTLED,
+                format_args!("it never came to {point}"),
+            )
+            .into());
+        }
         // The power is to go right then.
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -224,7 +232,7 @@ fn ends(node: &Node, pid: u32, point: &str) -> Result<()> {
 fn ends_after_a_boot(node: &Node, point: &str) -> Result<()> {
     let before = guardian_starts(node)?;
     node.power_cycle(|_| Ok(()))?;
-    eventually(&format!("the guardian comes to {point} after a boot"), Duration::from_mins(3), || {
+    eventually(&format!("the guardian comes to {point} after a boot"), SETTLED, || {
         let now = guardian_starts(node)?;
         ensure!(now >= before + 2, "it was started {now} times, and {before} times before the boot");
         Ok(())

@@ -1,10 +1,11 @@
 //! Networks other than the usual one, each on a cluster of its own: both families of addresses, IPv6 alone, and one
 //! where the user brings the network, etcd and the CA, and wants iptables.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use e2e::node::{Node, config, eventually};
+use e2e::ceiling::{POD, WHOLE, eventually};
+use e2e::node::{Node, config};
 use e2e::whole::STATIC_PODS;
 use serde_json::json;
 
@@ -75,7 +76,7 @@ pub(crate) fn networks_that_the_user_brings() -> Result<()> {
     ensure!(pods.trim() == "etcd.yaml\nkubestrap-guardian.yaml", "static pods: {pods}");
 
     install_a_network(&node)?;
-    eventually("every pod is ready", Duration::from_mins(2), || every_pod_is_ready(&node))?;
+    eventually("every pod is ready", WHOLE, || every_pod_is_ready(&node))?;
     workload::is_reachable(&node)?;
     workload::dns_answers_at(&node, 1)?;
     node.shell("iptables-save -t nat | grep -q KUBE-SERVICES")?;
@@ -91,10 +92,8 @@ pub(crate) fn run_etcd(node: &Node, assets: &str) -> Result<()> {
          && chown -R 65532:65532 /etc/kubernetes/pki/etcd /var/lib/etcd && chmod 700 /var/lib/etcd \
          && cp {assets}/static-manifests/etcd.yaml {STATIC_PODS}/"
     ))?;
-    eventually("etcd", Duration::from_mins(1), || {
-        node.exec(&["curl", "-sf", "http://127.0.0.1:2381/readyz"])?.success()
-    })
-    .map(drop)
+    eventually("etcd", POD, || node.exec(&["curl", "-sf", "http://127.0.0.1:2381/readyz"])?.success())
+        .map(drop)
 }
 
 /// A bridge with the range that the node was given, by the CNI plugins that every node has.

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use e2e::ceiling::BACK;
 use e2e::load::{Load, Rate, Report};
 use e2e::node::{ASSETS, Node};
 use e2e::shared;
@@ -29,7 +30,7 @@ pub(crate) fn no_request_fails_from_before_injection_until_long_after_the_pivot(
 fn pivot_under_load(name: &str) -> Result<(Node, Report)> {
     let node = Node::prepared(name)?;
     temporary_control_plane_only(&node)?;
-    let load = Load::start(&node, Rate::default(), Duration::from_mins(1))?;
+    let load = Load::start(&node, Rate::default(), BACK)?;
     // The load is on for a while before the first object is injected.
     std::thread::sleep(Duration::from_secs(3));
     let began = Instant::now();

@@ -4,21 +4,21 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use e2e::cases::{MENDED, at_rest};
+use e2e::cases::at_rest;
+use e2e::ceiling::{BACK, Ceiling, POD, ROLLOUT, eventually};
 use e2e::load::{Load, Rate, Report};
-use e2e::node::{Inputs, Node, eventually};
+use e2e::node::{Inputs, Node};
 use e2e::onlooker::{guardians, kill_guardian};
 use e2e::schedule::Pods;
 use e2e::shared;
 use e2e::watch::Watches;
 use e2e::whole::{STATIC_PODS, listeners, wait_whole};
+use jiff::{SignedDuration, Timestamp};
 
 use crate::badchange::{busybox, edit_pod};
 use crate::deletions::apply;
 
-/// How long a rollout may take that nobody holds up, the drain of the old instance included …
-pub(crate) const ROLLOUT: Duration = Duration::from_mins(1);
-/// … and when the machine does nothing else.
+/// In a soak, how long a rollout may take that nobody holds up, the drain of the old instance included.
 const QUICK: Duration = Duration::from_secs(30);
 
 /// Without a guardian nobody leads the calls of a new instance to itself: they reach the old one. It gives up after
@@ -28,10 +28,11 @@ const OWN_CALLS: Duration = Duration::from_mins(1);
 /// How long a new instance may keep the others waiting, and does in one of the tests.
 const LATE: Duration = Duration::from_secs(25);
 
-/// How long nobody may be scheduling, and nobody controlling …
+/// How long a lease lasts that nobody gives back.
+const LEASE: Duration = Duration::from_secs(15);
+
+/// In a soak, how long nobody may be scheduling, and nobody controlling.
 const PAUSE: Duration = Duration::from_secs(3);
-/// … and on a machine that may be busy: less than a lease lasts that nobody hands over.
-const BUSY: Duration = Duration::from_secs(10);
 
 pub(crate) const APISERVER: &str = "daemonset/kube-apiserver";
 pub(crate) const GUARDIAN: &str = "kubestrap-guardian.yaml";
@@ -57,14 +58,14 @@ pub(crate) fn seamless(node: &Node, what: &str, work: impl FnOnce(&Node) -> Resu
     result?;
     report.is_seamless(node.inputs())?;
     seen?;
-    wait_whole(node, MENDED).map(drop)
+    wait_whole(node).map(drop)
 }
 
 /// Does something under load: what became of the requests, and of the work.
 pub(crate) fn loaded(node: &Node, work: impl FnOnce(&Node) -> Result<()>) -> Result<(Report, Result<()>)> {
     const AROUND: Duration = Duration::from_secs(3);
     let rate = Rate { limit: Duration::from_mins(15), ..Rate::default() };
-    let load = Load::start(node, rate, Duration::from_mins(1))?;
+    let load = Load::start(node, rate, BACK)?;
     std::thread::sleep(AROUND);
     let result = work(node);
     std::thread::sleep(AROUND);
@@ -118,12 +119,12 @@ pub(crate) fn restart(node: &Node) -> Result<()> {
 
 pub(crate) fn rollouts_under_load() -> Result<()> {
     let soak = Inputs::get().soak;
-    let (times, limit) = if soak { (10, QUICK) } else { (1, ROLLOUT) };
+    let times = if soak { 10 } else { 1 };
     under_load("restarted", |node| {
         for time in 1..=times {
             let took = rollout(node, || restart(node), ROLLOUT)?;
             eprintln!("rollouts: {time} of {times} took {:.1} s", took.as_secs_f32());
-            ensure!(took < limit, "it took {took:?}");
+            ensure!(!soak || took < QUICK, "it took {took:?}");
         }
         Ok(())
     })
@@ -183,7 +184,7 @@ pub(crate) fn rollouts_without_a_guardian() -> Result<()> {
 /// Its installer, too, which writes the file again for as long as it runs.
 fn remove_guardian(node: &Node) -> Result<()> {
     kube_system(node, &["delete", "daemonset", "kubestrap-guardian"])?;
-    eventually("no guardian", Duration::from_mins(1), || {
+    eventually("no guardian", POD, || {
         let pods = kube_system(node, &["get", "pods", "-o", "name"])?;
         let file = node.path(&format!("{STATIC_PODS}/{GUARDIAN}"))?;
         if file.exists() {
@@ -198,7 +199,7 @@ fn remove_guardian(node: &Node) -> Result<()> {
 }
 
 fn both_listen(node: &Node) -> Result<()> {
-    eventually("the new instance listens", Duration::from_secs(30), || {
+    eventually("the new instance listens", POD, || {
         let listeners = listeners(node)?;
         ensure!(listeners.len() == 2, "these listen: {listeners:?}");
         Ok(())
@@ -231,10 +232,44 @@ pub(crate) fn rollouts_of_what_gets_ready_late() -> Result<()> {
     })
 }
 
-/// Who holds a lease.
-fn holder(node: &Node, lease: &str) -> Result<String> {
-    let lease = node.json(&["-n", "kube-system", "get", "lease", lease])?;
-    Ok(lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned())
+/// A lease, as far as one can tell from it how it changed hands.
+struct Lease {
+    holder: String,
+    acquired: Option<Timestamp>,
+    renewed: Option<Timestamp>,
+    lasts: SignedDuration,
+}
+
+fn lease(node: &Node, name: &str) -> Result<Lease> {
+    let found = node.json(&["-n", "kube-system", "get", "lease", name])?;
+    let spec = &found["spec"];
+    let time = |field: &str| spec[field].as_str().map(str::parse).transpose();
+    Ok(Lease {
+        holder: spec["holderIdentity"].as_str().unwrap_or_default().to_owned(),
+        acquired: time("acquireTime")?,
+        renewed: time("renewTime")?,
+        lasts: SignedDuration::from_secs(spec["leaseDurationSeconds"].as_i64().unwrap_or_default()),
+    })
+}
+
+/// Waits until a lease has another holder, who did not have to wait for its end: it was given back. That is told by the times
+/// in the lease, which its holders wrote, and not by how long it took.
+fn handed_over(node: &Node, name: &str, mut before: Lease) -> Result<()> {
+    let now = eventually(&format!("another holder of the lease {name}"), ROLLOUT, || {
+        let now = lease(node, name)?;
+        if now.holder == before.holder {
+            before.renewed = now.renewed;
+        }
+        ensure!(!now.holder.is_empty() && now.holder != before.holder, "{:?} holds it", now.holder);
+        Ok(now)
+    })?;
+    let ended = before.renewed.context("it was never renewed")? + before.lasts;
+    let acquired = now.acquired.context("it was never acquired")?;
+    if acquired >= ended {
+        let told = format!("acquired at {acquired}, and it had ended at {ended}");
+        return Err(Ceiling::new(&format!("the lease {name} handed over"), LEASE, told).into());
+    }
+    Ok(())
 }
 
 pub(crate) fn rollouts_of_those_who_schedule() -> Result<()> {
@@ -248,23 +283,20 @@ pub(crate) fn rollouts_of_those_who_schedule() -> Result<()> {
         let waits = pods.end()?;
         eprintln!("rollouts: {waits}");
         changed?;
-        let limit = if node.inputs().soak { PAUSE } else { BUSY };
-        ensure!(waits.scheduler < limit && waits.controller < limit, "{waits}");
-        wait_whole(node, MENDED).map(drop)
+        let quick = waits.scheduler < PAUSE && waits.controller < PAUSE;
+        ensure!(!node.inputs().soak || quick, "{waits}");
+        wait_whole(node).map(drop)
     })
 }
 
 fn change_hands(node: &Node, parts: &[&str]) -> Result<()> {
     for part in parts {
-        let before = holder(node, part)?;
+        let before = lease(node, part)?;
         kube_system(node, &["rollout", "restart", &format!("deployment/{part}")])?;
         let began = Instant::now();
-        kube_system(node, &["rollout", "status", &format!("deployment/{part}"), "--timeout=90s"])?;
-        eventually("another holder", Duration::from_secs(30), || match holder(node, part)? {
-            now if now == before || now.is_empty() => bail!("{now:?} holds the lease of {part}"),
-            _ => Ok(()),
-        })?;
+        handed_over(node, part, before)?;
         eprintln!("rollouts: {part} has changed hands after {:.1} s", began.elapsed().as_secs_f32());
+        node.rolled_out("kube-system", &format!("deployment/{part}"))?;
     }
     Ok(())
 }

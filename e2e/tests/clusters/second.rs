@@ -3,11 +3,12 @@
 
 use std::net::IpAddr;
 use std::process::Child;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use e2e::cases::{Cases, SETTLED, WHOLE};
-use e2e::node::{ASSETS, Node, eventually};
+use e2e::cases::Cases;
+use e2e::ceiling::{POD, ROLLOUT, SETTLED, eventually};
+use e2e::node::{ASSETS, Node};
 use e2e::onlooker::guardians;
 use e2e::sampler::Limit;
 use e2e::shared;
@@ -19,9 +20,6 @@ use crate::workload::node_addresses;
 const NAME: &str = "second";
 const LABEL: &str = "node-role.kubernetes.io/control-plane";
 const APISERVER: &str = "kube-system_kube-apiserver";
-
-/// Many times what it takes (the images are there already, and the time is printed): this finds what never comes.
-const INSTALLED: Duration = Duration::from_mins(1);
 
 pub(crate) fn second_node_is_taken_in_and_let_go() -> Result<()> {
     shared::cluster(|node| {
@@ -36,11 +34,17 @@ pub(crate) fn second_node_is_taken_in_and_let_go() -> Result<()> {
         cases.take(cases.during("it leaves", Limit::Seamless, |node| {
             // First what runs there: whose node is gone without a word is waited for, for 40 s (the pod garbage
             // collector's quarantine).
-            node.get(&["drain", NAME, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=60s"])?;
+            node.get(&[
+                "drain",
+                NAME,
+                "--ignore-daemonsets",
+                "--delete-emptydir-data",
+                &format!("--timeout={}s", ROLLOUT.as_secs()),
+            ])?;
             node.get(&["delete", "node", NAME])?;
-            drop(second);
+            second.delete()?;
             etcd.wait()?;
-            wait_whole(node, WHOLE).map(drop)
+            wait_whole(node).map(drop)
         }));
         cases.end()
     })
@@ -59,7 +63,7 @@ fn join(node: &Node) -> Result<Node> {
     );
     host::fs::write(&second.path("/root/config.yaml")?, config.as_bytes(), 0o600)?;
     second.up(&["--prepare-only", "--config", "/root/config.yaml"])?.success()?;
-    eventually("the second node is Ready", Duration::from_mins(2), || {
+    eventually("the second node is Ready", ROLLOUT, || {
         let found = node.json(&["get", "node", NAME])?;
         let conditions = found["status"]["conditions"].as_array().context("no conditions")?;
         let ready = conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
@@ -83,7 +87,7 @@ fn way_to_etcd(node: &Node, second: &Node) -> Result<Child> {
 fn taken_in(node: &Node, second: &Node) -> Result<()> {
     let began = Instant::now();
     node.get(&["label", "node", NAME, &format!("{LABEL}=")])?;
-    eventually("a guardian on the second node", INSTALLED, || {
+    eventually("a guardian on the second node", POD, || {
         let found = guardians(second)?;
         ensure!(found.len() == 1, "these run: {:?}", found.keys());
         Ok(())
@@ -101,7 +105,7 @@ fn taken_in(node: &Node, second: &Node) -> Result<()> {
 fn let_go(node: &Node, second: &Node) -> Result<()> {
     let began = Instant::now();
     node.get(&["label", "node", NAME, &format!("{LABEL}-")])?;
-    eventually("nothing of the control plane on the second node", Duration::from_mins(2), || {
+    eventually("nothing of the control plane on the second node", ROLLOUT, || {
         let (files, running, listening) = (static_pods(second)?, guardians(second)?, listeners(second)?);
         let kept =
             second.shell(&format!("find {CHECKPOINTS} /etc/kubernetes/kubestrap -type f -o -type l"))?;

@@ -4,17 +4,16 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::cases::{WHOLE, at_rest};
-use e2e::node::{Node, eventually};
+use e2e::cases::at_rest;
+use e2e::ceiling::{POD, ROLLOUT, eventually};
+use e2e::node::Node;
 use e2e::shared;
 use e2e::whole::wait_whole;
 
 use crate::badchange::{busybox, edit_pod, trouble};
 use crate::deletions::apply;
 use crate::moments::change_manifest;
-use crate::rollouts::{
-    APISERVER, GUARDIAN, ROLLOUT, kube_system, loaded, restart, rollout, seamless, serving,
-};
+use crate::rollouts::{APISERVER, GUARDIAN, kube_system, loaded, restart, rollout, seamless, serving};
 
 /// How long what never serves is left alone: longer than a rollout takes.
 const LEFT_ALONE: Duration = Duration::from_secs(30);
@@ -72,7 +71,7 @@ pub(crate) fn surges_to_what_never_serves() -> Result<()> {
 
 /// The newest revision comes into one of these states, has time, and is undone.
 fn left_alone(node: &Node, states: &[&str]) -> Result<()> {
-    let tried = eventually("the new pod is tried", Duration::from_mins(1), || {
+    let tried = eventually("the new pod is tried", POD, || {
         let trouble = trouble(node)?;
         ensure!(states.iter().any(|state| trouble.contains(state)), "{trouble}");
         Ok(())
@@ -95,23 +94,23 @@ pub(crate) fn surges_where_nobody_may_steer() -> Result<()> {
         change_manifest(node, refused)?;
         kube_system(node, &["rollout", "restart", "daemonset/kubestrap-guardian"])?;
         // What the one before has told the kernel is gone with the power.
-        eventually("a guardian without those capabilities", Duration::from_mins(1), || {
+        eventually("a guardian without those capabilities", POD, || {
             let file =
                 host::fs::read_to_string(&node.path(&format!("{}/{GUARDIAN}", e2e::whole::STATIC_PODS))?)?;
             ensure!(!file.contains("- BPF"), "{file}");
             Ok(())
         })?;
         node.power_cycle(|_| Ok(()))?;
-        wait_whole(node, WHOLE)?;
+        wait_whole(node)?;
         let outcome = plain_surge(node);
         apply(node, GUARDIAN)?;
         kube_system(node, &["rollout", "restart", "daemonset/kubestrap-guardian"])?;
-        eventually("somebody who steers", Duration::from_mins(1), || {
+        eventually("somebody who steers", POD, || {
             let status = node.exec(&["kubestrap", "status"])?.success()?.stdout;
             ensure!(status.contains("steering: on"), "{status}");
             Ok(())
         })?;
-        wait_whole(node, WHOLE)?;
+        wait_whole(node)?;
         outcome
     })
 }

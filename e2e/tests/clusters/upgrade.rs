@@ -6,9 +6,10 @@ use std::io::{BufRead, BufReader};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use e2e::cases::{SETTLED, WHOLE, at_rest};
+use e2e::cases::at_rest;
+use e2e::ceiling::{BACK, MOMENT, POD, eventually};
 use e2e::load::{Load, Rate};
-use e2e::node::{BUNDLE, Ended, Node, eventually};
+use e2e::node::{BUNDLE, Ended, Node};
 use e2e::shared::{self, NEWEST_BUNDLE};
 use e2e::whole::{wait_settled, wait_whole};
 use serde_json::Value;
@@ -70,9 +71,9 @@ fn up_and_down(node: &Node) -> Result<()> {
     let again = node.exec(&args)?.success()?;
     ensure!(again.stdout.contains("nothing to do"), "{}", again.stdout);
 
-    wait_settled(node, SETTLED)?;
+    wait_settled(node)?;
     node.power_cycle(|_| Ok(()))?;
-    wait_whole(node, WHOLE)?;
+    wait_whole(node)?;
     everything_is(node, NEW)?;
 
     // Down again, and where there is time up once more, cut off all the time.
@@ -117,7 +118,7 @@ pub(crate) fn upgrade_that_breaks_is_put_back() -> Result<()> {
 
 fn start_load(node: &Node) -> Result<Load> {
     let rate = Rate { limit: Duration::from_mins(15), ..Rate::default() };
-    Load::start(node, rate, Duration::from_mins(1))
+    Load::start(node, rate, BACK)
 }
 
 fn say_step_back(what: &str, began: Instant, ended: &Ended) {
@@ -149,7 +150,7 @@ fn put_back(node: &Node) -> Result<()> {
     .success()?;
     let report = load.finish()?;
     eprintln!("stepback: {}", report.summary());
-    eventually("the certificate has the new name", Duration::from_secs(10), || {
+    eventually("the certificate has the new name", MOMENT, || {
         let probe = "curl -sf --cacert /etc/kubernetes/pki/ca.crt --resolve api.example.com:6443:127.0.0.1 https://api.example.com:6443/readyz";
         node.shell(probe).map(drop)
     })?;
@@ -191,9 +192,9 @@ fn killed_in_a_step(node: &Node, part: &str) -> Result<()> {
 
 fn ask_a_workload(node: &Node) -> Result<std::process::Child> {
     node.kubectl_with(&workload(node)?, &["apply", "-f", "-"])?.success()?;
-    node.get(&["rollout", "status", "deployment/web", "--timeout=120s"])?;
+    node.rolled_out("default", "deployment/web")?;
     let address = node.get(&["get", "service", "web", "-o", "jsonpath={.spec.clusterIP}"])?;
-    eventually("the workload answers", Duration::from_secs(30), || {
+    eventually("the workload answers", POD, || {
         node.shell(&format!("curl -sf --max-time 1 http://{address}/health")).map(drop)
     })?;
     node.spawn(&["sh", "-c", ASK, "ask", &address])
@@ -210,7 +211,7 @@ fn end_asking(node: &Node, asking: &mut std::process::Child) -> Result<String> {
 
 /// Every program of Kubernetes is of that version, when the pods of the other one have ended.
 fn everything_is(node: &Node, version: &str) -> Result<()> {
-    eventually("everything is of one version", Duration::from_mins(1), || programs_are(node, version))
+    eventually("everything is of one version", POD, || programs_are(node, version))
 }
 
 fn programs_are(node: &Node, version: &str) -> Result<()> {

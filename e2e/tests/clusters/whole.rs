@@ -2,12 +2,11 @@
 //! that users do with a cluster works.
 
 use std::net::TcpStream;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::node::{Node, eventually};
+use e2e::ceiling::{MOMENT, eventually};
+use e2e::node::Node;
 use e2e::shared;
-use serde_json::Value;
 
 use crate::doctor;
 use crate::workload::{self, is_healthy, workload};
@@ -24,7 +23,7 @@ fn is_whole(node: &Node) -> Result<()> {
     logs_exec_and_port_forward_work(node)?;
     tokens_let_nodes_join(node)?;
     doctor::tells_before_the_power_fails(node)?;
-    the_control_plane_restarts_by_kubectl(node)
+    the_workload_restarts_by_kubectl(node)
 }
 
 pub(crate) fn every_pod_is_ready(node: &Node) -> Result<()> {
@@ -77,9 +76,7 @@ fn logs_exec_and_port_forward_work(node: &Node) -> Result<()> {
     ensure!(answer.starts_with("etcd Version"), "{answer}");
     let mut forward =
         node.kubectl_spawn(&["port-forward", "service/web", "18080:80", "--address=127.0.0.1"])?;
-    let result = eventually("port-forward", Duration::from_secs(20), || {
-        is_healthy(TcpStream::connect("127.0.0.1:18080")?)
-    });
+    let result = eventually("port-forward", MOMENT, || is_healthy(TcpStream::connect("127.0.0.1:18080")?));
     forward.kill()?;
     forward.wait()?;
     result
@@ -105,31 +102,10 @@ fn tokens_let_nodes_join(node: &Node) -> Result<()> {
     Ok(())
 }
 
-fn the_control_plane_restarts_by_kubectl(node: &Node) -> Result<()> {
-    for owner in ["deploy/kube-controller-manager", "deploy/kube-scheduler", "ds/kube-apiserver"] {
-        let before = uids(node, owner)?;
-        node.get(&["-n", "kube-system", "rollout", "restart", owner])?;
-        eventually(owner, Duration::from_mins(3), || {
-            node.get(&["-n", "kube-system", "rollout", "status", owner, "--timeout=120s"])
-        })?;
-        let after = uids(node, owner)?;
-        ensure!(before.iter().all(|uid| !after.contains(uid)), "{owner} has the pods it had: {after:?}");
-    }
-    // The scheduler that came out of it schedules.
+/// And nothing is left of it: others come after us.
+fn the_workload_restarts_by_kubectl(node: &Node) -> Result<()> {
     node.get(&["rollout", "restart", "deploy/web"])?;
-    node.get(&["rollout", "status", "deploy/web", "--timeout=120s"])?;
-    // Others come after us.
+    node.rolled_out("default", "deploy/web")?;
     node.kubectl_with(&workload(node)?, &["delete", "--wait=false", "-f", "-"])?.success()?;
     Ok(())
-}
-
-fn uids(node: &Node, owner: &str) -> Result<Vec<String>> {
-    let (_, name) = owner.split_once('/').context("no name")?;
-    let selector = format!("k8s-app={name}");
-    let pods = node.json(&["-n", "kube-system", "get", "pods", "-l", &selector])?;
-    let items = pods["items"].as_array().context("no pods")?;
-    let alive = items.iter().filter(|pod| pod["metadata"]["deletionTimestamp"] == Value::Null);
-    let uids: Vec<_> = alive.filter_map(|pod| Some(pod["metadata"]["uid"].as_str()?.to_owned())).collect();
-    ensure!(!uids.is_empty(), "{owner} has no pods with the label {selector}");
-    Ok(uids)
 }

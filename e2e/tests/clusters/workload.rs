@@ -2,10 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::node::{Node, eventually};
+use e2e::ceiling::{MOMENT, POD, eventually};
+use e2e::node::Node;
 use serde_json::Value;
 
 /// A server and a client, of an image that every node has.
@@ -31,7 +31,9 @@ pub(crate) fn etcd_image(node: &Node) -> Result<String> {
 /// the node; that one from another machine, too.
 pub(crate) fn is_reachable(node: &Node) -> Result<()> {
     node.kubectl_with(&workload(node)?, &["apply", "-f", "-"])?.success()?;
-    node.get(&["rollout", "status", "deployment/web", "deployment/client", "--timeout=120s"])?;
+    for deployment in ["deployment/web", "deployment/client"] {
+        node.rolled_out("default", deployment)?;
+    }
     let service = node.json(&["get", "service", "web"])?;
     let own = addresses(&service["spec"]["clusterIPs"])?;
     let port = service["spec"]["ports"][0]["nodePort"].as_u64().context("no node port")?;
@@ -48,7 +50,7 @@ pub(crate) fn is_reachable(node: &Node) -> Result<()> {
     for address in nodes {
         let target = SocketAddr::new(address, port);
         answers(node, &target.to_string())?;
-        eventually(&format!("{target} from another machine"), Duration::from_mins(1), || {
+        eventually(&format!("{target} from another machine"), POD, || {
             is_healthy(host::netns::run_in(&netns, || TcpStream::connect(target))??)
         })?;
     }
@@ -57,7 +59,7 @@ pub(crate) fn is_reachable(node: &Node) -> Result<()> {
 
 /// Writes by the whole name, as soon as that works, and reads it back by the short one.
 fn by_name_first(node: &Node) -> Result<()> {
-    eventually("Service by DNS name", Duration::from_mins(1), || {
+    eventually("Service by DNS name", POD, || {
         ask(node, &format!("{NAME}:{PORT}"), &["put", "greeting", "hello"])
     })?;
     answers(node, &format!("web:{PORT}"))
@@ -72,7 +74,7 @@ fn answers(node: &Node, server: &str) -> Result<()> {
 /// The client's pod asks the server.
 fn ask(node: &Node, server: &str, command: &[&str]) -> Result<String> {
     let flag = format!("--endpoints=http://{server}");
-    let asking = ["exec", "deploy/client", "--", "etcdctl", &flag, "--command-timeout=5s"];
+    let asking = ["exec", "deploy/client", "--", "etcdctl", &flag, "--command-timeout=20s"];
     node.get(&[&asking[..], command].concat()).with_context(|| server.to_owned())
 }
 
@@ -102,7 +104,7 @@ pub(crate) fn node_addresses(node: &Node) -> Result<Vec<IpAddr>> {
 
 /// Asks etcd over HTTP whether it is well.
 pub(crate) fn is_healthy(mut stream: TcpStream) -> Result<()> {
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.set_read_timeout(Some(MOMENT))?;
     stream.write_all(b"GET /health HTTP/1.0\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
