@@ -27,7 +27,7 @@ pub(crate) fn succeeds(what: &str, command: &Command) -> Result<()> {
         Ok::<_, anyhow::Error>(child.wait()?)
     })?;
     if status.success() {
-        say(&format!("{what}: passed, {}", minutes(began.elapsed())));
+        say(&format!("{what}: {}", minutes(began.elapsed())));
         return Ok(());
     }
     let bytes = host::fs::read(&path)?;

@@ -114,8 +114,8 @@ fn list(cases: &Cases, write: bool) -> Result<()> {
 
 /// All tests of the workspace but those on clusters. In a soak only those that repeat themselves there.
 fn without_clusters(soak: bool) -> Result<()> {
-    let tests = build::cargo_command().args(["test", "--release", "--workspace", "--no-fail-fast"]);
-    timed("build the tests that need no cluster", || build::succeeds(&tests.args(["--no-run"])))?;
+    let tests = build::cargo_command().args(["test", "--release", "--workspace", "--no-run"]);
+    logged::succeeds("build the tests that need no cluster", &tests)?;
     build::keep_dependencies();
     let tests = build::cargo_command().args(["test", "--release", "--workspace", "--no-fail-fast"]);
     let tests = if soak { tests.args(["--test", "machine"]).env(build::SOAK, "1") } else { tests };
