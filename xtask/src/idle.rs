@@ -25,7 +25,11 @@ pub(crate) struct Idle {
 impl Idle {
     /// Makes the group if this host has such groups.
     pub(crate) fn new() -> Self {
-        let groups = HIERARCHIES.iter().map(|hierarchy| Path::new(hierarchy).join(NAME));
+        Self::called(NAME)
+    }
+
+    fn called(name: &str) -> Self {
+        let groups = HIERARCHIES.iter().map(|hierarchy| Path::new(hierarchy).join(name));
         Self { group: groups.into_iter().find(|group| make(group).is_ok()) }
     }
 
@@ -43,17 +47,31 @@ impl Idle {
     }
 }
 
+impl Idle {
+    /// From now on what runs in it gets its share like everybody else: nothing is left that it could disturb, and beside
+    /// others it would never end.
+    pub(crate) fn wake(&self) {
+        if let Some(group) = &self.group {
+            // Whoever cannot be woken ends later.
+            let _ = set(group, b"0");
+        }
+    }
+}
+
+fn set(group: &Path, idle: &[u8]) -> io::Result<()> {
+    OpenOptions::new().write(true).open(group.join("cpu.idle"))?.write_all(idle)
+}
+
 fn make(group: &Path) -> io::Result<()> {
     match fs::create_dir(group) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
-    let idle = OpenOptions::new().write(true).open(group.join("cpu.idle"));
-    let set = idle.and_then(|mut file| file.write_all(b"1"));
-    if set.is_err() {
+    let made = set(group, b"1");
+    if made.is_err() {
         let _ = fs::remove_dir(group);
     }
-    set
+    made
 }
 
 impl Drop for Idle {
@@ -71,13 +89,17 @@ mod tests {
 
     #[test]
     fn a_program_runs_in_the_group_where_there_is_one_and_with_its_arguments() {
-        let idle = Idle::new();
+        let name = format!("{NAME}-{}", std::process::id());
+        let idle = Idle::called(&name);
         let script = "echo \"$1\"; cat /proc/self/cgroup";
         let said = idle.command("sh").args(["-c", script, "sh", "an argument"]).run().unwrap().text();
         assert!(said.starts_with("an argument\n"), "{said}");
-        assert_eq!(said.contains(NAME), idle.group.is_some(), "{said}");
+        assert_eq!(said.contains(&name), idle.group.is_some(), "{said}");
         let lost = Idle { group: Some("/no/such/group".into()) };
         assert_eq!(lost.command("echo").arg("an argument").run().unwrap().text(), "an argument");
+        idle.wake();
+        let group = idle.group.as_ref().map(|group| fs::read_to_string(group.join("cpu.idle")).unwrap());
+        assert!(group.is_none_or(|idle| idle.trim() == "0"));
         let none = Idle { group: None };
         assert_eq!(none.command("echo").arg("an argument").run().unwrap().text(), "an argument");
     }

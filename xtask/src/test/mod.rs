@@ -93,6 +93,7 @@ fn everything(args: TestArgs, beside: impl FnOnce(&Idle) -> Result<()> + Send) -
         let (beside, ended) = std::thread::scope(|scope| {
             let beside = scope.spawn(|| beside(&idle));
             let ended = on_clusters(&cases, &wanted, &built, passed.as_ref(), &args);
+            idle.wake();
             (beside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), ended)
         });
         build::keep_dependencies();
