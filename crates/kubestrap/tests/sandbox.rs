@@ -250,6 +250,11 @@ fn all_that_a_host_lacks_is_told_at_once() {
     let nothing = Command::new(env!("CARGO_BIN_EXE_kubestrap")).args(["sandbox", "--dir"]).arg(&world.dir);
     let refused = ran(nothing.args(["create", "demo"]).env("PATH", "/nonexistent"));
     refused.fails(9, "no program `ip`: install iproute2");
+    let script =
+        "mount --bind /dev/null /usr/lib/systemd/systemd && exec \"$0\" sandbox --dir \"$1\" create demo";
+    let without = Command::new("unshare").args(["--mount", "bash", "-c", script]);
+    let refused = ran(without.arg(env!("CARGO_BIN_EXE_kubestrap")).arg(&world.dir));
+    refused.fails(9, "install systemd (of this machine it need not be pid 1)");
 }
 
 #[test]
@@ -261,7 +266,7 @@ fn exec_is_the_program_it_runs() {
     world.run(&["exec", "demo", "--", "no-such-program"]).fails(127, "cannot run `no-such-program`");
     assert_eq!(ran(world.command(&["exec", "demo", "--", "cat"]).stdin("in\n")).ok(), "in");
     let programs = world.sh("demo", "command -v kubestrap; readlink -f $(command -v systemctl)").ok();
-    assert_eq!(programs, "/usr/local/bin/kubestrap\n/usr/local/bin/kubestrap");
+    assert_eq!(programs, "/usr/local/bin/kubestrap\n/usr/bin/systemctl");
     // It is in the node's cgroup, in every hierarchy.
     let groups = world.sh("demo", "cat /proc/self/cgroup").ok();
     assert!(groups.lines().all(|l| l.contains("-demo/exec")), "{groups}");
@@ -312,7 +317,7 @@ fn pid_1_keeps_services_running() {
     let back = || property("group", "NRestarts") == "1" && property("group", "ActiveState") == "active";
     wait_for("the restart", back);
     assert_ne!(property("group", "MainPID"), before);
-    wait_for("its output", || count("grep -c ^hello /var/log/group.log") == "2");
+    wait_for("its output", || count("journalctl -o cat -u group | grep -c ^hello") == "2");
     wait_for("one helper for each", || helpers() == "2");
 
     // What is left behind stays with KillMode=process only: containerd's shims do.
@@ -321,7 +326,7 @@ fn pid_1_keeps_services_running() {
     assert_eq!(world.sh("demo", "systemctl is-active group").status.code(), Some(3));
     world.sh("demo", "systemctl disable group && systemctl restart main && systemctl is-active main").ok();
     assert_eq!(world.sh("demo", "systemctl start nothing").status.code(), Some(5));
-    assert!(world.sh("demo", "systemctl status nothing").out.contains("could not be found"));
+    world.sh("demo", "systemctl status nothing").fails(4, "could not be found");
 
     // Orphans are reaped by pid 1.
     world.sh("demo", "(sleep 0.1 &); (sleep 0.1 &)").ok();
@@ -333,6 +338,102 @@ fn pid_1_keeps_services_running() {
     world.run(&["power-on", "demo"]).ok();
     wait_for("the enabled one", || property("main", "ActiveState") == "active");
     assert_eq!(property("group", "ActiveState"), "inactive");
+    // The journal outlives the cut, and is read from outside too.
+    let greetings = "journalctl -o cat -u group | grep -c ^hello";
+    assert_eq!(count(greetings), "2");
+    let journal = Path::new(world.show("demo")["disk"].as_str().unwrap()).join("var/log/journal");
+    let outside = Command::new("journalctl").arg("-D").arg(journal).args(["-o", "cat", "-u", "group"]);
+    assert_eq!(ran(outside).ok().lines().filter(|line| *line == "hello").count(), 2);
+}
+
+#[test]
+fn pid_1_is_systemd_and_starts_nothing_of_the_host() {
+    let world = World::new();
+    world.run(&["create", "demo"]).ok();
+    assert_eq!(
+        world.sh("demo", "readlink /proc/1/exe; systemctl is-system-running --wait").ok(),
+        "/usr/lib/systemd/systemd\nrunning"
+    );
+    let services =
+        "systemctl list-units --all --type=service,socket,timer,path --plain --no-legend | cut -d' ' -f1";
+    assert_eq!(
+        world.sh("demo", services).ok().lines().collect::<BTreeSet<_>>(),
+        BTreeSet::from([
+            "kubestrap-booted.service",
+            "systemd-journald-dev-log.socket",
+            "systemd-journald.service",
+            "systemd-journald.socket"
+        ])
+    );
+    // Only what such units started runs, in the cgroups of the node.
+    let programs = world.sh("demo", "ps -e -o comm= | grep -vxE 'bash|ps|grep'").ok();
+    assert_eq!(programs.lines().collect::<Vec<_>>(), ["systemd", "systemd-journal"]);
+    let group = format!("{}demo/systemd/", sandbox::cgroup_prefix(&world.dir));
+    let systemd = "grep -E ':(name=systemd)?:' /proc/1/cgroup; grep -E ':(name=systemd)?:' /proc/$(pidof systemd-journald)/cgroup";
+    for line in world.sh("demo", systemd).ok().lines() {
+        assert!(line.contains(&group), "{line}");
+    }
+    // The machine's kernel log is not the node's, and its console is a file on the host.
+    let kernel = world.sh("demo", "journalctl -o cat _TRANSPORT=kernel | grep -vc '^-- No entries'").out;
+    assert_eq!(kernel.trim(), "0");
+    let console = fs::read_to_string(world.dir.join("demo/log/console.log")).unwrap();
+    assert!(console.contains("Reached target multi-user.target"), "{console}");
+}
+
+#[test]
+fn a_node_that_turns_itself_off_is_off() {
+    let world = World::new();
+    world.run(&["create", "demo"]).ok();
+    let port = u16::try_from(world.show("demo")["apiPort"].as_u64().unwrap()).unwrap();
+    world.sh("demo", "systemctl --no-block poweroff");
+    wait_for("the node's end", || world.show("demo")["state"] == "off");
+    wait_for("its port's end", || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err());
+    world.run(&["power-on", "demo"]).ok();
+    assert_eq!(world.show("demo")["state"], "running");
+}
+
+#[test]
+fn a_node_and_its_power_supply_end_together() {
+    let world = World::new();
+    world.run(&["create", "demo"]).ok();
+    let supply = |world: &World| {
+        let groups =
+            fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_str()?.parse().ok());
+        let group = format!("{}demo/supply", sandbox::cgroup_prefix(&world.dir));
+        let in_it = |pid: &i32| {
+            fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|text| text.contains(&group))
+        };
+        groups.filter(in_it).collect::<Vec<i32>>()
+    };
+    let [pid] = supply(&world)[..] else { panic!("{:?}", supply(&world)) };
+    // It holds nothing of whoever made the node: stdin, stdout, stderr and what it opened itself.
+    let of_ours = world.dir.join(".lock");
+    let held = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    assert!(held.filter_map(|fd| fs::read_link(fd.path()).ok()).all(|file| file != of_ours));
+    Command::new("kill").args(["-KILL", &pid.to_string()]).run().unwrap();
+    wait_for("the node's end", || world.show("demo")["state"] == "off");
+    world.run(&["power-on", "demo"]).ok();
+    let pid1 = world.show("demo")["pid"].to_string();
+    Command::new("kill").args(["-KILL", &pid1]).run().unwrap();
+    wait_for("the supply's end", || supply(&world).is_empty());
+    assert_eq!(world.show("demo")["state"], "off");
+}
+
+#[test]
+fn a_power_cut_says_goodbye_to_nobody() {
+    let world = World::new();
+    world.run(&["create", "one"]).ok();
+    world.run(&["create", "two"]).ok();
+    let listen = || TcpListener::bind((Ipv4Addr::new(10, 89, 0, 2), 7000)).unwrap();
+    let listener = netns::run_in(&world.netns("one"), listen).unwrap();
+    let connect = "exec 3<>/dev/tcp/10.89.0.2/7000; exec sleep 7777";
+    let mut child = world.spawn(&["exec", "two", "--", "bash", "-c", connect]);
+    let (mut peer, _) = listener.accept().unwrap();
+    world.run(&["power-off", "two"]).ok();
+    child.wait().unwrap();
+    peer.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let error = peer.read(&mut [0; 1]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WouldBlock, "no FIN (the end) and no RST (a reset)");
 }
 
 #[test]

@@ -73,7 +73,7 @@ pub struct Facts {
     pub cgroup_controllers: Vec<String>,
     /// True when systemd is pid 1.
     pub systemd: bool,
-    /// True when `systemctl` is to be had, from systemd or from the sandbox.
+    /// True when `systemctl` is to be had.
     pub systemctl: bool,
     /// Set on a sandbox node.
     pub sandbox: Option<Sandbox>,
@@ -99,7 +99,8 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// The driver that kubelet and runc shall use: systemd's only where systemd really is pid 1.
+    /// The driver that kubelet and runc shall use: systemd's where that is pid 1, but not in a sandbox, whose
+    /// pods have a cgroup of their own beside that of its systemd.
     pub fn cgroup_driver(&self) -> CgroupDriver {
         if self.systemd && self.sandbox.is_none() { CgroupDriver::Systemd } else { CgroupDriver::Cgroupfs }
     }

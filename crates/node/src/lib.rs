@@ -16,7 +16,7 @@
 //! and one that is complete has an empty plan.
 //!
 //! Files are written below a [`Root`], which is `/` but for tests; units are handled through
-//! `systemctl` only, which systemd has on a host and kubestrap's own pid 1 has in a sandbox.
+//! `systemctl` only.
 
 mod content;
 mod root;

@@ -59,6 +59,14 @@ impl Cgroups {
         self.hierarchies.is_empty()
     }
 
+    /// True when a node's systemd finds here what it would mount otherwise, where no verb of ours
+    /// could find it: v2 alone, or v1 with the two that systemd has beside the controllers.
+    pub(crate) fn suit_systemd(&self) -> bool {
+        let mounted = |at: &str, v2| self.hierarchies.iter().any(|h| h.mount == Path::new(at) && h.v2 == v2);
+        mounted("/sys/fs/cgroup", true)
+            || (mounted("/sys/fs/cgroup/unified", true) && mounted("/sys/fs/cgroup/systemd", false))
+    }
+
     /// Makes a group, its parents too, in every hierarchy, able to take processes.
     pub(crate) fn create(&self, group: &str) -> Result<()> {
         let deadline = Instant::now() + REMOVE_LIMIT;
@@ -91,18 +99,6 @@ impl Cgroups {
     pub(crate) fn pids(&self, group: &str) -> BTreeSet<i32> {
         let mut pids = BTreeSet::new();
         for hierarchy in &self.hierarchies {
-            collect(&at(hierarchy, group), &mut pids);
-        }
-        pids
-    }
-
-    /// As [`Cgroups::pids`], in the one hierarchy that container runtimes surely use too: what
-    /// they moved elsewhere is not counted.
-    pub(crate) fn service_pids(&self, group: &str) -> BTreeSet<i32> {
-        let mut pids = BTreeSet::new();
-        // In a hybrid layout (v1 with a bare v2 beside it) runtimes leave v2 alone.
-        let hierarchy = self.hierarchies.iter().find(|h| !h.v2).or(self.hierarchies.first());
-        if let Some(hierarchy) = hierarchy {
             collect(&at(hierarchy, group), &mut pids);
         }
         pids
@@ -261,6 +257,17 @@ mod tests {
                 h("/sys/fs/cgroup/unified", true, false)
             ]
         );
+    }
+
+    #[test]
+    fn systemd_wants_v2_or_its_two_beside_v1() {
+        let suit = |lines: &[&str]| {
+            let line = |(n, l): (usize, &&str)| format!("1 1 0:{n} / /sys/fs/cgroup{l} none rw\n");
+            Cgroups::parse(&lines.iter().enumerate().map(line).collect::<String>()).suit_systemd()
+        };
+        let (v1, v2, named) = ("/cpu rw - cgroup", "/unified rw - cgroup2", "/systemd rw - cgroup");
+        assert!(suit(&[" rw - cgroup2"]) && suit(&[v1, v2, named]));
+        assert!(!suit(&[v1, v2]) && !suit(&[v1, named]) && !suit(&[]));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use host::command::Command;
 
 use crate::cgroup::Cgroups;
 use crate::error::{Error, Result};
+use crate::systemd::{JOURNALD, SYSTEMD};
 
 /// `OVERLAYFS_SUPER_MAGIC` of linux/magic.h.
 const OVERLAY_MAGIC: i64 = 0x794c_7630;
@@ -40,8 +41,21 @@ pub(crate) fn host(dir: &Path) -> Result<()> {
     if !filesystems.lines().any(|l| l.split_ascii_whitespace().last() == Some("overlay")) {
         problem("the kernel has no overlay file system", "run `modprobe overlay`");
     }
-    if Cgroups::mounted()?.is_empty() {
+    let cgroups = Cgroups::mounted()?;
+    if cgroups.is_empty() {
         problem("no cgroup hierarchy is mounted", "mount one: `mount -t cgroup2 none /sys/fs/cgroup`");
+    } else if !cgroups.suit_systemd() {
+        problem(
+            "cgroup v1 is mounted without the two hierarchies in which systemd finds its processes",
+            "mount them: `mount -t cgroup2 none /sys/fs/cgroup/unified` and \
+             `mount -t cgroup -o none,name=systemd none /sys/fs/cgroup/systemd`",
+        );
+    }
+    for program in [SYSTEMD, JOURNALD] {
+        if !std::fs::metadata(program).is_ok_and(|m| m.is_file()) {
+            let remedy = "install systemd (of this machine it need not be pid 1)";
+            problem(&format!("no program {program}, of which nodes' systemd is made"), remedy);
+        }
     }
     for link in ["/bin", "/sbin", "/lib"] {
         if !std::fs::symlink_metadata(link).is_ok_and(|m| m.is_symlink()) {

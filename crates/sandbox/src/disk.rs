@@ -8,6 +8,7 @@ use rustix::fs::XattrFlags;
 
 use crate::error::{Result, Tried};
 use crate::record::Record;
+use crate::systemd;
 
 /// Directories of the disk that appear in the node under the same name.
 pub(crate) const PLAIN: [&str; 5] = ["var", "opt", "root", "home", "srv"];
@@ -15,17 +16,10 @@ pub(crate) const PLAIN: [&str; 5] = ["var", "opt", "root", "home", "srv"];
 /// Directories that are the host's with the node's own layer on top.
 pub(crate) const LAYERED: [&str; 2] = ["usr", "etc"];
 
-/// Directories in which nothing of the host's shows: units that would start, programs and
-/// settings that would make the node something else than a fresh machine.
-const OPAQUE: [&str; 7] = [
-    "etc/systemd",
-    "etc/kubernetes",
-    "etc/containerd",
-    "etc/cni",
-    "etc/kubestrap",
-    "usr/local/bin",
-    "usr/local/sbin",
-];
+/// Directories in which nothing of the host's shows: programs and settings that would make the
+/// node something else than a fresh machine.
+const OPAQUE: [&str; 6] =
+    ["etc/kubernetes", "etc/containerd", "etc/cni", "etc/kubestrap", "usr/local/bin", "usr/local/sbin"];
 
 /// Fills `disk` for a new node; `program` becomes its `kubestrap`.
 pub(crate) fn fill(disk: &Path, record: &Record, program: &Path) -> Result<()> {
@@ -33,21 +27,21 @@ pub(crate) fn fill(disk: &Path, record: &Record, program: &Path) -> Result<()> {
         host::fs::create_dir_all(&disk.join(dir), 0o755)?;
     }
     host::fs::create_dir_all(&disk.join("root"), 0o700)?;
-    for dir in ["var/lib", "var/log", "var/cache", "var/spool", "opt/cni/bin", "usr/bin"] {
+    for dir in ["var/lib", "var/log", "var/cache", "var/spool", "opt/cni/bin"] {
         host::fs::create_dir_all(&disk.join(dir), 0o755)?;
     }
     host::fs::create_dir_all(&disk.join("var/tmp"), 0o1777)?;
     link("/run", &disk.join("var/run"))?;
     link("/run/lock", &disk.join("var/lock"))?;
-    for dir in OPAQUE {
+    for dir in OPAQUE.iter().chain(&systemd::OPAQUE) {
         let dir = disk.join(dir);
         host::fs::create_dir_all(&dir, 0o755)?;
         rustix::fs::setxattr(&dir, "trusted.overlay.opaque", b"y", XattrFlags::empty())
             .tried(|| format!("hide the host's files in {}", dir.display()))?;
     }
     etc(&disk.join("etc"), record)?;
-    host::fs::copy(program, &disk.join("usr/local/bin/kubestrap"), 0o755)?;
-    link("/usr/local/bin/kubestrap", &disk.join("usr/bin/systemctl"))
+    systemd::lay(disk)?;
+    Ok(host::fs::copy(program, &disk.join("usr/local/bin/kubestrap"), 0o755)?)
 }
 
 fn etc(etc: &Path, record: &Record) -> Result<()> {
@@ -71,11 +65,10 @@ fn etc(etc: &Path, record: &Record) -> Result<()> {
     ] {
         host::fs::write(&etc.join(name), text.as_bytes(), 0o644)?;
     }
-    host::fs::create_dir_all(&etc.join("systemd/system/multi-user.target.wants"), 0o755)?;
     Ok(())
 }
 
-fn link(target: &str, at: &Path) -> Result<()> {
+pub(crate) fn link(target: &str, at: &Path) -> Result<()> {
     match fs::symlink_metadata(at) {
         Ok(_) => Ok(()),
         Err(_) => symlink(target, at).tried(|| format!("make the link {}", at.display())),

@@ -1,6 +1,7 @@
 //! Running a program in a node, from outside.
 
 use std::io::IsTerminal;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Child;
@@ -13,8 +14,8 @@ use rustix::process::{PidfdFlags, pidfd_open};
 
 use crate::cgroup::Cgroups;
 use crate::error::{Error, Result, Tried};
-use crate::init::spawn::Start;
 use crate::record::Record;
+use crate::supply::spawn::Start;
 
 /// Signals that are handed on to the program.
 const HANDED_ON: [Signal; 6] =
@@ -39,6 +40,7 @@ pub(crate) fn exec(
     if !init.exists() {
         return Err(off());
     }
+    let outside = root()?;
     setns(
         pidfd,
         CloneFlags::CLONE_NEWNS
@@ -48,10 +50,20 @@ pub(crate) fn exec(
             | CloneFlags::CLONE_NEWIPC,
     )
     .tried(|| format!("enter sandbox {}", record.name))?;
+    // Until it has mounted its own, pid 1 is where we are: what was meant for the node is not for the host.
+    if root()? == outside {
+        return Err(Error::Booting(record.name.clone()));
+    }
     let signals = listen()?;
     let start = Start { argv, environment, directory: Path::new("/root"), doors };
     let child = start.attached().map_err(|source| Error::Program { command: argv.join(" "), source })?;
     wait(child, &signals)
+}
+
+/// Which directory is the root of the calling process.
+fn root() -> Result<(u64, u64)> {
+    let stat = std::fs::metadata("/").tried(|| "look at the root directory".into())?;
+    Ok((stat.dev(), stat.ino()))
 }
 
 /// From here on these signals wait until they are asked for.

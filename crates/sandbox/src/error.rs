@@ -75,6 +75,12 @@ pub enum Error {
     /// The operation needs a running node.
     #[error("sandbox {0} is off")]
     Off(Name),
+    /// The operation needs a node that has a root of its own already.
+    #[error("sandbox {0} is still booting")]
+    Booting(Name),
+    /// Its disk has not what this version boots.
+    #[error("sandbox {0} was made by another version of kubestrap, and this one cannot boot it")]
+    OtherVersion(Name),
     /// No cluster has been brought up in it yet.
     #[error("sandbox {0} has no kubeconfig yet")]
     NoKubeconfig(Name),
@@ -110,7 +116,7 @@ pub enum Error {
     Boot {
         /// The sandbox.
         name: Name,
-        /// What its pid 1 said.
+        /// What it said.
         reason: String,
     },
     /// The program that was to run in the node could not be started.

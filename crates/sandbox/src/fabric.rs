@@ -94,8 +94,18 @@ pub(crate) fn attach(fabric: &Path, record: &Record) -> Result<()> {
     ))
 }
 
+/// Pulls a node's cable out: nothing comes or goes any more, though the node keeps its address.
+pub(crate) fn unplug(dir: &Path, record: &Record) -> Result<()> {
+    on_cable(dir, record, |veth| format!("link set {veth} down\n"))
+}
+
 /// Removes the fabric's end of a node's cable, and so both ends.
 pub(crate) fn detach(dir: &Path, record: &Record) -> Result<()> {
+    on_cable(dir, record, |veth| format!("link del {veth}\n"))
+}
+
+/// Does something to the fabric's end of a node's cable, when there is one.
+fn on_cable(dir: &Path, record: &Record, batch: impl Fn(&str) -> String + Sync) -> Result<()> {
     if !exists(dir) {
         return Ok(());
     }
@@ -103,7 +113,7 @@ pub(crate) fn detach(dir: &Path, record: &Record) -> Result<()> {
     netns::run_in(&path(dir), || {
         if Command::new("ip").args(["link", "show", "dev", &veth]).run().is_ok() {
             // The kernel may remove it at the same moment, with the node's namespace.
-            let _ = ip(&format!("link del {veth}\n"));
+            let _ = ip(&batch(&veth));
         }
     })?;
     Ok(())

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! host ── 127.0.0.1:<api port> ─┐                    (the only way in or out)
-//!                               │ bytes, by the node's pid 1
+//!                               │ bytes, by the node's power supply
 //!  fabric (a net namespace      ▼
 //!  with a bridge, no uplink)   node "demo"            node "other"
 //!  br0 10.89.0.1 ── veth ── eth0 10.89.0.2   ── eth0 10.89.0.3
@@ -11,14 +11,13 @@
 //!
 //! A node has its own net, mount, pid, uts and ipc namespaces and a cgroup parent of its own.
 //! Its `/usr` and `/etc` are the host's with a layer of its own on top; `/var`, `/opt`, `/root`,
-//! `/home` and `/srv` are plain directories on its disk. Its pid 1 is this program ([`init`]): it
-//! reads unit files and answers `systemctl` ([`systemctl`]), so that installing a node is the
-//! same here and on a real host.
+//! `/home` and `/srv` are plain directories on its disk. Its pid 1 is the host's systemd with a
+//! few units ([`systemd`]), so that installing a node is the same here and on a real host. One
+//! process of it is outside of all that, its power supply ([`supply`]).
 //!
-//! Everything that is known of a sandbox is one directory, `<dir>/<name>/`:
-//! `sandbox.json` (what was asked for), `disk/` (what survives a power cut), `log/init.log`.
-//! Whether it runs is read from its cgroup, never from a file: any verb can be killed at any
-//! moment and run again.
+//! Everything that is known of a sandbox is one directory, `<dir>/<name>/`: `sandbox.json` (what
+//! was asked for), `disk/` (what survives a power cut), `log/console.log`. Whether it runs is
+//! read from its cgroup, never from a file: any verb can be killed at any moment and run again.
 
 mod all;
 mod cgroup;
@@ -27,12 +26,12 @@ mod disk;
 mod enter;
 mod error;
 mod fabric;
-pub mod init;
 mod kubeconfig;
 mod node;
 mod record;
 mod state;
-pub mod systemctl;
+pub mod supply;
+mod systemd;
 
 pub use all::{Listed, NewSandbox, Sandboxes};
 pub use checks::Problem;

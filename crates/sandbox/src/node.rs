@@ -15,11 +15,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::all::Sandboxes;
 use crate::cgroup::Cgroups;
 use crate::error::{Error, Result, Tried};
-use crate::init::spawn;
-use crate::record::Record;
+use crate::record::{Record, VERSION};
+use crate::supply::spawn;
 use crate::{checks, fabric, kubeconfig, state};
 
-/// How long a node's pid 1 may take until all is mounted and its units are being started.
+/// How long a node may take until systemd has reached its basic target and starts what is enabled.
 const BOOT_LIMIT: Duration = Duration::from_secs(30);
 
 /// One sandbox.
@@ -67,9 +67,9 @@ impl Sandbox {
         self.home().join("disk")
     }
 
-    /// Its pid 1's log.
-    pub fn log(&self) -> PathBuf {
-        self.home().join("log/init.log")
+    /// What its console has shown since it was powered on last.
+    pub fn console(&self) -> PathBuf {
+        self.home().join("log/console.log")
     }
 
     pub(crate) fn home(&self) -> PathBuf {
@@ -157,6 +157,8 @@ impl Sandbox {
     }
 
     pub(crate) fn cut(&self, cgroups: &Cgroups) -> Result<()> {
+        // First: a machine without power sends nobody a FIN or RST, the kernel of ended processes does.
+        fabric::unplug(&self.all.dir, &self.record)?;
         // Twice, for what entered the node while it was being killed.
         let mut attempts = 2;
         loop {
@@ -172,6 +174,9 @@ impl Sandbox {
     }
 
     pub(crate) fn boot(&self) -> Result<()> {
+        if self.record.version != VERSION {
+            return Err(Error::OtherVersion(self.record.name.clone()));
+        }
         let cgroups = Cgroups::mounted()?;
         // What a killed power-on or a crashed node left.
         self.cut(&cgroups)?;
@@ -191,11 +196,10 @@ impl Sandbox {
             source,
         })?;
         let fabric = fabric::ensure(&self.all.dir)?;
-        let group = state::init_group(&self.record);
+        let group = state::supply_group(&self.record);
         cgroups.create(&group)?;
         let doors = cgroups.doors(&group)?;
-        let log = File::options().append(true).create(true).open(self.log());
-        let log = log.tried(|| format!("open {}", self.log().display()))?;
+        let log = self.new_console_log()?;
         let (answer, say) =
             rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).tried(|| "make a pipe".into())?;
         std::thread::scope(|scope| {
@@ -204,23 +208,32 @@ impl Sandbox {
             let thread = scope.spawn(|| {
                 unshare(CloneFlags::CLONE_NEWNET).tried(|| "make a network namespace".into())?;
                 fabric::attach(&fabric, &self.record)?;
-                spawn::launcher(spawn::Launch {
+                spawn::supply(spawn::Supply {
                     program: &self.all.program,
                     home: &self.home(),
                     api: listener.into(),
                     say,
                     log,
                     doors,
-                })
+                })?;
+                self.hear(answer)
             });
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })?;
-        self.hear(answer)
+        })
     }
 
-    /// Reads what pid 1 has to say about its boot.
+    fn new_console_log(&self) -> Result<File> {
+        let path = self.console();
+        // Two processes write to it: each at its end.
+        let log = File::options().append(true).create(true).open(&path);
+        let log = log.and_then(|log| log.set_len(0).map(|()| log));
+        log.tried(|| format!("open {}", path.display()))
+    }
+
+    /// Reads what the power supply and pid 1 have to say about the boot.
     fn hear(&self, answer: OwnedFd) -> Result<()> {
         let failed = |reason: String| Error::Boot { name: self.record.name.clone(), reason };
+        let console = self.console();
         let deadline = Instant::now() + BOOT_LIMIT;
         let mut answer = File::from(answer);
         let mut text = Vec::new();
@@ -230,7 +243,11 @@ impl Sandbox {
             let ready =
                 poll(&mut fds, Timespec::try_from(left).ok().as_ref()).tried(|| "wait for pid 1".into())?;
             if ready == 0 {
-                return Err(failed(format!("no answer within {} s", BOOT_LIMIT.as_secs())));
+                return Err(failed(format!(
+                    "not within {} s; see {}",
+                    BOOT_LIMIT.as_secs(),
+                    console.display()
+                )));
             }
             let mut part = [0; 4096];
             match answer.read(&mut part).tried(|| "hear from pid 1".into())? {
@@ -240,7 +257,7 @@ impl Sandbox {
         }
         match String::from_utf8_lossy(&text).trim() {
             spawn::BOOTED => Ok(()),
-            "" => Err(failed(format!("pid 1 ended; see {}", self.log().display()))),
+            "" => Err(failed(format!("pid 1 ended; see {}", console.display()))),
             reason => Err(failed(reason.to_owned())),
         }
     }

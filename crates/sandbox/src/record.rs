@@ -10,8 +10,8 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 
-/// The version of `sandbox.json`.
-pub(crate) const VERSION: u32 = 1;
+/// The version of `sandbox.json` and of what is on the disk beside it; with 1, pid 1 was no systemd.
+pub(crate) const VERSION: u32 = 2;
 
 /// The fabric's network; `.1` is its bridge. Chosen because nobody routes it on purpose; it
 /// cannot clash with the host's own networks since the fabric has no way out.

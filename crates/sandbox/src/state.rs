@@ -17,23 +17,30 @@ use crate::record::Record;
 /// milliseconds; only a process in uninterruptible sleep (a dead disk) takes longer.
 const DEATH_LIMIT: Duration = Duration::from_secs(30);
 
-/// The cgroup that a node's pid 1 is in.
-pub(crate) fn init_group(record: &Record) -> String {
-    format!("{}/init", record.cgroup)
+/// The cgroup of a node's power supply.
+pub(crate) fn supply_group(record: &Record) -> String {
+    format!("{}/supply", record.cgroup)
+}
+
+/// The cgroup that a node's pid 1 starts in. systemd takes it for the root of its own, makes
+/// `init.scope` and `system.slice` in it, and leaves alone what is beside it: the kubelet's pods,
+/// and the controllers that they need.
+pub(crate) fn systemd_group(record: &Record) -> String {
+    format!("{}/systemd", record.cgroup)
 }
 
 /// The node's pid 1, seen from the host; `None` when the node is off.
 pub(crate) fn pid1(cgroups: &Cgroups, record: &Record) -> Option<ProcessId> {
-    cgroups.pids(&init_group(record)).into_iter().find(|pid| is_pid1(*pid)).and_then(ProcessId::of)
+    cgroups.pids(&systemd_group(record)).into_iter().find(|pid| is_pid1(*pid)).and_then(ProcessId::of)
 }
 
 fn is_pid1(pid: i32) -> bool {
     let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { return false };
     let field = |name: &str| status.lines().find_map(|l| l.strip_prefix(name)).unwrap_or_default();
     let dead = field("State:").trim_start().starts_with(['Z', 'X']);
-    // Its numbers in each namespace from ours inwards.
+    // Its numbers in each namespace from ours inwards: a container's first process has three.
     let numbers: Vec<&str> = field("NSpid:").split_ascii_whitespace().collect();
-    !dead && numbers.len() > 1 && numbers.last() == Some(&"1")
+    !dead && numbers.len() == 2 && numbers.last() == Some(&"1")
 }
 
 /// How long a process has existed.

@@ -8,9 +8,9 @@ use crate::ui::Ui;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Hidden {
-    /// pid 1 of a sandbox node
+    /// What keeps a sandbox node running
     #[command(hide = true)]
-    SandboxInit(sandbox::InitArgs),
+    SandboxSupply(sandbox::SupplyArgs),
     /// Print a page of the documentation that is made from the program (Markdown)
     #[command(hide = true)]
     Reference(reference::ReferenceArgs),
@@ -18,7 +18,7 @@ pub(crate) enum Hidden {
 
 pub(crate) fn run(verb: Hidden, ui: &Ui) -> Result<(), Failure> {
     match verb {
-        Hidden::SandboxInit(args) => sandbox::init(args, ui),
+        Hidden::SandboxSupply(args) => sandbox::supply(args),
         Hidden::Reference(args) => reference::run(args, ui),
     }
 }

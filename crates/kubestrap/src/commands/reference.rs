@@ -137,7 +137,7 @@ mod tests {
     fn every_verb_and_argument_has_a_meaning() {
         let page = command_line(cli::command());
         assert!(page.contains("\n## kubestrap sandbox power-off\n"), "{page}");
-        assert!(!page.contains("sandbox-init"), "hidden verbs are not the users'");
+        assert!(!page.contains("sandbox-supply"), "hidden verbs are not the users'");
         let empty: Vec<_> = page.lines().filter(|line| line.ends_with("|  |")).collect();
         assert!(empty.is_empty(), "no help: {empty:#?}");
     }

@@ -1,10 +1,9 @@
-//! `kubestrap sandbox`: throwaway nodes on this machine, and the two ways in which a node calls
-//! this program itself: as its pid 1, and under the name `systemctl`.
+//! `kubestrap sandbox`: throwaway nodes on this machine, and the hidden verb that keeps one
+//! running.
 
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal};
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -93,12 +92,12 @@ struct ExecArgs {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct InitArgs {
+pub(crate) struct SupplyArgs {
     /// The sandbox's directory
     home: PathBuf,
-    /// We are pid 1
+    /// We are pid 1, with this console
     #[arg(long)]
-    pid1: bool,
+    pid1: Option<PathBuf>,
 }
 
 /// One sandbox, as `-o json` shows it.
@@ -307,6 +306,12 @@ fn failure(error: Error) -> Failure {
             )),
         ),
         Error::Off(name) => (Exit::NotFound, Some(format!("`kubestrap sandbox power-on {name}` boots it"))),
+        Error::Booting(name) => {
+            (Exit::NotFound, Some(format!("`kubestrap sandbox power-on {name}` returns when it has booted")))
+        }
+        Error::OtherVersion(name) => {
+            (Exit::Conflict, Some(format!("delete it and make it again: `kubestrap sandbox delete {name}`")))
+        }
         Error::NoKubeconfig(name) => (
             Exit::NotFound,
             Some(format!("`kubestrap sandbox exec {name} -- kubestrap up` brings up a cluster in it")),
@@ -322,23 +327,9 @@ fn failure(error: Error) -> Failure {
     }
 }
 
-/// The hidden verb: what starts a node's pid 1, and that itself.
-pub(crate) fn init(args: InitArgs, _ui: &Ui) -> Result<(), Failure> {
-    sandbox::init::main(&args.home, args.pid1).map_err(failure)
-}
-
-/// When this program was called as `systemctl`: does what that asks of the node's pid 1.
-pub(crate) fn systemctl_shim() -> Option<ExitCode> {
-    let mut args = std::env::args();
-    let called = args.next()?;
-    if Path::new(&called).file_name()? != "systemctl" {
-        return None;
-    }
-    let reply = sandbox::systemctl::run(&args.collect::<Vec<_>>());
-    // A closed pipe is the reader's choice, no error of ours.
-    let _ = std::io::stdout().write_all(reply.out.as_bytes());
-    let _ = std::io::stderr().write_all(reply.err.as_bytes());
-    Some(reply.code.into())
+/// The hidden verb: a node's power supply, and its pid 1 until that is systemd.
+pub(crate) fn supply(args: SupplyArgs) -> Result<(), Failure> {
+    sandbox::supply::main(&args.home, args.pid1.as_deref()).map_err(failure)
 }
 
 #[cfg(test)]

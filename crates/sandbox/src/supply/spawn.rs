@@ -10,10 +10,13 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::SigSet;
-use rustix::process::{Resource, Rlimit, setrlimit};
 
+use crate::cgroup::Cgroups;
 use crate::error::{Result, Tried};
+use crate::record::Record;
+use crate::state;
 
 /// What pid 1 says when it is up; anything else is why it is not.
 pub(crate) const BOOTED: &str = "up";
@@ -28,8 +31,8 @@ fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// What a node's launcher is given.
-pub(crate) struct Launch<'a> {
+/// What a node's power supply is given.
+pub(crate) struct Supply<'a> {
     pub(crate) program: &'a Path,
     /// The sandbox's directory.
     pub(crate) home: &'a Path,
@@ -42,46 +45,67 @@ pub(crate) struct Launch<'a> {
     pub(crate) doors: Vec<File>,
 }
 
-/// Starts the launcher of a node from the calling thread, whose network namespace becomes the
-/// node's, and waits until it has started pid 1 (or said why not).
+/// Starts a node's power supply from the calling thread, whose network namespace becomes the
+/// node's. The thread has to live until the supply has said something.
 ///
-/// When we are killed, so is the launcher; what it has started by then is found in the cgroup.
-pub(crate) fn launcher(launch: Launch<'_>) -> Result<()> {
-    let mut command = command(launch.program);
-    command.arg("sandbox-init").arg(launch.home).env("KUBESTRAP_LOG", "info");
-    command.stdin(Stdio::from(launch.api)).stdout(Stdio::from(launch.say)).stderr(Stdio::from(launch.log));
-    let mut doors = launch.doors;
+/// When we are killed before it is in its cgroup, so is the supply; afterwards it is found there.
+pub(crate) fn supply(supply: Supply<'_>) -> Result<()> {
+    let mut command = command(supply.program);
+    command.arg("sandbox-supply").arg(supply.home).env("KUBESTRAP_LOG", "info");
+    command.stdin(Stdio::from(supply.api)).stdout(Stdio::from(supply.say)).stderr(Stdio::from(supply.log));
+    let mut doors = supply.doors;
     let parent = rustix::process::getpid();
     // SAFETY: between fork and exec only system calls are made, on values that exist already;
     // nothing is allocated and no lock is taken.
     unsafe {
         command.pre_exec(move || {
             die_with_parent(Some(parent))?;
-            join(&mut doors)
+            join(&mut doors)?;
+            keep_only_standard_files()
         });
     }
-    let status = command.status().tried(|| format!("run {}", launch.program.display()))?;
-    // What it had to say is in the pipe.
-    tracing::debug!(%status, "launcher ended");
-    Ok(())
+    command.spawn().tried(|| format!("run {}", supply.program.display())).map(drop)
 }
 
 /// Keeps every file that whoever made the node had open by chance (a lock, a pipe to a pager) from
-/// living on in the node: only stdin, stdout and stderr go to the next program.
-pub(crate) fn keep_only_standard_files() -> Result<()> {
+/// living on with the node: only stdin, stdout and stderr go to the next program.
+fn keep_only_standard_files() -> io::Result<()> {
     let flags = libc::CLOSE_RANGE_CLOEXEC.cast_signed();
     // SAFETY: marks descriptors as close-on-exec; no memory is touched and none is closed now.
     let result = unsafe { libc::close_range(3, u32::MAX, flags) };
-    let result = if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
-    result.tried(|| "keep open files out of the node".into())
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Starts pid 1 of the node at `home`: this program again, in the pid namespace that the calling
-/// process has just made, on the same stdin, stdout and stderr.
-pub(crate) fn pid1(home: &Path) -> Result<()> {
+/// Starts pid 1 of the node at `home`: this program again, in a new pid namespace and in the
+/// cgroup that systemd takes for its own. It says what is to be said on `say`, and is killed when
+/// we end.
+pub(crate) fn pid1(home: &Path, console: &Path, record: &Record, say: Option<&File>) -> Result<Child> {
+    let cgroups = Cgroups::mounted()?;
+    let group = state::systemd_group(record);
+    cgroups.create(&group)?;
+    let mut doors = cgroups.doors(&group)?;
     let mut command = command("/proc/self/exe");
-    command.arg0("kubestrap").args(["sandbox-init", "--pid1"]).arg(home).env("KUBESTRAP_LOG", "info");
-    command.spawn().tried(|| "start pid 1".into()).map(drop)
+    command.arg0("kubestrap").arg("sandbox-supply").arg("--pid1").arg(console).arg(home);
+    command.env("KUBESTRAP_LOG", "info").stdin(Stdio::null());
+    if let Some(say) = say {
+        command.stdout(say.try_clone().tried(|| "hand on a pipe".into())?);
+    }
+    // SAFETY: as above.
+    unsafe {
+        command.pre_exec(move || {
+            // From inside, a parent outside has no number.
+            die_with_parent(None)?;
+            join(&mut doors)
+        });
+    }
+    let what = || "start pid 1".to_owned();
+    // Only children are in a new pid namespace. The way back is for the threads that we start later:
+    // they cannot be where their process is not.
+    let ours = File::open("/proc/self/ns/pid").tried(what)?;
+    unshare(CloneFlags::CLONE_NEWPID).tried(what)?;
+    let child = command.spawn().tried(what);
+    setns(ours, CloneFlags::CLONE_NEWPID).tried(what)?;
+    child
 }
 
 /// A process to start, with all that its child side needs opened and computed already.
@@ -99,26 +123,6 @@ impl Start<'_> {
         let mut command = command(program);
         command.args(args).envs(self.environment.iter().map(|(k, v)| (k, v))).current_dir(self.directory);
         Ok(command)
-    }
-
-    /// Starts a service's process: its own session, output appended to `log`, `limits` set.
-    pub(crate) fn service(self, log: File, limits: Vec<(Resource, Rlimit)>) -> io::Result<i32> {
-        let mut command = self.command()?;
-        command.stdin(Stdio::null()).stdout(Stdio::from(log.try_clone()?)).stderr(Stdio::from(log));
-        let mut doors = self.doors;
-        // SAFETY: between fork and exec only system calls are made, on values that exist already;
-        // nothing is allocated and no lock is taken.
-        unsafe {
-            command.pre_exec(move || {
-                join(&mut doors)?;
-                rustix::process::setsid()?;
-                for (resource, limit) in &limits {
-                    setrlimit(*resource, *limit)?;
-                }
-                Ok(SigSet::empty().thread_set_mask()?)
-            });
-        }
-        Ok(command.spawn()?.id().cast_signed())
     }
 
     /// Starts a process on our own stdin, stdout and stderr that dies with us. We are outside of

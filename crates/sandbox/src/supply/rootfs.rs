@@ -22,8 +22,15 @@ const DEVICES: [(&str, u64, u64); 7] = [
     ("tty", 5, 0),
 ];
 
-/// Builds the node's file system from `<home>/disk` and makes it the root of this process.
-pub(crate) fn enter(home: &Path, record: &Record) -> Result<()> {
+/// Where the cgroup hierarchies are.
+const CGROUPS: &str = "/sys/fs/cgroup";
+
+/// `CGROUP2_SUPER_MAGIC` of linux/magic.h.
+const CGROUP2_MAGIC: i64 = 0x6367_7270;
+
+/// Builds the node's file system from `<home>/disk` and makes it the root of this process;
+/// `console` is the terminal that becomes its console.
+pub(crate) fn enter(home: &Path, record: &Record, console: &Path) -> Result<()> {
     // Nothing that is mounted from here on shows on the host.
     change("/", MsFlags::MS_REC | MsFlags::MS_PRIVATE)?;
     let root = home.join("root");
@@ -31,14 +38,17 @@ pub(crate) fn enter(home: &Path, record: &Record) -> Result<()> {
     fresh("tmpfs", &root, MsFlags::empty(), "mode=755,size=16m")?;
     lay_disk(&home.join("disk"), &root)?;
     kernel_file_systems(&root)?;
-    devices(&root.join("dev"))?;
+    devices(&root.join("dev"), console)?;
     for extra in &record.mounts {
         bind_extra(extra, &root)?;
     }
     pivot(&root)?;
     // Volumes that the kubelet mounts must show in the runtime's namespaces and the other way.
     change("/", MsFlags::MS_REC | MsFlags::MS_SHARED)?;
-    new_boot_id()
+    new_boot_id()?;
+    // Tells journald that the disk is there: it writes to it from its start.
+    host::fs::create_dir_all(Path::new("/run/systemd/journal"), 0o755)?;
+    Ok(host::fs::write(Path::new("/run/systemd/journal/flushed"), b"", 0o644)?)
 }
 
 fn lay_disk(disk: &Path, root: &Path) -> Result<()> {
@@ -68,15 +78,38 @@ fn kernel_file_systems(root: &Path) -> Result<()> {
     // Of this network namespace.
     let sys = directory(root, "sys")?;
     fresh("sysfs", &sys, flags, "")?;
-    // All hierarchies as they are: paths in /proc/<pid>/cgroup are the same inside and outside.
-    bind(Path::new("/sys/fs/cgroup"), &sys.join("fs/cgroup"), true)?;
+    hierarchies(&sys.join("fs/cgroup"))?;
     if let Err(error) = fresh("bpf", &sys.join("fs/bpf"), flags, "mode=700") {
         tracing::warn!(error = crate::error::chain(&error), "no BPF file system");
     }
     Ok(())
 }
 
-fn devices(dev: &Path) -> Result<()> {
+/// All hierarchies as they are: paths in /proc/<pid>/cgroup are the same inside and outside. With
+/// v1 they lie in a directory of the node's own to which nobody can write: systemd would add what
+/// the kernel has and the machine does not use, and take it from the machine with that.
+fn hierarchies(target: &Path) -> Result<()> {
+    let source = Path::new(CGROUPS);
+    if rustix::fs::statfs(source).is_ok_and(|stat| stat.f_type == CGROUP2_MAGIC) {
+        return bind(source, target, false);
+    }
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    fresh("tmpfs", target, flags, "mode=755,size=64k")?;
+    for path in host::fs::list(source)? {
+        let inside = target.join(path.file_name().unwrap_or_default());
+        if let Ok(link) = fs::read_link(&path) {
+            symlink(link, &inside).tried(|| format!("make the link {}", inside.display()))?;
+        } else if path.is_dir() {
+            fs::create_dir(&inside).tried(|| format!("make the directory {}", inside.display()))?;
+            bind(&path, &inside, false)?;
+        }
+    }
+    let flags = flags | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    mount(None::<&str>, target, None::<&str>, flags, None::<&str>)
+        .tried(|| format!("make {} read-only", target.display()))
+}
+
+fn devices(dev: &Path, console: &Path) -> Result<()> {
     fs::create_dir_all(dev).tried(|| "make /dev".into())?;
     fresh("tmpfs", dev, MsFlags::MS_NOSUID, "mode=755,size=64k")?;
     for (name, major, minor) in DEVICES {
@@ -100,7 +133,9 @@ fn devices(dev: &Path) -> Result<()> {
     ] {
         symlink(target, dev.join(name)).tried(|| format!("make the link /dev/{name}"))?;
     }
-    Ok(())
+    let inside = dev.join("console");
+    File::create(&inside).tried(|| "make the mount point /dev/console".into())?;
+    bind(console, &inside, false)
 }
 
 fn bind_extra(extra: &Mount, root: &Path) -> Result<()> {
