@@ -48,7 +48,8 @@ impl World {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let root = fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0);
         assert!(root, "these tests make namespaces: run them as root");
-        let name = format!("sbx-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        // Of one length: no directory's name is the beginning of another's.
+        let name = format!("sbx-{}-{:03}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         Self { dir: Path::new(env!("CARGO_TARGET_TMPDIR")).join(name) }
     }
 
@@ -354,8 +355,7 @@ fn pid_1_is_systemd_and_starts_nothing_of_the_host() {
         world.sh("demo", "readlink /proc/1/exe; systemctl is-system-running --wait").ok(),
         "/usr/lib/systemd/systemd\nrunning"
     );
-    let services =
-        "systemctl list-units --all --type=service,socket,timer,path --plain --no-legend | cut -d' ' -f1";
+    let services = "systemctl list-units --all --state=loaded --type=service,socket,timer,path --plain --no-legend | cut -d' ' -f1";
     assert_eq!(
         world.sh("demo", services).ok().lines().collect::<BTreeSet<_>>(),
         BTreeSet::from([
@@ -475,11 +475,12 @@ fn cgroup_v2_alone_is_enough() {
         k() { \"$0\" sandbox --dir \"$1\" \"${@:2}\"; }\n\
         trap 'k \"$1\" delete --all >&2' EXIT\n\
         k \"$1\" create demo >&2; k \"$1\" power-off demo >&2; k \"$1\" power-on demo >&2\n\
-        k \"$1\" exec demo -- sh -c 'cat /proc/self/cgroup; grep -c cgroup /proc/self/mountinfo'";
+        k \"$1\" exec demo -- sh -c 'systemctl is-system-running --wait; cat /proc/self/cgroup; grep -c cgroup /proc/self/mountinfo'";
     // Sees no v1 hierarchy, and nobody else sees what it mounts.
     let alone = Command::new("unshare").args(["--mount", "--propagation", "private", "bash", "-c", script]);
     let out = ran(alone.arg(env!("CARGO_BIN_EXE_kubestrap")).arg(&world.dir)).ok();
     let group = format!("{}demo/exec", sandbox::cgroup_prefix(&world.dir));
+    assert_eq!(out.lines().next(), Some("running"), "systemd is content: {out}");
     assert!(out.lines().any(|l| l == format!("0::{group}")), "{out}");
     assert_eq!(out.lines().last(), Some("1"), "one hierarchy is mounted in the node: {out}");
 }

@@ -22,7 +22,7 @@ pub(super) struct Console {
     ours: OwnedFd,
     path: PathBuf,
     /// Keeps our end from reporting that nobody has theirs.
-    _theirs: OwnedFd,
+    theirs: OwnedFd,
     log: File,
     left: usize,
 }
@@ -38,7 +38,7 @@ impl Console {
         let name = ptsname(&ours, Vec::new()).tried(what)?;
         let path = PathBuf::from(std::ffi::OsStr::from_bytes(name.to_bytes()));
         let theirs = open_theirs(&path).tried(what)?;
-        Ok(Self { ours, path, _theirs: theirs, log, left: LONGEST })
+        Ok(Self { ours, path, theirs, log, left: LONGEST })
     }
 
     /// The end that the node gets.
@@ -63,7 +63,7 @@ impl Console {
                 Err(Errno::INTR) => {}
                 // vhangup(2) took our hold on their end: without a new one we would be called for ever.
                 Err(Errno::IO) => match open_theirs(&self.path) {
-                    Ok(theirs) => self._theirs = theirs,
+                    Ok(theirs) => drop(std::mem::replace(&mut self.theirs, theirs)),
                     Err(_) => return,
                 },
                 Ok(_) | Err(_) => return,
