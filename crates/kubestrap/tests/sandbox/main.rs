@@ -3,142 +3,22 @@
 
 #![expect(clippy::unwrap_used, reason = "this is a test")]
 
+mod systemd;
+mod world;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use host::command::Command;
 use host::netns;
 use serde_json::Value;
 
-/// A directory for sandboxes; with it goes all that is in it, and nothing else may be left.
-struct World {
-    dir: PathBuf,
-}
-
-struct Ran {
-    status: ExitStatus,
-    out: String,
-    err: String,
-}
-
-impl Ran {
-    #[track_caller]
-    fn ok(self) -> String {
-        assert!(self.status.success(), "{}: {}{}", self.status, self.out, self.err);
-        self.out.trim().to_owned()
-    }
-
-    #[track_caller]
-    fn fails(self, code: i32, text: &str) {
-        assert_eq!(self.status.code(), Some(code), "{}{}", self.out, self.err);
-        assert!(self.err.contains(text), "{}", self.err);
-    }
-}
-
-impl World {
-    fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let root = fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0);
-        assert!(root, "these tests make namespaces: run them as root");
-        // Of one length: no directory's name is the beginning of another's.
-        let name = format!("sbx-{}-{:03}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        Self { dir: Path::new(env!("CARGO_TARGET_TMPDIR")).join(name) }
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        Command::new(env!("CARGO_BIN_EXE_kubestrap")).args(["sandbox", "--dir"]).arg(&self.dir).args(args)
-    }
-
-    fn run(&self, args: &[&str]) -> Ran {
-        ran(self.command(args))
-    }
-
-    /// Runs a shell script in a node.
-    fn sh(&self, node: &str, script: &str) -> Ran {
-        self.run(&["exec", node, "--", "bash", "-c", script])
-    }
-
-    fn spawn(&self, args: &[&str]) -> Child {
-        self.command(args).spawn(Stdio::null(), Stdio::null()).unwrap()
-    }
-
-    fn show(&self, node: &str) -> Value {
-        let list: Value = serde_json::from_str(&self.run(&["list", "-o", "json"]).ok()).unwrap();
-        list.as_array().unwrap().iter().find(|n| n["name"] == node).cloned().unwrap_or_default()
-    }
-
-    fn netns(&self, node: &str) -> PathBuf {
-        host::proc::netns(i32::try_from(self.show(node)["pid"].as_i64().unwrap()).unwrap())
-    }
-
-    /// Mounts, processes and cgroups that have to do with this directory, and itself. Interfaces
-    /// and namespaces live no longer than those.
-    fn traces(&self) -> BTreeSet<String> {
-        let dir = self.dir.to_str().unwrap();
-        let cgroup = sandbox::cgroup_prefix(&self.dir);
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let mut traces: BTreeSet<String> =
-            mounts.lines().filter(|l| l.contains(dir)).map(|l| format!("mount {l}")).collect();
-        for pid in host::proc::pids() {
-            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let line = String::from_utf8_lossy(&line).replace('\0', " ");
-            let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-            // One that has ended is in the hands of the host's pid 1, which takes it in when it likes.
-            let ended = line.is_empty();
-            if !ended && (line.contains(dir) || groups.contains(&cgroup)) {
-                traces.insert(format!("process {pid} {line}"));
-            }
-        }
-        let root = PathBuf::from("/sys/fs/cgroup");
-        let hierarchies = fs::read_dir(&root).unwrap().flatten().map(|e| e.path());
-        for hierarchy in hierarchies.chain([root.clone()]) {
-            let groups = fs::read_dir(hierarchy.join("kubestrap-sandbox")).into_iter().flatten().flatten();
-            let paths = groups.map(|g| g.path().display().to_string()).filter(|p| p.contains(&cgroup));
-            traces.extend(paths.map(|p| format!("cgroup {p}")));
-        }
-        if self.dir.exists() {
-            traces.insert(format!("directory {dir}"));
-        }
-        traces
-    }
-
-    fn traces_of(&self, kinds: &[&str]) -> Vec<String> {
-        self.traces().into_iter().filter(|t| kinds.iter().any(|kind| t.starts_with(kind))).collect()
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        let deleted = self.run(&["delete", "--all"]);
-        if !std::thread::panicking() {
-            deleted.ok();
-            let left = self.traces();
-            assert!(left.is_empty(), "left behind: {left:#?}");
-        }
-    }
-}
-
-fn ran(command: Command) -> Ran {
-    let (status, output) = command.run_unchecked().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    Ran { status, out: text(&output.stdout), err: text(&output.stderr) }
-}
-
-fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while !done() {
-        assert!(Instant::now() < deadline, "{what} did not happen within 10 s");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
+use world::{World, ran, wait_for};
 
 #[test]
 fn two_nodes_reach_each_other_and_nothing_else() {
@@ -292,134 +172,6 @@ fn exec_is_the_program_it_runs() {
 }
 
 #[test]
-fn pid_1_keeps_services_running() {
-    let world = World::new();
-    world.run(&["create", "demo"]).ok();
-    let unit = "[Unit]\nDescription=Test\n[Service]\nEnvironment=GREETING=hello\nExecStartPre=-/bin/false\n\
-        ExecStart=/bin/bash -c 'echo ${GREETING}; sleep 7777 & exec sleep 8888'\n\
-        Restart=always\nRestartSec=200ms\nKillMode=MODE\n[Install]\nWantedBy=multi-user.target\n";
-    for (name, mode) in [("group", "control-group"), ("main", "process")] {
-        let write = format!("cat > /etc/systemd/system/{name}.service");
-        let unit = unit.replace("MODE", mode);
-        ran(world.command(&["exec", "demo", "--", "sh", "-c", &write]).stdin(unit)).ok();
-        world.sh("demo", &format!("systemctl daemon-reload && systemctl enable --now {name}")).ok();
-        let states = world.sh("demo", &format!("systemctl is-active {name}; systemctl is-enabled {name}"));
-        assert_eq!(states.ok(), "active\nenabled");
-    }
-    let property =
-        |unit: &str, name: &str| world.sh("demo", &format!("systemctl show {unit} -p {name} --value")).ok();
-    let count = |command: &str| world.sh("demo", command).out.trim().to_owned();
-    let helpers = || count("ps -eo args | grep -c '^sleep 7777'");
-    wait_for("both helpers", || helpers() == "2");
-
-    // A killed service comes back, and says so; with it went what it had left behind.
-    let before = property("group", "MainPID");
-    world.sh("demo", &format!("kill -9 {before}")).ok();
-    let back = || property("group", "NRestarts") == "1" && property("group", "ActiveState") == "active";
-    wait_for("the restart", back);
-    assert_ne!(property("group", "MainPID"), before);
-    wait_for("its output", || count("journalctl -o cat -u group | grep -c ^hello") == "2");
-    wait_for("one helper for each", || helpers() == "2");
-
-    // What is left behind stays with KillMode=process only: containerd's shims do.
-    world.sh("demo", "systemctl stop group && systemctl stop main").ok();
-    wait_for("only main's helper", || helpers() == "1");
-    assert_eq!(world.sh("demo", "systemctl is-active group").status.code(), Some(3));
-    world.sh("demo", "systemctl disable group && systemctl restart main && systemctl is-active main").ok();
-    assert_eq!(world.sh("demo", "systemctl start nothing").status.code(), Some(5));
-    world.sh("demo", "systemctl status nothing").fails(4, "could not be found");
-
-    // Orphans are reaped by pid 1.
-    world.sh("demo", "(sleep 0.1 &); (sleep 0.1 &)").ok();
-    std::thread::sleep(Duration::from_millis(200));
-    wait_for("no zombies", || !world.sh("demo", "ps -eo stat").ok().contains('Z'));
-
-    // What is enabled starts at power-on, nothing else.
-    world.run(&["power-off", "demo"]).ok();
-    world.run(&["power-on", "demo"]).ok();
-    wait_for("the enabled one", || property("main", "ActiveState") == "active");
-    assert_eq!(property("group", "ActiveState"), "inactive");
-    // The journal outlives the cut, and is read from outside too.
-    let greetings = "journalctl -o cat -u group | grep -c ^hello";
-    assert_eq!(count(greetings), "2");
-    let journal = Path::new(world.show("demo")["disk"].as_str().unwrap()).join("var/log/journal");
-    let outside = Command::new("journalctl").arg("-D").arg(journal).args(["-o", "cat", "-u", "group"]);
-    assert_eq!(ran(outside).ok().lines().filter(|line| *line == "hello").count(), 2);
-}
-
-#[test]
-fn pid_1_is_systemd_and_starts_nothing_of_the_host() {
-    let world = World::new();
-    world.run(&["create", "demo"]).ok();
-    assert_eq!(
-        world.sh("demo", "readlink /proc/1/exe; systemctl is-system-running --wait").ok(),
-        "/usr/lib/systemd/systemd\nrunning"
-    );
-    let services = "systemctl list-units --all --state=loaded --type=service,socket,timer,path --plain --no-legend | cut -d' ' -f1";
-    assert_eq!(
-        world.sh("demo", services).ok().lines().collect::<BTreeSet<_>>(),
-        BTreeSet::from([
-            "kubestrap-booted.service",
-            "systemd-journald-dev-log.socket",
-            "systemd-journald.service",
-            "systemd-journald.socket"
-        ])
-    );
-    // Only what such units started runs, in the cgroups of the node.
-    let programs = world.sh("demo", "ps -e -o comm= | grep -vxE 'bash|ps|grep'").ok();
-    assert_eq!(programs.lines().collect::<Vec<_>>(), ["systemd", "systemd-journal"]);
-    let group = format!("{}demo/systemd/", sandbox::cgroup_prefix(&world.dir));
-    let systemd = "grep -E ':(name=systemd)?:' /proc/1/cgroup; grep -E ':(name=systemd)?:' /proc/$(pidof systemd-journald)/cgroup";
-    for line in world.sh("demo", systemd).ok().lines() {
-        assert!(line.contains(&group), "{line}");
-    }
-    // The machine's kernel log is not the node's, and its console is a file on the host.
-    let kernel = world.sh("demo", "journalctl -o cat _TRANSPORT=kernel | grep -vc '^-- No entries'").out;
-    assert_eq!(kernel.trim(), "0");
-    let console = fs::read_to_string(world.dir.join("demo/log/console.log")).unwrap();
-    assert!(console.contains("Reached target multi-user.target"), "{console}");
-}
-
-#[test]
-fn a_node_that_turns_itself_off_is_off() {
-    let world = World::new();
-    world.run(&["create", "demo"]).ok();
-    let port = u16::try_from(world.show("demo")["apiPort"].as_u64().unwrap()).unwrap();
-    world.sh("demo", "systemctl --no-block poweroff");
-    wait_for("the node's end", || world.show("demo")["state"] == "off");
-    wait_for("its port's end", || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err());
-    world.run(&["power-on", "demo"]).ok();
-    assert_eq!(world.show("demo")["state"], "running");
-}
-
-#[test]
-fn a_node_and_its_power_supply_end_together() {
-    let world = World::new();
-    world.run(&["create", "demo"]).ok();
-    let supply = |world: &World| {
-        let groups =
-            fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_str()?.parse().ok());
-        let group = format!("{}demo/supply", sandbox::cgroup_prefix(&world.dir));
-        let in_it = |pid: &i32| {
-            fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|text| text.contains(&group))
-        };
-        groups.filter(in_it).collect::<Vec<i32>>()
-    };
-    let [pid] = supply(&world)[..] else { panic!("{:?}", supply(&world)) };
-    // It holds nothing of whoever made the node: stdin, stdout, stderr and what it opened itself.
-    let of_ours = world.dir.join(".lock");
-    let held = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
-    assert!(held.filter_map(|fd| fs::read_link(fd.path()).ok()).all(|file| file != of_ours));
-    Command::new("kill").args(["-KILL", &pid.to_string()]).run().unwrap();
-    wait_for("the node's end", || world.show("demo")["state"] == "off");
-    world.run(&["power-on", "demo"]).ok();
-    let pid1 = world.show("demo")["pid"].to_string();
-    Command::new("kill").args(["-KILL", &pid1]).run().unwrap();
-    wait_for("the supply's end", || supply(&world).is_empty());
-    assert_eq!(world.show("demo")["state"], "off");
-}
-
-#[test]
 fn a_power_cut_says_goodbye_to_nobody() {
     let world = World::new();
     world.run(&["create", "one"]).ok();
@@ -514,4 +266,32 @@ fn a_killed_create_leaves_nothing_that_delete_does_not_remove() {
         states.insert(state);
     }
     assert!(states.contains("half-made"), "no create was caught in the middle: {states:?}");
+}
+
+#[test]
+fn a_killed_power_cut_or_boot_leaves_nothing_that_the_next_cut_does_not_end() {
+    let world = World::new();
+    world.run(&["create", "demo"]).ok();
+    let time = |verb: &str| {
+        let started = Instant::now();
+        world.run(&[verb, "demo"]).ok();
+        started.elapsed()
+    };
+    let whole = [("power-off", time("power-off")), ("power-on", time("power-on"))];
+    for (eighth, (verb, whole)) in (0..8).flat_map(|eighth| whole.map(|verb| (eighth, verb))) {
+        let mut child = world.spawn(&[verb, "demo"]);
+        std::thread::sleep(whole * eighth / 8);
+        // It may be done already.
+        let _ = child.kill();
+        child.wait().unwrap();
+        world.run(&["power-off", "demo"]).ok();
+        let left = world.traces_of(&["process", "cgroup"]);
+        assert!(left.is_empty(), "{verb} killed at {eighth}/8: {left:#?}");
+        // What comes next, a cut that is killed, needs a node that runs.
+        world.run(&["power-on", "demo"]).ok();
+        assert_eq!(world.sh("demo", "systemctl is-system-running --wait").ok(), "running");
+        if verb == "power-off" {
+            world.run(&["power-off", "demo"]).ok();
+        }
+    }
 }
