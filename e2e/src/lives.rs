@@ -101,8 +101,13 @@ impl Ended {
             eprintln!("not kept: {error}");
             return;
         }
-        copy(&node.join("disk/var/log"), "log");
-        copy(&node.join("log"), "pid1");
+        copy(&node.join("disk/var/log/pods"), "pods");
+        copy(&node.join("log"), "console");
+        let journal = Command::new("journalctl").args(["--output=short-precise", "--directory"]);
+        match journal.arg(node.join("disk/var/log/journal")).run() {
+            Ok(journal) => drop(host::fs::write(&folder.join("journal.txt"), &journal.stdout, 0o644)),
+            Err(error) => eprintln!("not kept: {error}"),
+        }
         copy(&node.join("disk/etc/kubernetes/manifests"), "static-pods");
         let ask = "timeout 15 kubectl --kubeconfig /var/lib/kubestrap/assets/auth/kubeconfig-super-admin";
         for (file, question) in [

@@ -34,6 +34,9 @@ const NODE: &[&str] = &[
     "iptables",
 ];
 
+/// Debian packages that sandboxes need: their nodes' pid 1, which need not be this machine's.
+const SANDBOX: &[&str] = &["systemd"];
+
 /// The target that `.cargo/config.toml` names; static binaries need a named one.
 pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 
@@ -67,7 +70,7 @@ pub(crate) fn say(text: &str) {
 
 /// What comes before the first call of cargo: Debian's packages that building and running take, and compiled dependencies.
 pub(crate) fn prepare() -> Result<()> {
-    timed("install Debian's packages", || crate::apt::ensure(&[BUILD, IMAGE_CONTENT, NODE].concat()))?;
+    timed("install Debian's packages", || crate::apt::ensure(&[BUILD, IMAGE_CONTENT, NODE, SANDBOX].concat()))?;
     warn("the cache of dependencies was not used", timed("restore compiled dependencies", deps::restore));
     Ok(())
 }
