@@ -70,7 +70,9 @@ pub(crate) fn say(text: &str) {
 
 /// What comes before the first call of cargo: Debian's packages that building and running take, and compiled dependencies.
 pub(crate) fn prepare() -> Result<()> {
-    timed("install Debian's packages", || crate::apt::ensure(&[BUILD, IMAGE_CONTENT, NODE, SANDBOX].concat()))?;
+    timed("install Debian's packages", || {
+        crate::apt::ensure(&[BUILD, IMAGE_CONTENT, NODE, SANDBOX].concat())
+    })?;
     warn("the cache of dependencies was not used", timed("restore compiled dependencies", deps::restore));
     Ok(())
 }
