@@ -124,4 +124,53 @@ mod tests {
         assert!(!held.older_than("2026-01-01T00:00:00Z".parse().unwrap()));
         assert_eq!(lease(""), None);
     }
+
+    /// The API with one lease; it answers a change of it so. What it is to be comes out of the channel.
+    fn api(answer: u16) -> (Client, tokio::sync::mpsc::UnboundedReceiver<Value>) {
+        let lease = json!({"metadata": {"name": "kube-scheduler", "resourceVersion": "7"},
+            "spec": {"holderIdentity": "node-1_5f2c", "acquireTime": "2026-01-01T00:00:00.000000Z",
+                "leaseDurationSeconds": 15}});
+        let (sender, written) = tokio::sync::mpsc::unbounded_channel();
+        let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let (lease, sender) = (lease.clone(), sender.clone());
+            async move {
+                assert_eq!(
+                    request.uri().path(),
+                    "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kube-scheduler"
+                );
+                let mut status = 200;
+                if request.method() == http::Method::PUT {
+                    let body = request.into_body().collect_bytes().await.unwrap();
+                    sender.send(serde_json::from_slice(&body).unwrap()).unwrap();
+                    status = answer;
+                }
+                let body = kube::client::Body::from(lease.to_string().into_bytes());
+                Ok::<_, tower::BoxError>(http::Response::builder().status(status).body(body).unwrap())
+            }
+        });
+        (Client::new(service, "default"), written)
+    }
+
+    #[tokio::test]
+    async fn a_dead_holder_s_lease_is_given_back_and_a_living_one_s_is_not() {
+        let (dead, maybe_itself) = ("2026-01-01T00:00:01Z", "2025-12-31T23:59:59Z");
+        // Who takes it in this moment keeps it.
+        for (started, answer, released) in
+            [(dead, 200, true), (dead, CONFLICT, false), (maybe_itself, 200, false)]
+        {
+            let (client, mut written) = api(answer);
+            let limit = Duration::from_mins(1);
+            let result = release_dead_lease(&client, "kube-scheduler", started.parse().unwrap(), limit).await;
+            assert_eq!(result.unwrap(), released, "{started} {answer}");
+            let put = written.try_recv().ok();
+            assert_eq!(put.is_some(), started == dead, "{started} {answer}");
+            if let Some(put) = put {
+                assert_eq!(
+                    (&put["spec"]["holderIdentity"], &put["spec"]["leaseDurationSeconds"]),
+                    (&json!(""), &json!(1))
+                );
+                assert_eq!(put["metadata"]["resourceVersion"], "7");
+            }
+        }
+    }
 }
