@@ -148,4 +148,30 @@ mod tests {
         assert!(!view.successor_ready(&["1"]));
         assert!(!view.moved());
     }
+
+    #[test]
+    fn who_only_listens_is_no_successor() {
+        let ready = |state| {
+            let all = vec![seen(1, "file", State::Ready), seen(2, "api", state)];
+            View(traffic::View { seen: all, ..traffic::View::default() }).successor_ready(&["2"])
+        };
+        assert!(ready(State::Ready));
+        for state in [State::Starting, State::Failing, State::Draining] {
+            assert!(!ready(state), "{state:?}");
+        }
+    }
+
+    #[test]
+    fn traffic_has_moved_when_a_self_hosted_one_has_it_or_no_temporary_one_is_left() {
+        let (temporary, successor) = (seen(1, "file", State::Ready), seen(2, "api", State::Ready));
+        let moved = |seen: &[&Seen], steady: Option<&Seen>| {
+            let steady = steady.map(|seen| seen.listener.id);
+            let seen = seen.iter().copied().cloned().collect();
+            View(traffic::View { seen, steady, ..traffic::View::default() }).moved()
+        };
+        assert!(!moved(&[&temporary, &successor], None));
+        assert!(!moved(&[&temporary, &successor], Some(&temporary)));
+        assert!(moved(&[&temporary, &successor], Some(&successor)));
+        assert!(moved(&[&successor], None));
+    }
 }

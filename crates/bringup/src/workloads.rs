@@ -234,4 +234,56 @@ mod tests {
         let missing = what_is_missing(&pod("False", waiting), &HashSet::new()).unwrap();
         assert_eq!(missing, "container c: ErrImagePull: no such host");
     }
+
+    #[test]
+    fn a_pod_that_runs_is_not_ready_before_it_says_so_nor_without_containers() {
+        let running = HashSet::from(["new".to_owned()]);
+        let missing = what_is_missing(&pod("False", container("new")), &running).unwrap();
+        assert_eq!(missing, "the pod is Running and not Ready");
+        let mut empty = pod("True", container("new"));
+        empty.status.as_mut().unwrap().container_statuses = None;
+        assert_eq!(what_is_missing(&empty, &running).unwrap(), "the pod is Running and not Ready");
+    }
+
+    /// The API with one DaemonSet, whose UID is `now`.
+    fn api() -> Client {
+        let answer = |request: http::Request<kube::client::Body>| async move {
+            assert_eq!(
+                request.uri().path(),
+                "/apis/apps/v1/namespaces/kube-system/daemonsets/kube-apiserver"
+            );
+            let daemonset = json!({"apiVersion": "apps/v1", "kind": "DaemonSet",
+                "metadata": {"name": "kube-apiserver", "namespace": "kube-system", "uid": "now"}});
+            let body = kube::client::Body::from(daemonset.to_string().into_bytes());
+            Ok::<_, tower::BoxError>(http::Response::new(body))
+        };
+        Client::new(tower::service_fn(answer), "default")
+    }
+
+    #[tokio::test]
+    async fn a_ready_pod_counts_when_its_owner_is_the_one_that_exists() {
+        let required: RequiredPod = "kube-system/kube-apiserver".parse().unwrap();
+        let (client, running) = (api(), HashSet::from(["new".to_owned()]));
+        let of = |uid: &str| {
+            let mut pod = pod("True", container("new"));
+            let owner = json!([{"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "kube-apiserver",
+                "uid": uid, "controller": true}]);
+            pod.metadata.owner_references = serde_json::from_value(owner).unwrap();
+            pod
+        };
+        let mut mirror = of("now");
+        mirror.metadata.annotations = Some([(MIRROR.to_owned(), "x".to_owned())].into());
+        let nobodys = pod("True", container("new"));
+        let cases = [
+            (of("now"), None),
+            (of("before"), Some("its DaemonSet kube-apiserver of that UID is gone")),
+            (nobodys, Some("the pod belongs to no controller")),
+            (mirror, Some("no pod of it is on this node yet")),
+        ];
+        for (pod, missing) in cases {
+            let mut owners = Owners { client: &client, known: HashMap::new() };
+            let found = standing(&required, &[pod], &running, &mut owners).await.unwrap();
+            assert_eq!(found.missing.as_deref(), missing);
+        }
+    }
 }
