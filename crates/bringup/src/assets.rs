@@ -311,6 +311,37 @@ fn labels(dir: &AssetDir) -> BTreeSet<String> {
 }
 
 #[cfg(test)]
+impl Assets {
+    /// A directory with nothing but a temporary control plane of these programs.
+    pub(crate) fn of_temporary_pods(node: &str, programs: &[&str]) -> Self {
+        let pod = |program: &&str| KnownPod {
+            namespace: "kube-system".to_owned(),
+            name: format!("bootstrap-{program}"),
+            file: format!("bootstrap-{program}.yaml"),
+            images: Vec::new(),
+            programs: vec![(*program).to_owned()],
+            temporary: true,
+        };
+        Self {
+            kubeconfig: PathBuf::new(),
+            server: String::new(),
+            node_name: node.to_owned(),
+            labels: BTreeSet::new(),
+            temporary_pods: Vec::new(),
+            secrets: Vec::new(),
+            lasting: Vec::new(),
+            data_dirs: Vec::new(),
+            pods: programs.iter().map(pod).collect(),
+            objects: Vec::new(),
+            port: DEFAULT_PORT,
+            guardian: false,
+            shares_port: true,
+            workers: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;

@@ -7,6 +7,7 @@ use cri::{ContainerState, Filter, Pod, PodState};
 use jiff::Timestamp;
 use kube::api::{Api, DeleteParams, Preconditions};
 
+use crate::assets::Assets;
 use crate::diagnosis;
 use crate::error::StartError;
 use crate::event::Step;
@@ -88,13 +89,8 @@ async fn release<'n>(
     names: Vec<&'n str>,
     left: &[Pod],
 ) -> Result<Vec<&'n str>, StartError> {
-    let mut later = Vec::new();
-    for name in names {
-        let ends_still = |pod: &Pod| pod.state == PodState::Ready && context.assets.is_component(pod, name);
-        if left.iter().any(ends_still) {
-            later.push(name);
-            continue;
-        }
+    let (ended, later) = ended(&context.assets, names, left);
+    for name in ended {
         let Some(started) = first_candidate(context, name).await? else {
             // Nobody is there to take it.
             continue;
@@ -107,6 +103,13 @@ async fn release<'n>(
         }
     }
     Ok(later)
+}
+
+/// The leases of those who have ended, and of those who run still.
+fn ended<'n>(assets: &Assets, names: Vec<&'n str>, left: &[Pod]) -> (Vec<&'n str>, Vec<&'n str>) {
+    let runs =
+        |name: &str| left.iter().any(|pod| pod.state == PodState::Ready && assets.is_component(pod, name));
+    names.into_iter().partition(|name| !runs(name))
 }
 
 /// When the first of the self-hosted candidates for a lease was started.
@@ -198,5 +201,40 @@ async fn only_self_hosted_listens(context: &Context<'_>, began: Instant) -> Resu
         }
         context.report.waiting(Step::Verify, missing);
         tokio::time::sleep(POLL).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sandbox(name: &str, state: PodState) -> Pod {
+        Pod {
+            id: name.to_owned(),
+            namespace: "kube-system".to_owned(),
+            name: format!("bootstrap-{name}-n"),
+            uid: name.to_owned(),
+            attempt: 0,
+            state,
+            labels: [].into(),
+            annotations: [].into(),
+            created: None,
+        }
+    }
+
+    #[test]
+    fn a_lease_is_handed_over_when_its_temporary_holder_has_ended() {
+        let (manager, scheduler) = ("kube-controller-manager", "kube-scheduler");
+        let assets = Assets::of_temporary_pods("n", &["kube-apiserver", manager, scheduler]);
+        let of = |left: &[Pod]| ended(&assets, vec![manager, scheduler], left);
+        let serving = sandbox("kube-apiserver", PodState::Ready);
+        let runs = |name: &str| sandbox(name, PodState::Ready);
+        assert_eq!(
+            of(&[serving.clone(), runs(manager), runs(scheduler)]),
+            (vec![], vec![manager, scheduler])
+        );
+        let half = [serving.clone(), runs(manager), sandbox(scheduler, PodState::NotReady)];
+        assert_eq!(of(&half), (vec![scheduler], vec![manager]));
+        assert_eq!(of(&[serving]), (vec![manager, scheduler], vec![]));
     }
 }
