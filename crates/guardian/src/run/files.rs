@@ -162,3 +162,44 @@ fn told(generation: &Generation) -> machine::Generation {
         digest: machine::Digest(generation.digest.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn checkpoint(flag: &str) -> Checkpoint {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "web-x", "namespace": "kube-system", "uid": "u",
+                "ownerReferences": [{"kind": "DaemonSet", "name": "web", "controller": true}]},
+            "spec": {"hostNetwork": true, "containers": [{"name": "web", "image": "i", "args": [flag]}]}});
+        let (volumes, none) = (checkpoint::Volumes::default(), BTreeMap::new());
+        let images = BTreeMap::new();
+        let inputs =
+            checkpoint::Inputs { pod: &pod, volumes: &volumes, instance_env: &none, images: &images };
+        checkpoint::build(&inputs).unwrap()
+    }
+
+    #[test]
+    fn a_generation_with_a_missing_file_is_not_told_to_the_machine() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::open(&dir.path().join("checkpoints"), &dir.path().join("manifests")).unwrap();
+        let [old, new] = ["--v=1", "--v=2"].map(checkpoint);
+        let component = old.component.clone();
+        let [old, new] = [old, new].map(|checkpoint| files.write(&checkpoint, Timestamp::now()).unwrap());
+        files.promote(&component, &old.id).unwrap();
+        let disk = files.disk(&component).unwrap();
+        assert_eq!(disk.generations, [old.clone(), new.clone()]);
+        assert_eq!(disk.good.as_ref(), Some(&old.id));
+
+        let lose = |id: &machine::GenerationId| {
+            let dir = files.generation(&component, id).unwrap().dir;
+            assert!(host::fs::remove_file(&dir.join("pod.yaml")).unwrap());
+        };
+        lose(&new.id);
+        assert_eq!(files.disk(&component).unwrap().generations, std::slice::from_ref(&old));
+        lose(&old.id);
+        assert_eq!(files.disk(&component).unwrap(), machine::Disk::default());
+    }
+}

@@ -216,3 +216,7 @@ async fn on_disk(work: impl FnOnce() -> Result<Done, DiskError> + Send + 'static
         Err(error) => Err(error.to_string()),
     }
 }
+
+#[cfg(test)]
+#[path = "keeper_tests.rs"]
+mod tests;
