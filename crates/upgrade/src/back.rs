@@ -102,3 +102,7 @@ fn owners(object: &serde_json::Value) -> Vec<(String, String)> {
     owners.sort();
     owners
 }
+
+#[cfg(test)]
+#[path = "back_tests.rs"]
+mod tests;

@@ -37,6 +37,7 @@ impl Default for Patience {
 }
 
 /// What one look found.
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Found {
     /// Ready: by these containers or facts.
     Ready(BTreeSet<String>),
@@ -77,23 +78,15 @@ impl Gate<'_> {
         version: Option<KubernetesVersion>,
         began: Timestamp,
     ) -> Result<Found, UpgradeError> {
-        let (mut all, mut old) = (BTreeSet::new(), None);
+        let mut verdicts = Vec::new();
         for workload in workloads {
-            match self.sight.verdict(workload).await? {
-                None => return Ok(Found::Waiting(format!("{workload} is not there"))),
-                Some(Verdict::Waiting(why)) => return Ok(Found::Waiting(why)),
-                Some(Verdict::Broken(why)) => return Ok(Found::Broken(why)),
-                Some(Verdict::Ending(containers, why)) => {
-                    all.extend(containers);
-                    old = Some(why);
-                }
-                Some(Verdict::Settled(containers)) => all.extend(containers),
-            }
+            verdicts.push((workload, self.sight.verdict(workload).await?));
         }
-        // Before that an old one may answer.
-        if let Some(why) = old {
-            return Ok(Found::Ending(all, why));
-        }
+        // Before all of them are ready and alone an old one may answer.
+        let mut all = match together(verdicts) {
+            Found::Ready(all) => all,
+            other => return Ok(other),
+        };
         let missing = self.of_part(part, version, began, &mut all).await?;
         Ok(missing.map_or(Found::Ready(all), Found::Waiting))
     }
@@ -210,6 +203,27 @@ impl Gate<'_> {
     }
 }
 
+/// What the verdicts on all workloads of a part make of it; none is that of one that is not there.
+fn together(verdicts: Vec<(&ObjectRef, Option<Verdict>)>) -> Found {
+    let (mut all, mut old) = (BTreeSet::new(), None);
+    for (workload, verdict) in verdicts {
+        match verdict {
+            None => return Found::Waiting(format!("{workload} is not there")),
+            Some(Verdict::Waiting(why)) => return Found::Waiting(why),
+            Some(Verdict::Broken(why)) => return Found::Broken(why),
+            Some(Verdict::Ending(containers, why)) => {
+                all.extend(containers);
+                old = Some(why);
+            }
+            Some(Verdict::Settled(containers)) => all.extend(containers),
+        }
+    }
+    match old {
+        Some(why) => Found::Ending(all, why),
+        None => Found::Ready(all),
+    }
+}
+
 /// Since when the very same are ready.
 #[derive(Debug, Default)]
 struct Ready(Option<(Instant, BTreeSet<String>)>);
@@ -226,3 +240,7 @@ impl Ready {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "gate_tests.rs"]
+mod tests;

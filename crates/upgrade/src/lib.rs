@@ -21,6 +21,8 @@ mod error;
 mod etcd;
 mod event;
 mod execute;
+#[cfg(test)]
+mod fixture;
 mod gate;
 mod immutable;
 mod lifecycle;

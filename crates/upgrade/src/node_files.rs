@@ -52,4 +52,23 @@ mod tests {
         let plan = Plan { actions: vec![program, Action::ReloadUnits, Action::AwaitKubelet] };
         assert_eq!(touched(&plan), ["/b/kubelet"]);
     }
+
+    #[test]
+    fn every_saved_file_is_put_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::new(dir.path().join("upgrade"));
+        let now = "2026-11-22T12:00:00Z".parse().unwrap();
+        let mut before = Before::new("v1.36.3".parse().unwrap(), "v1.37.2".parse().unwrap(), now);
+        assert!(!put_back(&state, &before).unwrap());
+        let files = ["a", "b", "c"].map(|name| dir.path().join(name));
+        for file in &files {
+            host::fs::write(file, b"old", 0o644).unwrap();
+            state.save_file(&mut before, file).unwrap();
+            host::fs::write(file, b"new", 0o644).unwrap();
+        }
+        assert!(put_back(&state, &before).unwrap());
+        for file in &files {
+            assert_eq!(host::fs::read(file).unwrap(), b"old");
+        }
+    }
 }
