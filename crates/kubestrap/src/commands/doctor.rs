@@ -80,8 +80,14 @@ async fn answer(here: Option<Here>, api: Result<ApiView, String>) -> Answer {
     nodes.extend(
         others.into_iter().filter(|node| Some(&node.name) != name.as_ref()).map(|node| reported(node, time)),
     );
-    let verdict = nodes.iter().map(|node| node.diagnosis.verdict).max().unwrap_or(Verdict::CouldNotCheck);
-    Answer { version: 1, time, verdict, nodes, unknown }
+    Answer::new(time, nodes, unknown)
+}
+
+impl Answer {
+    fn new(time: Timestamp, nodes: Vec<Node>, unknown: Option<String>) -> Self {
+        let verdict = nodes.iter().map(|node| node.diagnosis.verdict).max().unwrap_or(Verdict::CouldNotCheck);
+        Self { version: 1, time, verdict, nodes, unknown }
+    }
 }
 
 fn reported(node: NodeView, now: Timestamp) -> Node {
@@ -166,8 +172,7 @@ mod tests {
     }
 
     fn answer(nodes: Vec<Node>) -> Answer {
-        let verdict = nodes.iter().map(|n| n.diagnosis.verdict).max().unwrap_or(Verdict::CouldNotCheck);
-        Answer { version: 1, time: Timestamp::UNIX_EPOCH, verdict, nodes, unknown: None }
+        Answer::new(Timestamp::UNIX_EPOCH, nodes, None)
     }
 
     #[test]
