@@ -1,0 +1,36 @@
+//! Objects of the API: their namespace, their names, and in whose name kubestrap writes them. Those of the control
+//! plane's programs are in [`component`](crate::component).
+
+/// Where the control plane and the add-ons live, their leases too (`NamespaceSystem` in
+/// staging/src/k8s.io/apimachinery/pkg/apis/meta/v1/types.go).
+pub const KUBE_SYSTEM: &str = "kube-system";
+
+/// The Service by which pods find the API. A name of every apiserver's certificate, whatever its address
+/// (`KubernetesServiceName` in pkg/controlplane/controller/kubernetesservice/controller.go).
+pub const KUBERNETES_SERVICE: &str = "kubernetes";
+
+/// The ConfigMap that the API's CA is in, in every namespace (`RootCACertConfigMapName` in
+/// pkg/controller/certificates/rootcacertpublisher/publisher.go).
+pub const ROOT_CA_CONFIG_MAP: &str = "kube-root-ca.crt";
+
+/// A bootstrap token's Secret is called so, and its id follows (`BootstrapTokenSecretPrefix` in
+/// staging/src/k8s.io/cluster-bootstrap/token/api/types.go).
+pub const BOOTSTRAP_TOKEN_PREFIX: &str = "bootstrap-token-";
+
+/// The type of such a Secret (`SecretTypeBootstrapToken` in staging/src/k8s.io/cluster-bootstrap/token/api/types.go).
+pub const BOOTSTRAP_TOKEN_TYPE: &str = "bootstrap.kubernetes.io/token";
+
+/// Static pods of the temporary control plane are called so, and the component follows (kubernetes-retired/bootkube,
+/// pkg/asset/asset.go).
+pub const TEMPORARY_PREFIX: &str = "bootstrap-";
+
+/// The guardian: its DaemonSet, Secret, ConfigMap and static pod.
+pub const GUARDIAN: &str = "kubestrap-guardian";
+
+/// What the DaemonSet's pods have as [`APP`](crate::label::APP): they install the guardian's static pod, whose own
+/// label is [`GUARDIAN`].
+pub const GUARDIAN_INSTALLER: &str = "kubestrap-guardian-installer";
+
+/// The name under which kubestrap owns fields of objects: a change of it would orphan them in existing clusters
+/// (kubernetes/website, content/en/docs/reference/using-api/server-side-apply.md).
+pub const FIELD_MANAGER: &str = "kubestrap";
