@@ -18,9 +18,6 @@ use crate::plan::{Plan, Rank, Step};
 use crate::report::{Action, Outcome, Rejection, Report};
 use crate::request::Call;
 
-/// Who owns the fields that are applied. A change of it would orphan them in existing clusters.
-pub const FIELD_MANAGER: &str = "kubestrap";
-
 /// The pause after the first pass that left something; it doubles with each that brings nothing.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause between two passes.
@@ -304,7 +301,7 @@ async fn attempt(
 ) -> Result<Action, Failure> {
     let call = Call {
         method: Method::PATCH,
-        path: format!("{path}?fieldManager={FIELD_MANAGER}&force=true"),
+        path: format!("{path}?fieldManager={}&force=true", names::object::FIELD_MANAGER),
         content_type: "application/apply-patch+yaml",
         body: step.value.to_string().into_bytes(),
     };
@@ -317,7 +314,7 @@ async fn attempt(
     };
     if step.rank == Rank::Definitions {
         for _ in 0..ESTABLISHED_TRIES {
-            if condition(&object, "Established") == Some(true) {
+            if condition(&object, names::condition::ESTABLISHED) == Some(true) {
                 return Ok(action);
             }
             sleep(ESTABLISHED_PAUSE).await;
@@ -341,7 +338,7 @@ fn condition(object: &Value, name: &str) -> Option<bool> {
 }
 
 fn not_established(definition: &ObjectRef, object: &Value) -> Failure {
-    let why = match find_condition(object, "NamesAccepted") {
+    let why = match find_condition(object, names::condition::NAMES_ACCEPTED) {
         Some(names) if names["status"] == "False" => names["message"].as_str().unwrap_or_default(),
         _ => "the API server has not served it yet",
     };

@@ -11,10 +11,6 @@ use serde_json::{Value, json};
 use crate::error::ApiError;
 use crate::request::Call;
 
-/// Where kube-controller-manager and kube-scheduler keep their leases.
-const NAMESPACE: &str = "kube-system";
-/// The leases of the control plane, named as the components name them by default.
-pub const CONTROL_PLANE_LEASES: [&str; 2] = ["kube-controller-manager", "kube-scheduler"];
 /// HTTP: it was changed meanwhile.
 const CONFLICT: u16 = 409;
 
@@ -74,7 +70,7 @@ impl HeldLease {
 }
 
 fn path(name: &str) -> String {
-    format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{name}")
+    format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases/{name}", names::object::KUBE_SYSTEM)
 }
 
 /// Who holds one of the control plane's leases; `None` when nobody does.

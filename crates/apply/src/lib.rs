@@ -31,10 +31,10 @@ mod report;
 mod request;
 
 pub use client::{ClientError, ClientOptions, Connection, client_from_kubeconfig};
-pub use engine::{FIELD_MANAGER, Options, apply};
+pub use engine::{Options, apply};
 pub use error::ApiError;
 pub use event::{ApplyEvent, Waiting};
-pub use lease::{CONTROL_PLANE_LEASES, HeldLease, held_lease, release_dead_lease};
+pub use lease::{HeldLease, held_lease, release_dead_lease};
 pub use node::label_node;
 pub use object::{Object, ObjectRef};
 pub use plan::{Plan, Rank, Step, plan};

@@ -48,11 +48,9 @@ impl Call {
         Self::with_json(Method::PATCH, path.into(), "application/strategic-merge-patch+json", patch)
     }
 
-    /// Applies an object on the server's side as [`FIELD_MANAGER`], also where others own its fields.
-    ///
-    /// [`FIELD_MANAGER`]: crate::FIELD_MANAGER
+    /// Applies an object on the server's side as [`names::object::FIELD_MANAGER`], also where others own its fields.
     pub fn apply(path: &str, object: &Value) -> Self {
-        let path = format!("{path}?fieldManager={}&force=true", crate::FIELD_MANAGER);
+        let path = format!("{path}?fieldManager={}&force=true", names::object::FIELD_MANAGER);
         Self::with_json(Method::PATCH, path, "application/apply-patch+yaml", object)
     }
 

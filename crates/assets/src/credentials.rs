@@ -20,12 +20,12 @@ use crate::yaml;
 const TOKEN_HOURS: i64 = 24;
 /// The name that kubeconfigs of components on control-plane nodes check the API's certificate for:
 /// they dial loopback.
-const API_NAME: &str = "kubernetes";
+const API_NAME: &str = names::object::KUBERNETES_SERVICE;
 
 /// The user that the temporary controller-manager and scheduler are, and its group. The roles of
 /// their own users are made by the apiserver seconds after it serves: as those they would start with
 /// refusals and wait before they ask again.
-const TEMPORARY: (&str, &str) = ("bootstrap-control-plane", "system:masters");
+const TEMPORARY: (&str, &str) = ("bootstrap-control-plane", names::user::MASTERS);
 
 /// Names of the files under `auth/`.
 pub(crate) mod auth {

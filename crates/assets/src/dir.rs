@@ -12,22 +12,15 @@
 use std::path::{Path, PathBuf};
 
 use host::fs::FsError;
+use names::{object, path, user};
 use serde_json::Value;
 
 use crate::pod::{self, text};
 use crate::tree::CONFIG_FILE;
 use crate::yaml::{self, YamlError};
 
-/// User and group of every control-plane process: only processes of one user share a port.
-pub const CONTROL_PLANE_USER: (u32, u32) = (65532, 65532);
-/// Where the temporary control plane's static pods find their secrets (bootkube's path, which other
-/// asset directories name too).
-pub const BOOTSTRAP_SECRETS: &str = "/etc/kubernetes/bootstrap-secrets";
-/// Where etcd's static pod finds its certificates.
-pub const ETCD_CERTIFICATES: &str = "/etc/kubernetes/pki/etcd";
-
-/// Namespace and name of the guardian's DaemonSet; its static pod has the same.
-pub const GUARDIAN: (&str, &str) = ("kube-system", "kubestrap-guardian");
+/// User and group of every control-plane process.
+const CONTROL_PLANE_USER: (u32, u32) = (user::CONTROL_PLANE_ID, user::CONTROL_PLANE_ID);
 
 /// Files of ours that no temporary pod needs: what is not staged cannot be stolen from there.
 const NOT_STAGED: [&str; 8] = [
@@ -207,8 +200,9 @@ impl AssetDir {
 
     /// The DaemonSet that installs the guardian; `None` in directories that have none.
     pub fn guardian(&self) -> Option<&Object> {
-        let found = |o: &&Object| o.kind() == "DaemonSet" && (o.namespace(), o.name()) == GUARDIAN;
-        self.objects.iter().find(found)
+        self.objects.iter().find(|o| {
+            o.kind() == "DaemonSet" && o.namespace() == object::KUBE_SYSTEM && o.name() == object::GUARDIAN
+        })
     }
 
     /// What goes into the cluster, in the order of files and documents.
@@ -239,7 +233,7 @@ impl AssetDir {
         }
     }
 
-    /// What the temporary control plane reads, for [`BOOTSTRAP_SECRETS`]: `tls/`, kubeconfigs, and the
+    /// What the temporary control plane reads, for [`path::BOOTSTRAP_SECRETS`]: `tls/`, kubeconfigs, and the
     /// apiserver's config files under `config/`. Of a directory that we did not render: all of `tls/`
     /// and the administrator's kubeconfig, as bootkube did.
     ///
@@ -264,10 +258,13 @@ impl AssetDir {
         } else {
             files.push((self.kubeconfig(), PathBuf::from("kubeconfig")));
         }
-        files.into_iter().map(|(from, to)| host_file(&from, Path::new(BOOTSTRAP_SECRETS).join(to))).collect()
+        files
+            .into_iter()
+            .map(|(from, to)| host_file(&from, Path::new(path::BOOTSTRAP_SECRETS).join(to)))
+            .collect()
     }
 
-    /// The certificates of a local etcd, for [`ETCD_CERTIFICATES`]; none when etcd is not ours.
+    /// The certificates of a local etcd, for [`path::ETCD_PKI`]; none when etcd is not ours.
     ///
     /// # Errors
     /// [`FsError`] when a file cannot be read.
@@ -276,7 +273,7 @@ impl AssetDir {
             return Ok(Vec::new());
         }
         let file = |name: &str| {
-            host_file(&self.root.join("tls/etcd").join(name), Path::new(ETCD_CERTIFICATES).join(name))
+            host_file(&self.root.join("tls/etcd").join(name), Path::new(path::ETCD_PKI).join(name))
         };
         ETCD_FILES.into_iter().map(file).collect()
     }

@@ -26,10 +26,7 @@ mod template;
 mod tree;
 mod yaml;
 
-pub use dir::{
-    AssetDir, AssetErrors, AssetProblem, BOOTSTRAP_SECRETS, CONTROL_PLANE_USER, ETCD_CERTIFICATES, GUARDIAN,
-    HostFile, Object, StaticPod,
-};
+pub use dir::{AssetDir, AssetErrors, AssetProblem, HostFile, Object, StaticPod};
 pub use given::{ExternalEtcdFiles, Given, GivenError};
 pub use render::{RenderError, RenderInput, render};
 pub use static_pod::static_pod_problems;

@@ -8,6 +8,7 @@ use cluster::{
     ClusterConfig, Component, ComponentConfig, EtcdConfig, FlannelBackend, Host, NetworkProvider, ProxyMode,
 };
 use jiff::Timestamp;
+use names::{component, object, port};
 use pki::{NodeIdentity, PkiError};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -167,7 +168,7 @@ fn values(config: &ClusterConfig, input: &RenderInput, facts: &Facts) -> Values 
         Host::Name(name) => name.clone(),
     };
     let etcd_servers = match &config.etcd {
-        EtcdConfig::Local(_) => "https://127.0.0.1:2379".to_owned(),
+        EtcdConfig::Local(_) => format!("https://127.0.0.1:{}", port::ETCD_CLIENT),
         EtcdConfig::External(etcd) => {
             etcd.endpoints.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
         }
@@ -190,9 +191,9 @@ fn values(config: &ClusterConfig, input: &RenderInput, facts: &Facts) -> Values 
         ("dns_domain", config.network.dns_domain.to_string()),
         ("dns_ip", dns_ips.first().cloned().unwrap_or_default()),
         ("dns_ips", json!(dns_ips).to_string()),
-        ("etcd_client_url", format!("https://{}", std::net::SocketAddr::new(node, 2379))),
+        ("etcd_client_url", format!("https://{}", std::net::SocketAddr::new(node, port::ETCD_CLIENT))),
         ("etcd_data_dir", etcd_data_dir),
-        ("etcd_peer_url", format!("https://{}", std::net::SocketAddr::new(node, 2380))),
+        ("etcd_peer_url", format!("https://{}", std::net::SocketAddr::new(node, port::ETCD_PEER))),
         ("etcd_servers", etcd_servers),
         ("feature_gates", json!(config.feature_gates).to_string()),
         ("flannel_net_conf", flannel_net_conf(config)),
@@ -368,7 +369,7 @@ impl Context<'_> {
 
     /// The self-hosted control plane.
     fn control_plane(&self, tree: &mut AssetTree) -> Result<(), TemplateError> {
-        let name = "kube-apiserver";
+        let name = component::KUBE_APISERVER;
         let items = Secret::apiserver(tree).items();
         let values = self.values.clone().into_iter().chain([("secret_items", items)]).collect();
         let context = Context { config: self.config, values };
@@ -378,10 +379,10 @@ impl Context<'_> {
         let values =
             self.values.clone().into_iter().chain([("kubeconfig", "kubeconfig".to_owned())]).collect();
         let context = Context { config: self.config, values };
-        let name = "kube-controller-manager";
+        let name = component::KUBE_CONTROLLER_MANAGER;
         let text = include_str!("../manifests/cluster/kube-controller-manager.yaml");
         tree.public(path(name), context.with_flags(name, text, &self.controller_manager_flags())?);
-        let name = "kube-scheduler";
+        let name = component::KUBE_SCHEDULER;
         let text = include_str!("../manifests/cluster/kube-scheduler.yaml");
         tree.public(path(name), context.with_flags(name, text, &self.scheduler_flags())?);
         Ok(())
@@ -389,7 +390,7 @@ impl Context<'_> {
 
     /// What puts the guardian on control-plane nodes, with its static pod as a file in a ConfigMap.
     fn guardian(&self, tree: &mut AssetTree) -> Result<(), TemplateError> {
-        let name = "kubestrap-guardian";
+        let name = object::GUARDIAN;
         let pod = fill(name, include_str!("../manifests/static/kubestrap-guardian.yaml"), &self.values)?;
         let values = self.values.clone().into_iter().chain([("guardian_pod", pod)]).collect();
         let text = include_str!("../manifests/cluster/kubestrap-guardian.yaml");
@@ -416,7 +417,8 @@ impl Context<'_> {
             let mut flags = Flags::parse(include_str!("../manifests/flags/kube-proxy.yaml"));
             flags.extend(&self.config.components.kube_proxy);
             let text = include_str!("../manifests/cluster/kube-proxy.yaml");
-            tree.public(path("kube-proxy"), self.with_flags("kube-proxy", text, &flags)?);
+            let name = component::KUBE_PROXY;
+            tree.public(path(name), self.with_flags(name, text, &flags)?);
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 use base64::Engine as _;
 use cluster::BootstrapToken;
 use jiff::Timestamp;
+use names::{component, object};
 
 use crate::credentials::auth;
 use crate::tree::AssetTree;
@@ -46,24 +47,24 @@ struct Entry {
 impl Secret {
     pub(crate) fn apiserver(tree: &AssetTree) -> Self {
         let files = APISERVER.iter().map(|(key, path)| (*key, *path, format!("tls/{path}")));
-        Self::of(tree, "kube-apiserver", files)
+        Self::of(tree, component::KUBE_APISERVER, files)
     }
 
     pub(crate) fn controller_manager(tree: &AssetTree) -> Self {
         let tls = ["ca.crt", "ca.key", "front-proxy-ca.crt", "sa.key"];
         let files = tls.map(|name| (name, name, format!("tls/{name}")));
         let kubeconfig = ("kubeconfig", "kubeconfig", auth::CONTROLLER_MANAGER.to_owned());
-        Self::of(tree, "kube-controller-manager", files.into_iter().chain([kubeconfig]))
+        Self::of(tree, component::KUBE_CONTROLLER_MANAGER, files.into_iter().chain([kubeconfig]))
     }
 
     pub(crate) fn scheduler(tree: &AssetTree) -> Self {
         let kubeconfig = ("kubeconfig", "kubeconfig", auth::SCHEDULER.to_owned());
-        Self::of(tree, "kube-scheduler", [kubeconfig].into_iter())
+        Self::of(tree, component::KUBE_SCHEDULER, [kubeconfig].into_iter())
     }
 
     pub(crate) fn guardian(tree: &AssetTree) -> Self {
         let kubeconfig = ("kubeconfig", "kubeconfig", auth::GUARDIAN.to_owned());
-        Self::of(tree, "kubestrap-guardian", [kubeconfig].into_iter())
+        Self::of(tree, object::GUARDIAN, [kubeconfig].into_iter())
     }
 
     pub(crate) fn bootstrap_token(token: &BootstrapToken, expires: Timestamp) -> Self {
@@ -73,11 +74,11 @@ impl Secret {
             content: value.as_bytes().to_vec(),
         };
         Self {
-            name: format!("bootstrap-token-{}", token.id()),
+            name: format!("{}{}", object::BOOTSTRAP_TOKEN_PREFIX, token.id()),
             comment: "The token with which nodes join. The controller-manager removes it when it has expired.",
-            kind: "bootstrap.kubernetes.io/token",
+            kind: object::BOOTSTRAP_TOKEN_TYPE,
             entries: vec![
-                entry("auth-extra-groups", "system:bootstrappers:kubeadm:default-node-token"),
+                entry("auth-extra-groups", names::user::JOINING_NODES),
                 entry("description", "Made by kubestrap render."),
                 entry("expiration", &expires.to_string()),
                 entry("token-id", token.id()),
@@ -117,8 +118,9 @@ impl Secret {
         let data = self.entries.iter().map(|e| format!("  {}: {}", e.key, base64(&e.content)));
         let data = data.collect::<Vec<_>>().join("\n");
         let Self { name, comment, kind, .. } = self;
+        let namespace = object::KUBE_SYSTEM;
         format!(
-            "# {comment}\napiVersion: v1\nkind: Secret\nmetadata:\n  name: {name}\n  namespace: kube-system\n\
+            "# {comment}\napiVersion: v1\nkind: Secret\nmetadata:\n  name: {name}\n  namespace: {namespace}\n\
              type: {kind}\ndata:\n{data}\n"
         )
     }

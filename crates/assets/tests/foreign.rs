@@ -61,7 +61,7 @@ fn bootkube_s_layout_is_read() {
     let staged: Vec<String> =
         assets.bootstrap_secrets().unwrap().iter().map(|f| f.path.display().to_string()).collect();
     let expected = ["ca.crt", "etcd/peer.key", "service-account.key", "kubeconfig"];
-    assert_eq!(staged, expected.map(|name| format!("{}/{name}", assets::BOOTSTRAP_SECRETS)));
+    assert_eq!(staged, expected.map(|name| format!("{}/{name}", names::path::BOOTSTRAP_SECRETS)));
 }
 
 #[test]

@@ -261,7 +261,7 @@ fn every_file_that_a_flag_names_is_there() {
         .bootstrap_secrets()
         .unwrap()
         .iter()
-        .map(|f| f.path.strip_prefix(assets::BOOTSTRAP_SECRETS).unwrap().to_str().unwrap().to_owned())
+        .map(|f| f.path.strip_prefix(names::path::BOOTSTRAP_SECRETS).unwrap().to_str().unwrap().to_owned())
         .collect();
     for pod in assets.bootstrap_pods() {
         let wanted = mentioned(&pod.object.value["spec"], "/etc/kubernetes/secrets/");
@@ -299,7 +299,10 @@ fn no_key_is_staged_that_no_temporary_pod_needs() {
     for name in
         ["etcd/server.key", "etcd/ca.key", "front-proxy-ca.key", "kubeconfig-super-admin", "kubeconfig"]
     {
-        assert!(!files.iter().any(|f| f.path == Path::new(assets::BOOTSTRAP_SECRETS).join(name)), "{name}");
+        assert!(
+            !files.iter().any(|f| f.path == Path::new(names::path::BOOTSTRAP_SECRETS).join(name)),
+            "{name}"
+        );
     }
     assert_eq!(assets.etcd_files().unwrap().len(), 7);
 }

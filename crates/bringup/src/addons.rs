@@ -4,12 +4,10 @@
 
 use ::assets::pod;
 use apply::{Plan, Rank};
+use names::label;
 use serde_json::Value;
 
 use crate::required::RequiredPod;
-
-/// Who has this label (kubeadm's and bootkube's) belongs to the control plane.
-const TIER: (&str, &str) = ("tier", "control-plane");
 
 /// The objects of a plan in two parts.
 #[derive(Debug)]
@@ -40,8 +38,7 @@ pub(crate) fn split(plan: Plan, required: &[RequiredPod]) -> Parts {
 }
 
 fn of_control_plane(object: &Value) -> bool {
-    let (key, value) = TIER;
-    object.pointer("/metadata/labels").and_then(|labels| labels.get(key)).is_some_and(|v| v == value)
+    object["metadata"]["labels"][label::TIER] == label::CONTROL_PLANE_TIER
 }
 
 /// Whether the pods need no more than the node that they run on.

@@ -10,19 +10,13 @@ use ::assets::{AssetDir, StaticPod};
 use apply::Connection;
 use kube::Client;
 use kube::config::Kubeconfig;
+use names::component::KUBE_APISERVER;
 use serde_json::Value;
 use steer::probe::Probe;
 
 use crate::error::StartError;
 use crate::options::Options;
 use crate::stage::HostFile;
-
-/// The program that is known by its flags rather than by its name.
-pub(crate) const APISERVER: &str = "kube-apiserver";
-/// kube-apiserver's port where no flag names one.
-const DEFAULT_PORT: u16 = 6443;
-/// Labels with this prefix choose control-plane nodes; a kubelet may not give them to itself.
-const NODE_ROLE: &str = "node-role.kubernetes.io/";
 
 /// A static pod of the asset directory.
 #[derive(Debug, Clone)]
@@ -191,7 +185,7 @@ pub fn images(dir: &AssetDir) -> Vec<String> {
 /// The port that the directory's apiservers listen on.
 pub fn api_port(dir: &AssetDir) -> u16 {
     let server = dir.bootstrap_pods().iter().find_map(|pod| apiserver(&pod.object.value));
-    server.map_or(DEFAULT_PORT, port)
+    server.map_or(names::port::KUBE_APISERVER, port)
 }
 
 /// The host that the directory's kubeconfig dials: the apiserver's certificate has to carry it.
@@ -200,7 +194,7 @@ pub fn api_host(dir: &AssetDir) -> Option<String> {
 }
 
 fn port(apiserver: &Value) -> u16 {
-    flag(apiserver, "--secure-port").and_then(|port| port.parse().ok()).unwrap_or(DEFAULT_PORT)
+    flag(apiserver, "--secure-port").and_then(|port| port.parse().ok()).unwrap_or(names::port::KUBE_APISERVER)
 }
 
 /// The host that the kubeconfig's server has: the server's certificate is valid for it.
@@ -237,7 +231,7 @@ fn secrets(dir: &AssetDir, target: &Path, user: host::fs::Owner) -> Result<Vec<H
     let mut files = Vec::new();
     for file in dir.bootstrap_secrets()? {
         let mut file = host_file(file);
-        if let Ok(inner) = file.path.strip_prefix(::assets::BOOTSTRAP_SECRETS) {
+        if let Ok(inner) = file.path.strip_prefix(names::path::BOOTSTRAP_SECRETS) {
             file.path = target.join(inner);
         }
         file.owner = user.or(file.owner);
@@ -271,7 +265,7 @@ fn known(dir: &AssetDir) -> Vec<KnownPod> {
 /// The containers of something that makes pods: what each runs, and its name.
 fn workers(object: &Value) -> Vec<(String, String)> {
     let named = app_containers(object).iter().filter_map(|c| Some((c, c["name"].as_str()?.to_owned())));
-    let runs = |c: &Value| if pod::is_apiserver(c) { Some(APISERVER.to_owned()) } else { program(c) };
+    let runs = |c: &Value| if pod::is_apiserver(c) { Some(KUBE_APISERVER.to_owned()) } else { program(c) };
     named.filter_map(|(container, name)| Some((runs(container)?, name))).collect()
 }
 
@@ -281,7 +275,11 @@ fn program(container: &Value) -> Option<String> {
     let mut words = words(container).map(|word| word.rsplit('/').next().unwrap_or(word));
     let first = words.next()?;
     let name = if first == "hyperkube" { words.next()? } else { first };
-    Some(if name.starts_with("kube-") || name == "etcd" { name.to_owned() } else { format!("kube-{name}") })
+    Some(if name.starts_with("kube-") || name == names::component::ETCD {
+        name.to_owned()
+    } else {
+        format!("kube-{name}")
+    })
 }
 
 fn shares(container: &Value) -> bool {
@@ -307,7 +305,11 @@ fn data_dirs(pod: &Value) -> Vec<(PathBuf, host::fs::Owner)> {
 
 fn labels(dir: &AssetDir) -> BTreeSet<String> {
     let selectors = dir.objects().iter().filter_map(|o| pod::spec(&o.value)["nodeSelector"].as_object());
-    selectors.flat_map(|s| s.keys()).filter(|key| key.starts_with(NODE_ROLE)).cloned().collect()
+    selectors
+        .flat_map(|s| s.keys())
+        .filter(|key| key.starts_with(names::label::NODE_ROLE_PREFIX))
+        .cloned()
+        .collect()
 }
 
 #[cfg(test)]
@@ -349,7 +351,7 @@ mod tests {
     #[test]
     fn a_container_is_known_by_what_it_runs() {
         let known = |container: Value| program(&container).unwrap();
-        assert_eq!(known(json!({"command": ["/hyperkube", "apiserver"]})), APISERVER);
+        assert_eq!(known(json!({"command": ["/hyperkube", "apiserver"]})), KUBE_APISERVER);
         assert_eq!(known(json!({"command": ["/usr/local/bin/kube-scheduler"]})), "kube-scheduler");
         assert_eq!(known(json!({"command": ["etcd"]})), "etcd");
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use checkpoint::{Component, Environment, Inputs, Store};
-use cri::{ContainerState, Filter, label};
+use cri::{ContainerState, Filter};
 use kube::api::{Api, DynamicObject};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::Value;
@@ -30,7 +30,7 @@ const RESTORE_PATIENCE: Duration = Duration::from_mins(1);
 
 /// Whether the guardian and something that it could start are on this node's disk.
 pub(crate) fn restorable(options: &Options) -> bool {
-    let guardian = options.manifest_dir.join(format!("{}.yaml", ::assets::GUARDIAN.1));
+    let guardian = options.manifest_dir.join(names::path::GUARDIAN_FILE);
     let store = Store::view(&options.checkpoint_dir, &options.checkpoint_dir);
     let has_one = |component: &Component| store.generations(component).is_ok_and(|all| !all.is_empty());
     guardian.exists() && store.components().is_ok_and(|components| components.iter().any(has_one))
@@ -116,7 +116,7 @@ async fn environments(
         return Ok(environments);
     }
     let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
-    for container in context.runtime.containers(Filter::all().label(label::POD_UID, uid)).await? {
+    for container in context.runtime.containers(Filter::all().label(names::label::POD_UID, uid)).await? {
         if container.state != ContainerState::Running || !needed.contains(&container.name) {
             continue;
         }
@@ -134,7 +134,7 @@ fn has_checkpoint(
     pod: &Value,
     environments: &BTreeMap<String, Environment>,
 ) -> Result<(), String> {
-    let kubelet = Path::new(checkpoint::KUBELET_ROOT);
+    let kubelet = Path::new(names::path::KUBELET);
     let volumes = checkpoint::read_volumes(Path::new(HOST_ROOT), kubelet, pod)
         .map_err(|error| host::error::chain(&error))?;
     let inputs = Inputs { pod, volumes: &volumes, instance_env: environments, images: &BTreeMap::new() };

@@ -3,8 +3,9 @@
 
 use cri::{ContainerDiagnosis, ContainerState, PodDiagnosis, PodSelector};
 use jiff::Timestamp;
+use names::component::{self, KUBE_APISERVER};
 
-use crate::assets::{APISERVER, KnownPod};
+use crate::assets::KnownPod;
 use crate::start::Context;
 use crate::workloads::PodIdentity;
 
@@ -32,7 +33,7 @@ const KNOWN_CAUSES: [(&str, &str); 7] = [
 ];
 
 /// What waits for the API, as everything here does: the API does not wait for them.
-const API_CLIENTS: [&str; 2] = ["kube-controller-manager", "kube-scheduler"];
+const API_CLIENTS: [&str; 2] = component::LEADER_ELECTED;
 
 /// Signs that the same start ends the same way again, whatever happens around it.
 const HOPELESS: [&str; 3] = ["unknown flag", "unknown command", "invalid argument"];
@@ -43,7 +44,7 @@ pub(crate) async fn temporary(context: &Context<'_>, waiting: &str) -> String {
     for known in &context.assets.pods {
         match look(context, known).await {
             // The apiserver is what is waited for: its log has the reason also while it runs.
-            Ok(diagnosis) if healthy(&diagnosis) && !known.runs(APISERVER) => {}
+            Ok(diagnosis) if healthy(&diagnosis) && !known.runs(KUBE_APISERVER) => {}
             Ok(diagnosis) => parts.push(diagnosis.to_string()),
             Err(error) => parts.push(format!("pod {}: {error}", known.name)),
         }
@@ -69,7 +70,7 @@ pub(crate) async fn self_hosted(context: &Context<'_>, missing: &str) -> String 
 
 /// What is known of the guardian: of its static pod, or where that is not there of the pod that installs it.
 pub(crate) async fn guardian(context: &Context<'_>, missing: &str) -> String {
-    let (namespace, name) = ::assets::GUARDIAN;
+    let (namespace, name) = (names::object::KUBE_SYSTEM, names::object::GUARDIAN);
     let guardian = PodSelector::exact(namespace, &format!("{name}-{}", context.options.node_name));
     let installer = PodSelector::prefix(namespace, &format!("{name}-"));
     let mut parts = vec![missing.to_owned()];
@@ -91,7 +92,7 @@ pub(crate) async fn guardian(context: &Context<'_>, missing: &str) -> String {
 pub(crate) async fn found_port_taken(context: &Context<'_>, pod: &PodIdentity) -> bool {
     let selector = PodSelector::exact(&pod.namespace, &pod.name);
     let Ok(diagnosis) = context.runtime.diagnose(&selector, &[], LOG_LINES).await else { return false };
-    let apiserver = |c: &&ContainerDiagnosis| context.assets.runs(&c.status.name, APISERVER);
+    let apiserver = |c: &&ContainerDiagnosis| context.assets.runs(&c.status.name, KUBE_APISERVER);
     let taken = |c: &ContainerDiagnosis| c.log.iter().any(|line| line.text.contains(PORT_TAKEN));
     diagnosis.containers.iter().filter(apiserver).any(taken)
 }

@@ -5,16 +5,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::assets::AssetDir;
 use ::assets::pod::{apiserver, flag, on_host};
-use ::assets::{AssetDir, BOOTSTRAP_SECRETS};
 use ask::{AskError, Identity, Question};
+use names::path::BOOTSTRAP_SECRETS;
+use names::port;
 use rustls::ClientConfig;
 use serde_json::Value;
 
 /// How long an endpoint may take to answer.
 const LIMIT: Duration = Duration::from_secs(3);
-/// etcd's client port.
-const PORT: u16 = 2379;
 
 /// One endpoint that was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub async fn external_etcd(dir: &AssetDir) -> Vec<EtcdEndpoint> {
 }
 
 async fn ask(dir: &AssetDir, pod: &Value, container: &Value, url: &str) -> Result<(), EtcdProblem> {
-    let tls = match ask::address(url, PORT) {
+    let tls = match ask::address(url, port::ETCD_CLIENT) {
         Ok((_, true)) => Some(client_tls(dir, pod, container)?),
         _ => None,
     };
@@ -78,7 +78,7 @@ fn client_tls(dir: &AssetDir, pod: &Value, container: &Value) -> Result<Arc<Clie
 async fn converse(url: &str, tls: Option<Arc<ClientConfig>>) -> Result<(), EtcdProblem> {
     let trusts = tls.is_some();
     let question = Question { path: "/health", body: None };
-    let error = match ask::ask(url, PORT, tls, question, LIMIT).await {
+    let error = match ask::ask(url, port::ETCD_CLIENT, tls, question, LIMIT).await {
         Ok(_) | Err(AskError::NotHttp { .. }) => return Ok(()),
         Err(error) => error,
     };

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use names::path;
+
 use crate::required::{InvalidRequiredPod, RequiredPod};
 
 /// bootkube's required pods, without its checkpointer.
@@ -36,10 +38,10 @@ impl Options {
         Self {
             asset_dir,
             node_name,
-            manifest_dir: "/etc/kubernetes/manifests".into(),
-            secrets_dir: "/etc/kubernetes/bootstrap-secrets".into(),
-            checkpoint_dir: "/var/lib/kubestrap/checkpoints".into(),
-            runtime_socket: cri::DEFAULT_SOCKET.into(),
+            manifest_dir: path::STATIC_PODS.into(),
+            secrets_dir: path::BOOTSTRAP_SECRETS.into(),
+            checkpoint_dir: path::CHECKPOINTS.into(),
+            runtime_socket: path::CRI_SOCKET.into(),
             required: required(DEFAULT_REQUIRED_PODS).unwrap_or_default(),
             timeout: Duration::from_mins(5),
         }

@@ -29,7 +29,7 @@ pub(crate) async fn pivot(context: &Context<'_>, steering: &Steering) -> Result<
     // serves its kept connections on while it drains.
     let paths: Vec<_> = context.assets.temporary_pods.iter().map(|file| file.path.clone()).collect();
     stage::remove(&paths)?;
-    let mut to_release = apply::CONTROL_PLANE_LEASES.to_vec();
+    let mut to_release = names::component::LEADER_ELECTED.to_vec();
     let began = Instant::now();
     loop {
         let left = temporary_pods(context).await?;

@@ -7,14 +7,12 @@ use std::collections::HashSet;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, Patch, PatchParams};
+use names::condition::SERVING;
 use serde_json::json;
 
 use crate::error::StartError;
 use crate::start::Context;
 use crate::workloads::PodIdentity;
-
-/// The condition's type.
-const GATE: &str = "kubestrap.io/serving";
 
 /// Pods that need no more telling, by UID.
 #[derive(Debug, Default)]
@@ -34,7 +32,9 @@ impl Serving {
             Ok(()) => {
                 self.told.insert(pod.uid.clone());
             }
-            Err(error) => tracing::warn!(error = host::error::chain(&error), pod.name, "cannot set {GATE}"),
+            Err(error) => {
+                tracing::warn!(error = host::error::chain(&error), pod.name, "cannot set {SERVING}")
+            }
         }
     }
 }
@@ -46,7 +46,7 @@ async fn set(context: &Context<'_>, identity: &PodIdentity) -> Result<(), StartE
         return Ok(());
     }
     let condition = json!({
-        "type": GATE,
+        "type": SERVING,
         "status": "True",
         "reason": "Probed",
         "message": "this very instance answered /readyz",
@@ -62,8 +62,8 @@ async fn set(context: &Context<'_>, identity: &PodIdentity) -> Result<(), StartE
 fn waits(pod: &Pod) -> bool {
     let gates = pod.spec.iter().flat_map(|spec| spec.readiness_gates.iter().flatten());
     let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    gates.into_iter().any(|gate| gate.condition_type == GATE)
-        && !conditions.into_iter().any(|c| c.type_ == GATE && c.status == "True")
+    gates.into_iter().any(|gate| gate.condition_type == SERVING)
+        && !conditions.into_iter().any(|c| c.type_ == SERVING && c.status == "True")
 }
 
 #[cfg(test)]
@@ -73,15 +73,15 @@ mod tests {
     fn pod(gate: &str, status: &str) -> Pod {
         serde_json::from_value(json!({
             "spec": {"containers": [], "readinessGates": [{"conditionType": gate}]},
-            "status": {"conditions": [{"type": GATE, "status": status}]},
+            "status": {"conditions": [{"type": SERVING, "status": status}]},
         }))
         .unwrap()
     }
 
     #[test]
     fn only_a_pod_with_a_closed_gate_waits() {
-        assert!(waits(&pod(GATE, "False")));
-        assert!(!waits(&pod(GATE, "True")));
+        assert!(waits(&pod(SERVING, "False")));
+        assert!(!waits(&pod(SERVING, "True")));
         assert!(!waits(&pod("example.com/other", "False")));
         assert!(!waits(&Pod::default()));
     }

@@ -106,7 +106,8 @@ mod tests {
 
     use super::*;
     use host::proc::ProcessId;
-    use traffic::{CONFIG_SOURCE, Listener, ListenerId, OwnCalls, Owner};
+    use names::annotation::CONFIG_SOURCE;
+    use traffic::{Listener, ListenerId, OwnCalls, Owner};
 
     fn seen(age: u64, source: &str, state: State) -> Seen {
         let process = ProcessId { pid: 1, started: age };

@@ -15,10 +15,6 @@ use serde::Serialize;
 use crate::error::StartError;
 use crate::required::RequiredPod;
 
-/// Annotation that the kubelet puts on the API's image of a static pod
-/// (`k8s.io/kubelet/pkg/types.ConfigMirrorAnnotationKey`).
-const MIRROR: &str = "kubernetes.io/config.mirror";
-
 /// How one required pod stands on this node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Standing {
@@ -85,7 +81,7 @@ pub(crate) async fn copies(runtime: &Cri, required: &[RequiredPod]) -> Result<Ve
         containers.iter().filter(|c| c.state == ContainerState::Running).map(|c| c.pod_id.as_str()).collect();
     let mut pods = runtime.sandboxes(Filter::all()).await?;
     pods.retain(|pod| {
-        pod.labels.contains_key(checkpoint::CHECKPOINT_OF) && running.contains(pod.id.as_str())
+        pod.labels.contains_key(names::label::CHECKPOINT_OF) && running.contains(pod.id.as_str())
     });
     let has_copy = |r: &&RequiredPod| pods.iter().any(|pod| r.matches(&pod.namespace, &pod.name));
     Ok(required.iter().filter(has_copy).map(|r| r.description.clone()).collect())
@@ -99,7 +95,7 @@ pub async fn unready_pods(client: &Client, namespace: &str) -> Result<Vec<String
     let pods = Api::<Pod>::namespaced(client.clone(), namespace).list(&ListParams::default()).await?;
     let ready = |pod: &Pod| {
         let conditions = pod.status.iter().flat_map(|s| s.conditions.iter().flatten());
-        conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True")
+        conditions.into_iter().any(|c| c.type_ == names::condition::READY && c.status == "True")
     };
     let unready = pods.items.iter().filter(|pod| !ready(pod));
     Ok(unready.map(|pod| format!("{}: {}", pod.name_any(), unready_reason(pod))).collect())
@@ -125,7 +121,9 @@ async fn standing(
     };
     for pod in pods {
         let namespace = pod.namespace().unwrap_or_default();
-        if !required.matches(&namespace, &pod.name_any()) || pod.annotations().contains_key(MIRROR) {
+        if !required.matches(&namespace, &pod.name_any())
+            || pod.annotations().contains_key(names::annotation::CONFIG_MIRROR)
+        {
             continue;
         }
         let missing = match what_is_missing(pod, running) {
@@ -161,7 +159,8 @@ fn what_is_missing(pod: &Pod, running: &HashSet<String>) -> Option<String> {
             return Some(format!("container {} does not run", container.name));
         }
     }
-    let ready = status.conditions.iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True");
+    let ready =
+        status.conditions.iter().flatten().any(|c| c.type_ == names::condition::READY && c.status == "True");
     if !ready || containers.is_empty() {
         let phase = status.phase.as_deref().unwrap_or("Pending");
         return Some(format!("the pod is {phase} and not Ready"));

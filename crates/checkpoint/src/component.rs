@@ -3,20 +3,10 @@
 use std::fmt;
 
 use assets::pod::{self, text};
+use names::annotation::{BOOTKUBE_CHECKPOINT, CHECKPOINT, CONFIG_MIRROR};
+use names::label::{CONTROLLER_REVISION_HASH, POD_TEMPLATE_HASH};
 use serde_json::Value;
 
-/// Asks for checkpoints of a pod when it says `"true"`.
-pub const WANTED: &str = "kubestrap.io/checkpoint";
-/// The same in bootkube's words, so that its manifests go on working.
-pub const WANTED_BY_BOOTKUBE: &str = "checkpointer.alpha.coreos.com/checkpoint";
-/// Label of a copy: the name of its component. The only label of a copy, so that no selector of the
-/// parent's finds it.
-pub const CHECKPOINT_OF: &str = "kubestrap.io/checkpoint-of";
-/// Annotation of a copy: the generation that it was made from.
-pub const GENERATION: &str = "kubestrap.io/generation";
-
-/// What the kubelet notes on the API's image of a static pod.
-const MIRROR: &str = "kubernetes.io/config.mirror";
 /// Between namespace and name in file names; neither may hold one.
 const SEPARATOR: char = '_';
 /// Ends the name of every copy.
@@ -41,7 +31,7 @@ impl Component {
         let pod_name = pod::name(pod);
         let name = match pod::controller(pod).map(|owner| (text(&owner["kind"]), text(&owner["name"]))) {
             Some(("ReplicaSet", name)) => {
-                let hash = text(&metadata["labels"]["pod-template-hash"]);
+                let hash = text(&metadata["labels"][POD_TEMPLATE_HASH]);
                 name.strip_suffix(hash).and_then(|rest| rest.strip_suffix('-')).unwrap_or(name)
             }
             None | Some(("StatefulSet" | "Node", _)) => pod_name,
@@ -89,18 +79,18 @@ impl fmt::Display for Component {
 /// True when a pod asks for checkpoints and the API made it.
 pub fn wants_checkpoint(pod: &Value) -> bool {
     let annotations = &pod["metadata"]["annotations"];
-    [WANTED, WANTED_BY_BOOTKUBE].iter().any(|name| annotations[*name] == "true") && !is_mirror(pod)
+    [CHECKPOINT, BOOTKUBE_CHECKPOINT].iter().any(|name| annotations[*name] == "true") && !is_mirror(pod)
 }
 
 /// True when a pod of the API is only the image of a static one.
 pub fn is_mirror(pod: &Value) -> bool {
-    !pod["metadata"]["annotations"][MIRROR].is_null()
+    !pod["metadata"]["annotations"][CONFIG_MIRROR].is_null()
 }
 
 /// Which revision of its parent a pod is of: the label that the controller gave it.
 pub fn revision(pod: &Value) -> Option<String> {
     let labels = &pod["metadata"]["labels"];
-    let label = ["controller-revision-hash", "pod-template-hash"].map(|name| text(&labels[name]));
+    let label = [CONTROLLER_REVISION_HASH, POD_TEMPLATE_HASH].map(|name| text(&labels[name]));
     label.into_iter().find(|value| !value.is_empty()).map(str::to_owned)
 }
 
@@ -149,10 +139,10 @@ mod tests {
     #[test]
     fn pods_ask_with_either_annotation_and_mirrors_do_not_count() {
         let pod = |annotations: Value| json!({"metadata": {"annotations": annotations}});
-        assert!(wants_checkpoint(&pod(json!({WANTED: "true"}))));
-        assert!(wants_checkpoint(&pod(json!({WANTED_BY_BOOTKUBE: "true"}))));
-        assert!(!wants_checkpoint(&pod(json!({WANTED: "false"}))));
-        assert!(!wants_checkpoint(&pod(json!({WANTED: "true", MIRROR: "x"}))));
+        assert!(wants_checkpoint(&pod(json!({CHECKPOINT: "true"}))));
+        assert!(wants_checkpoint(&pod(json!({BOOTKUBE_CHECKPOINT: "true"}))));
+        assert!(!wants_checkpoint(&pod(json!({CHECKPOINT: "false"}))));
+        assert!(!wants_checkpoint(&pod(json!({CHECKPOINT: "true", CONFIG_MIRROR: "x"}))));
         assert!(!wants_checkpoint(&json!({})));
     }
 }

@@ -31,9 +31,7 @@ mod writing;
 
 pub use build::{BuildError, Checkpoint, Inputs, build};
 pub use check::Problem;
-pub use component::{
-    CHECKPOINT_OF, Component, GENERATION, WANTED, WANTED_BY_BOOTKUBE, is_mirror, revision, wants_checkpoint,
-};
+pub use component::{Component, is_mirror, revision, wants_checkpoint};
 pub use digest::Digest;
 pub use env::{Environment, needs_environment, parse_environment};
 pub use generation::{Generation, GenerationId, NoGenerationId};
@@ -41,4 +39,4 @@ pub use placed::{PlaceError, StaticDir};
 pub use store::{KEPT, Store, StoreError};
 pub use tree::{Entry, Kind, Tree};
 pub use verify::manifest_problems;
-pub use volumes::{KUBELET_ROOT, Volumes, VolumesError, read_volumes};
+pub use volumes::{Volumes, VolumesError, read_volumes};

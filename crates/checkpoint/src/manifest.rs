@@ -16,10 +16,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use assets::pod::{self, items, text};
+use names::{annotation, label};
 use serde_json::{Map, Value, json};
 
 use crate::build::BuildError;
-use crate::component::{CHECKPOINT_OF, Component, GENERATION};
+use crate::component::Component;
 use crate::env::{Environment, resolved};
 use crate::source::{Source, source_of};
 
@@ -105,7 +106,7 @@ pub(crate) fn of(
         "metadata": {
             "name": component.static_pod_name(),
             "namespace": component.namespace,
-            "labels": {CHECKPOINT_OF: component.name},
+            "labels": {label::CHECKPOINT_OF: component.name},
         },
         "spec": spec,
     }))
@@ -190,7 +191,7 @@ fn port_number(port: &str, container: &Value) -> Result<u64, BuildError> {
 /// The manifest as it lies in a generation: its files at `dir`, and which generation it is of.
 pub(crate) fn placed_at(pod: &Value, dir: &Path, generation: &str) -> Value {
     let mut pod = pod.clone();
-    pod["metadata"]["annotations"] = json!({GENERATION: generation});
+    pod["metadata"]["annotations"] = json!({annotation::GENERATION: generation});
     let relative = format!("{FILES}/");
     for_host_paths(&mut pod, |path| {
         path.starts_with(&relative).then(|| dir.join(path).display().to_string())

@@ -7,7 +7,7 @@ use host::fs::FsError;
 use serde_json::Value;
 
 use crate::check::Problem;
-use crate::component::{CHECKPOINT_OF, Component, GENERATION};
+use crate::component::Component;
 use crate::fault;
 use crate::generation::{Generation, GenerationId, MANIFEST};
 use crate::store::{Store, list};
@@ -92,8 +92,8 @@ fn copy_in(path: &Path) -> Option<(Component, GenerationId)> {
     let component = Component::from_file_name(path.file_name()?.to_str()?)?;
     let manifest: Value = serde_json::from_slice(&host::fs::read(path).ok()?).ok()?;
     let metadata = &manifest["metadata"];
-    let is_it = metadata["labels"][CHECKPOINT_OF] == component.name.as_str()
+    let is_it = metadata["labels"][names::label::CHECKPOINT_OF] == component.name.as_str()
         && metadata["namespace"] == component.namespace.as_str();
-    let id = text(&metadata["annotations"][GENERATION]).parse().ok()?;
+    let id = text(&metadata["annotations"][names::annotation::GENERATION]).parse().ok()?;
     is_it.then_some((component, id))
 }

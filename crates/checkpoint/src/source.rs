@@ -24,7 +24,7 @@ pub(crate) enum Source {
 /// Kinds that the kubelet makes without the API.
 const LOCAL: [&str; 4] = ["hostPath", "emptyDir", "downwardAPI", "image"];
 /// The ConfigMap that the API puts beside every token.
-const ROOT_CA: &str = "kube-root-ca.crt";
+const ROOT_CA: &str = names::object::ROOT_CA_CONFIG_MAP;
 
 /// What becomes of this volume.
 pub(crate) fn source_of(volume: &Value) -> Source {

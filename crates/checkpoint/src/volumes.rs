@@ -27,9 +27,6 @@ use serde_json::Value;
 use crate::source::{Source, source_of};
 use crate::tree::{Tree, TreeError, read_tree};
 
-/// Where a kubelet keeps its pods' volumes unless told otherwise.
-pub const KUBELET_ROOT: &str = "/var/lib/kubelet";
-
 /// Leads to the directory with the files.
 const DATA: &CStr = c"..data";
 /// How often the content may change while it is read, and how long to wait before the next try: the

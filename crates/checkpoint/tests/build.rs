@@ -14,8 +14,7 @@ fn built_with(
     pod: &Value,
     env: &BTreeMap<String, Environment>,
 ) -> Result<Checkpoint, BuildError> {
-    let volumes =
-        read_volumes(kubelet.host.path(), checkpoint::KUBELET_ROOT.as_ref(), pod).unwrap_or_default();
+    let volumes = read_volumes(kubelet.host.path(), names::path::KUBELET.as_ref(), pod).unwrap_or_default();
     build(&Inputs { pod, volumes: &volumes, instance_env: env, images: &images() })
 }
 

@@ -323,6 +323,3 @@ pub enum AuditLevel {
     /// Also the answer's body.
     RequestResponse,
 }
-
-/// The port that kube-apiserver listens on by default, as with kubeadm.
-pub const DEFAULT_API_PORT: u16 = 6443;

@@ -5,15 +5,15 @@ use std::net::Ipv4Addr;
 use ipnet::{IpNet, Ipv4Net};
 
 use crate::config::{
-    ApiConfig, AuditConfig, AuditLevel, CertificatesConfig, ControlPlaneConfig, DEFAULT_API_PORT,
-    EncryptionConfig, EtcdConfig, FlannelBackend, FlannelConfig, GuardianConfig, KeyAlgorithm, LocalEtcd,
-    NetworkConfig, NetworkProvider, NodeCidrMasks,
+    ApiConfig, AuditConfig, AuditLevel, CertificatesConfig, ControlPlaneConfig, EncryptionConfig, EtcdConfig,
+    FlannelBackend, FlannelConfig, GuardianConfig, KeyAlgorithm, LocalEtcd, NetworkConfig, NetworkProvider,
+    NodeCidrMasks,
 };
 use crate::{Cidr, DomainName, Validity};
 
 impl Default for ApiConfig {
     fn default() -> Self {
-        Self { endpoint: None, extra_sans: Vec::new(), port: DEFAULT_API_PORT }
+        Self { endpoint: None, extra_sans: Vec::new(), port: names::port::KUBE_APISERVER }
     }
 }
 
@@ -42,7 +42,7 @@ impl Default for NodeCidrMasks {
 /// flannel's own defaults on Linux.
 impl Default for FlannelConfig {
     fn default() -> Self {
-        Self { backend: FlannelBackend::default(), port: 8472, vni: 1 }
+        Self { backend: FlannelBackend::default(), port: names::port::VXLAN, vni: 1 }
     }
 }
 
@@ -54,7 +54,7 @@ impl Default for EtcdConfig {
 
 impl Default for LocalEtcd {
     fn default() -> Self {
-        Self { data_dir: "/var/lib/etcd".to_owned() }
+        Self { data_dir: names::path::ETCD_DATA.to_owned() }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use names::component;
+
 use crate::{ImageReference, ImageRepository, ImagesConfig, KubernetesVersion};
 
 /// A component of the cluster that runs from a container image.
@@ -47,11 +49,11 @@ impl Component {
     /// The name, as `images.overrides` and image references have it.
     pub fn name(self) -> &'static str {
         match self {
-            Self::KubeApiserver => "kube-apiserver",
-            Self::KubeControllerManager => "kube-controller-manager",
-            Self::KubeScheduler => "kube-scheduler",
-            Self::KubeProxy => "kube-proxy",
-            Self::Etcd => "etcd",
+            Self::KubeApiserver => component::KUBE_APISERVER,
+            Self::KubeControllerManager => component::KUBE_CONTROLLER_MANAGER,
+            Self::KubeScheduler => component::KUBE_SCHEDULER,
+            Self::KubeProxy => component::KUBE_PROXY,
+            Self::Etcd => component::ETCD,
             Self::Coredns => "coredns",
             Self::Pause => "pause",
             Self::Flannel => "flannel",

@@ -24,9 +24,9 @@ pub mod yaml;
 
 pub use config::{
     ApiConfig, AuditConfig, AuditLevel, CertificatesConfig, ClusterConfig, ComponentConfig, ComponentsConfig,
-    ControlPlaneConfig, DEFAULT_API_PORT, EncryptionConfig, EtcdConfig, ExternalEtcd, FlannelBackend,
-    FlannelConfig, GivenCa, ImagesConfig, KeyAlgorithm, LocalEtcd, NetworkConfig, NetworkProvider,
-    NodeCidrMasks, ProxyConfig, ProxyMode,
+    ControlPlaneConfig, EncryptionConfig, EtcdConfig, ExternalEtcd, FlannelBackend, FlannelConfig, GivenCa,
+    ImagesConfig, KeyAlgorithm, LocalEtcd, NetworkConfig, NetworkProvider, NodeCidrMasks, ProxyConfig,
+    ProxyMode,
 };
 pub use error::{ConfigError, ConfigErrors};
 pub use images::{Component, Images};

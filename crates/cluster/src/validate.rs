@@ -36,18 +36,6 @@ const SERVICE_RANGE_MIN_BITS: u8 = 4;
 const SERVICE_RANGE_IPV6_MIN_PREFIX: u8 = 64;
 /// The controller-manager keeps one bit for each node: 65 536 at most (kubeadm's PodSubnetNodeMaskMaxDiff).
 const NODE_MASK_MAX_DIFFERENCE: u8 = 16;
-/// Ports of other programs on a control-plane node.
-const TAKEN_PORTS: [(u16, &str); 9] = [
-    (2379, "etcd"),
-    (2380, "etcd"),
-    (2381, "etcd's metrics"),
-    (10248, "the kubelet's health check"),
-    (10249, "kube-proxy's metrics"),
-    (10250, "the kubelet"),
-    (10256, "kube-proxy's health check"),
-    (10257, "kube-controller-manager"),
-    (10259, "kube-scheduler"),
-];
 
 /// Every problem of a configuration.
 pub(crate) fn validate(config: &ClusterConfig) -> Vec<Problem> {
@@ -82,8 +70,8 @@ fn api(config: &ClusterConfig) -> Option<Problem> {
     if port == 0 {
         return Some(Problem::new(&["api.port"], "0 is not a port"));
     }
-    let (_, owner) = TAKEN_PORTS.into_iter().find(|(taken, _)| *taken == port)?;
-    Some(Problem::new(&["api.port"], format!("port {port} is taken by {owner}")))
+    let taken = names::port::TABLE.into_iter().find(|taken| taken.number == port)?;
+    Some(Problem::new(&["api.port"], format!("port {port} is taken by {}", taken.listener)))
 }
 
 fn network(network: &NetworkConfig, problems: &mut Vec<Problem>) {

@@ -19,9 +19,6 @@ use crate::error::CriError;
 use crate::events::ContainerEvents;
 use crate::model::{CgroupDriver, Container, ContainerStatus, Image, Pod, RuntimeStatus, Version};
 
-/// Where containerd listens unless its configuration says otherwise.
-pub const DEFAULT_SOCKET: &str = "/run/containerd/containerd.sock";
-
 /// How long a call that only reads may take. The kubelet allows 2 minutes; who waits at a terminal
 /// should learn sooner that the runtime hangs.
 const READ_LIMIT: Duration = Duration::from_secs(10);

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::client::{Cri, Filter};
 use crate::error::CriError;
 use crate::log::{LogLine, telling_tail};
-use crate::model::{Container, ContainerState, ContainerStatus, Pod, PodState, label};
+use crate::model::{Container, ContainerState, ContainerStatus, Pod, PodState};
 
 /// How much of a long log line is shown, in characters from its beginning and from its end; the value
 /// has all of it. Go's errors have the cause at the end.
@@ -114,7 +114,7 @@ impl Cri {
         images: &[String],
         log_lines: usize,
     ) -> Result<PodDiagnosis, CriError> {
-        let filter = Filter::all().label(label::POD_NAMESPACE, &selector.namespace);
+        let filter = Filter::all().label(names::label::POD_NAMESPACE, &selector.namespace);
         let pods = self.sandboxes(filter).await?;
         let pod = newest(pods.into_iter().filter(|p| selector.matches(p)).collect());
         let containers = match &pod {

@@ -18,12 +18,12 @@ mod events;
 pub mod log;
 mod model;
 
-pub use client::{Cri, DEFAULT_SOCKET, Filter};
+pub use client::{Cri, Filter};
 pub use diagnose::{ContainerDiagnosis, PodDiagnosis, PodSelector};
 pub use error::CriError;
 pub use events::{ContainerChange, ContainerEvent, ContainerEvents};
 pub use log::{LogLine, Stream, log_tail};
 pub use model::{
     CgroupDriver, Condition, Container, ContainerState, ContainerStatus, Image, Pod, PodState, RuntimeStatus,
-    Version, label,
+    Version,
 };

@@ -8,19 +8,6 @@ use jiff::Timestamp;
 use k8s_cri::v1;
 use serde::Serialize;
 
-/// Labels that the kubelet puts on every sandbox and container
-/// (`k8s.io/kubelet/pkg/types`).
-pub mod label {
-    /// The pod's name.
-    pub const POD_NAME: &str = "io.kubernetes.pod.name";
-    /// The pod's namespace.
-    pub const POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
-    /// The pod's UID.
-    pub const POD_UID: &str = "io.kubernetes.pod.uid";
-    /// The container's name.
-    pub const CONTAINER_NAME: &str = "io.kubernetes.container.name";
-}
-
 /// The runtime and its version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Version {
@@ -140,7 +127,7 @@ pub struct Container {
     pub state: ContainerState,
     /// The image as the pod names it.
     pub image: String,
-    /// The kubelet's labels (see [`label`]).
+    /// The kubelet's labels (see [`names::label`]).
     pub labels: BTreeMap<String, String>,
     /// When it was made.
     pub created: Option<Timestamp>,
@@ -177,7 +164,7 @@ pub struct ContainerStatus {
     pub log_path: PathBuf,
     /// The process id of its init, in the runtime's pid namespace; none when it does not run.
     pub pid: Option<i32>,
-    /// The kubelet's labels (see [`label`]).
+    /// The kubelet's labels (see [`names::label`]).
     pub labels: BTreeMap<String, String>,
 }
 

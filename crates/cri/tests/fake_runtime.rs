@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use cri::{ContainerChange, ContainerState, Cri, CriError, Filter, PodSelector, PodState, label};
+use cri::{ContainerChange, ContainerState, Cri, CriError, Filter, PodSelector, PodState};
 use k8s_cri::v1;
+use names::label;
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::body::Body;

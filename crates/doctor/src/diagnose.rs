@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use assets::pod;
 use checkpoint::Component;
 use jiff::Timestamp;
+use names::object::{KUBE_SYSTEM, TEMPORARY_PREFIX};
+use names::path;
 use node::Root;
 
 use crate::certificates::Limits;
@@ -18,13 +20,7 @@ use crate::etcd::{self, Etcd, Health};
 use crate::files::Files;
 use crate::manifests::{Manifest, Manifests};
 use crate::runtime::{self, Answer, Runtime};
-use crate::source::TEMPORARY;
 use crate::units::Unit;
-
-/// Where the components of a control plane live.
-const NAMESPACE: &str = "kube-system";
-/// What makes a control plane: a node that has all of these and an etcd serves by itself.
-const CONTROL_PLANE: [&str; 3] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
 
 /// Which node is looked at, and what it is held to.
 #[derive(Clone, Debug)]
@@ -48,14 +44,14 @@ pub struct Options {
 impl Options {
     /// The usual places of a control-plane node below that root.
     pub fn new(root: Root, addresses: Vec<IpAddr>) -> Self {
-        let component = |name: &str| Component { namespace: NAMESPACE.to_owned(), name: name.to_owned() };
+        let component = |name: &str| Component { namespace: KUBE_SYSTEM.to_owned(), name: name.to_owned() };
         Self {
-            socket: root.path(node::CRI_SOCKET),
+            socket: root.path(path::CRI_SOCKET),
             root,
-            checkpoints: "/var/lib/kubestrap/checkpoints".into(),
-            static_pod_dir: node::STATIC_POD_DIR.into(),
+            checkpoints: path::CHECKPOINTS.into(),
+            static_pod_dir: path::STATIC_PODS.into(),
             addresses,
-            required: CONTROL_PLANE.map(component).into(),
+            required: names::component::CONTROL_PLANE.map(component).into(),
             limits: Limits::default(),
         }
     }
@@ -67,7 +63,9 @@ impl Options {
         let manifests = Manifests::read(&files, &self.static_pod_dir);
         let is_part = |manifest: &Manifest| {
             let name = pod::name(&manifest.pod);
-            name == guardian::NAME || name.starts_with(TEMPORARY) || etcd::server(&manifest.pod).is_some()
+            name == guardian::NAME
+                || name.starts_with(TEMPORARY_PREFIX)
+                || etcd::server(&manifest.pod).is_some()
         };
         files.exists(&self.checkpoints).unwrap_or(true) || manifests.pods.iter().any(is_part)
     }
@@ -88,7 +86,7 @@ impl Disk {
         let kubelet = Kubelet::read(&files);
         let manifests = Manifests::read(&files, &options.static_pod_dir);
         let checkpoints = Checkpoints::read(&files, &options.checkpoints, &options.static_pod_dir);
-        let apiserver = checkpoints.best(NAMESPACE, CONTROL_PLANE[0]);
+        let apiserver = checkpoints.best(KUBE_SYSTEM, names::component::KUBE_APISERVER);
         let known = apiserver.and_then(|pod| Etcd::of_apiserver(&files, pod));
         let own = || Etcd::of_static_pod(&files, &checks::etcd::manifest(&manifests)?.pod);
         let etcd = known.or_else(own);
@@ -201,8 +199,12 @@ fn container_runtime(files: &Files, answer: &Answer) -> Vec<Check> {
 /// Files that the kubelet cannot read, and what a bring-up has left.
 fn static_pods(manifests: &Manifests) -> Check {
     const NAME: &str = "StaticPods";
-    let temporary: Vec<_> =
-        manifests.pods.iter().map(|m| pod::name(&m.pod)).filter(|name| name.starts_with(TEMPORARY)).collect();
+    let temporary: Vec<_> = manifests
+        .pods
+        .iter()
+        .map(|m| pod::name(&m.pod))
+        .filter(|name| name.starts_with(TEMPORARY_PREFIX))
+        .collect();
     let mut minor = manifests.unreadable.clone();
     if !temporary.is_empty() {
         minor.push(format!("a bring-up is not finished: {} would come back", temporary.join(", ")));

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ask::{Answer, AskError, Identity, Question};
 use assets::pod::{self, items};
+use names::port;
 use rustls::ClientConfig;
 use serde::Serialize;
 use serde_json::Value;
@@ -17,10 +18,6 @@ use crate::files::Files;
 
 /// How long etcd may take to answer: it is on this machine or beside it.
 const LIMIT: Duration = Duration::from_secs(3);
-/// etcd's client port.
-const PORT: u16 = 2379;
-/// etcd's own health and metrics without TLS, where its flag does not say.
-const METRICS: &str = "http://127.0.0.1:2381";
 
 /// An etcd that can be asked.
 #[derive(Clone, Debug)]
@@ -84,7 +81,8 @@ impl Etcd {
     /// True when one of the endpoints is this host's: one of `addresses`, or loopback.
     pub(crate) fn is_local(&self, addresses: &[IpAddr]) -> bool {
         let local = |url: &String| {
-            ask::address(url, PORT).is_ok_and(|(a, _)| a.ip().is_loopback() || addresses.contains(&a.ip()))
+            ask::address(url, port::ETCD_CLIENT)
+                .is_ok_and(|(a, _)| a.ip().is_loopback() || addresses.contains(&a.ip()))
         };
         self.endpoints.iter().any(local)
     }
@@ -134,7 +132,7 @@ impl Etcd {
     async fn ask(&self, url: &str, path: &str, body: Option<&str>) -> Result<Answer, Health> {
         let tls = self.tls.clone().map_err(Health::Unasked)?;
         let question = Question { path, body };
-        ask::ask(url, PORT, tls, question, LIMIT).await.map_err(|error: AskError| {
+        ask::ask(url, port::ETCD_CLIENT, tls, question, LIMIT).await.map_err(|error: AskError| {
             let why = host::error::chain(&error);
             if error.is_unasked() { Health::Unasked(why) } else { Health::Silent(why) }
         })
@@ -144,9 +142,11 @@ impl Etcd {
 /// Asks the etcd of a static pod on this host by its endpoint without TLS.
 pub(crate) async fn local_health(pod: &Value) -> Health {
     let flag = pod::containers(pod).find_map(|c| pod::flag(c, "--listen-metrics-urls"));
-    let url = flag.and_then(|urls| urls.split(',').next()).unwrap_or(METRICS);
+    // Where its flag does not say.
+    let usual = format!("http://127.0.0.1:{}", port::ETCD_METRICS);
+    let url = flag.and_then(|urls| urls.split(',').next()).unwrap_or(&usual);
     let question = Question { path: "/readyz", body: None };
-    match ask::ask(url, 2381, None, question, LIMIT).await {
+    match ask::ask(url, port::ETCD_METRICS, None, question, LIMIT).await {
         Ok(answer) if answer.status == 200 => Health::Healthy,
         // etcd before 3.5.11 has no /readyz.
         Ok(answer) if answer.status == 404 => Health::Unasked("this etcd has no /readyz".to_owned()),

@@ -9,8 +9,6 @@ use serde::{Deserialize, Serialize};
 use crate::check::{Check, Diagnosis, Verdict};
 use crate::source::Source;
 
-/// The annotation that holds a [`NodeReport`].
-pub const ANNOTATION: &str = "kubestrap.io/guardian";
 /// The version of the form below. A reader takes this one and none after it.
 pub const VERSION: u32 = 1;
 /// A guardian that works publishes at least once in this time, so an older report says nothing of

@@ -11,8 +11,6 @@ use crate::files::Files;
 
 /// How long one call may take: a runtime that hangs is an answer too.
 const LIMIT: Duration = Duration::from_secs(5);
-/// Where containerd's configuration lies.
-const CONFIG: &str = "/etc/containerd/config.toml";
 const LOOK: &str = "look at it with: systemctl status containerd; journalctl -u containerd -n 50";
 
 /// The runtime as it answered.
@@ -124,7 +122,7 @@ pub(crate) fn pause_image(files: &Files, answer: &Answer) -> Check {
         None => Check::unknown(
             NAME,
             "which image the runtime uses for pod sandboxes is not known",
-            format!("name it as pinned_images.sandbox in {CONFIG}"),
+            format!("name it as pinned_images.sandbox in {}", names::path::CONTAINERD_CONFIG),
         ),
     }
 }
@@ -138,12 +136,12 @@ pub(crate) fn configured_pause_image(files: &Files) -> Option<String> {
 pub(crate) fn containerd_root(files: &Files) -> String {
     config_value(files, &["root"])
         .filter(|root| root.starts_with('/'))
-        .unwrap_or_else(|| node::CONTAINERD_ROOT.to_owned())
+        .unwrap_or_else(|| names::path::CONTAINERD_ROOT.to_owned())
 }
 
 /// The first `key = "value"` of containerd's configuration with one of these keys.
 fn config_value(files: &Files, keys: &[&str]) -> Option<String> {
-    let text = files.text(CONFIG).ok()?;
+    let text = files.text(names::path::CONTAINERD_CONFIG).ok()?;
     text.lines().find_map(|line| {
         let (key, value) = line.split_once('=')?;
         let value = value.trim();

@@ -1,17 +1,13 @@
 //! From which source a pod runs: made by the API, a checkpoint's copy, or temporary.
 
-use checkpoint::{CHECKPOINT_OF, Component, GENERATION, Generation};
+use checkpoint::{Component, Generation};
 use cri::Pod;
+use names::{annotation, label, object};
 use serde::{Deserialize, Serialize};
 
-/// Where the kubelet notes from which of its sources it has a pod
-/// (`k8s.io/kubelet/pkg/types.ConfigSourceAnnotationKey`).
-pub(crate) const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
-/// Temporary static pods of a bring-up are named so.
-pub(crate) const TEMPORARY: &str = "bootstrap-";
 /// The labels by which a controller tells its revisions apart: DaemonSets and StatefulSets the
 /// first, ReplicaSets the second.
-const REVISIONS: [&str; 2] = ["controller-revision-hash", "pod-template-hash"];
+const REVISIONS: [&str; 2] = [label::CONTROLLER_REVISION_HASH, label::POD_TEMPLATE_HASH];
 
 /// Who made a pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,16 +54,23 @@ pub(crate) fn running<'a>(pods: &'a [Pod], component: &Component) -> Vec<Running
 }
 
 fn source(pod: &Pod, component: &Component) -> Option<Source> {
-    if pod.labels.get(CHECKPOINT_OF) == Some(&component.name) {
-        let generation = pod.annotations.get(GENERATION).cloned().unwrap_or_default();
+    if pod.labels.get(label::CHECKPOINT_OF) == Some(&component.name) {
+        let generation = pod.annotations.get(annotation::GENERATION).cloned().unwrap_or_default();
         return Some(Source::Checkpoint { generation });
     }
-    let is_static = pod.annotations.get(CONFIG_SOURCE).is_some_and(|source| source != "api");
-    if is_static {
-        let temporary = pod.name.strip_prefix(TEMPORARY)?.strip_prefix(component.name.as_str())?;
+    if is_static(pod) {
+        let temporary =
+            pod.name.strip_prefix(object::TEMPORARY_PREFIX)?.strip_prefix(component.name.as_str())?;
         return (temporary.is_empty() || temporary.starts_with('-')).then_some(Source::Temporary);
     }
     is_named_after(pod, &component.name).then_some(Source::Api)
+}
+
+/// Whether the kubelet has it from a file.
+pub(crate) fn is_static(pod: &Pod) -> bool {
+    pod.annotations
+        .get(annotation::CONFIG_SOURCE)
+        .is_some_and(|source| source != annotation::CONFIG_SOURCE_API)
 }
 
 /// Controllers name their pods `<name>-<random>`, ReplicaSets' `<name>-<hash>-<random>`.
@@ -84,12 +87,12 @@ pub(crate) fn is_named_after(pod: &Pod, component: &str) -> bool {
 /// The name of a pod's controller, taken from the pod's.
 pub(crate) fn controller(pod: &Pod) -> &str {
     let name = pod.name.rsplit_once('-').map_or(pod.name.as_str(), |(name, _random)| name);
-    let hash = pod.labels.get("pod-template-hash");
+    let hash = pod.labels.get(label::POD_TEMPLATE_HASH);
     hash.and_then(|hash| name.strip_suffix(hash.as_str())?.strip_suffix('-')).unwrap_or(name)
 }
 
 fn without_hash<'a>(pod: &Pod, rest: &'a str) -> &'a str {
-    let hash = pod.labels.get("pod-template-hash");
+    let hash = pod.labels.get(label::POD_TEMPLATE_HASH);
     hash.and_then(|hash| rest.strip_prefix(hash.as_str())?.strip_prefix('-')).unwrap_or(rest)
 }
 
@@ -121,17 +124,21 @@ mod tests {
     #[test]
     fn a_component_s_pods_are_told_from_others_with_like_names() {
         let pods = [
-            pod("kube-scheduler-7d9f-abcde", &[("pod-template-hash", "7d9f")], &[(CONFIG_SOURCE, "api")]),
+            pod(
+                "kube-scheduler-7d9f-abcde",
+                &[("pod-template-hash", "7d9f")],
+                &[(annotation::CONFIG_SOURCE, "api")],
+            ),
             pod(
                 "kube-scheduler-checkpoint-demo",
-                &[(CHECKPOINT_OF, "kube-scheduler")],
-                &[(CONFIG_SOURCE, "file"), (GENERATION, "000001-a")],
+                &[(label::CHECKPOINT_OF, "kube-scheduler")],
+                &[(annotation::CONFIG_SOURCE, "file"), (annotation::GENERATION, "000001-a")],
             ),
-            pod("bootstrap-kube-scheduler-demo", &[], &[(CONFIG_SOURCE, "file")]),
+            pod("bootstrap-kube-scheduler-demo", &[], &[(annotation::CONFIG_SOURCE, "file")]),
             pod(
                 "kube-scheduler-extra-7d9f-abcde",
                 &[("pod-template-hash", "7d9f")],
-                &[(CONFIG_SOURCE, "api")],
+                &[(annotation::CONFIG_SOURCE, "api")],
             ),
             pod("kube-schedulers-abcde", &[], &[]),
         ];

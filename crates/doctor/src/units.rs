@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use names::path;
+
 use crate::check::Check;
 use crate::files::Files;
 
 /// Where units lie, what wins first (systemd.unit(5)).
 const DIRS: [&str; 5] = [
-    "/etc/systemd/system",
-    "/run/systemd/system",
+    path::UNITS,
+    path::RUNTIME_UNITS,
     "/usr/local/lib/systemd/system",
     "/usr/lib/systemd/system",
     "/lib/systemd/system",

@@ -3,9 +3,6 @@
 use crate::facts::{CgroupDriver, Facts};
 use crate::units::{self, Unit};
 
-/// Where containerd reads its configuration.
-pub const CONFIG_PATH: &str = "/etc/containerd/config.toml";
-
 /// First words of each file that kubestrap wrote: files without them are somebody else's.
 pub const OURS: &str = "# Written by kubestrap";
 

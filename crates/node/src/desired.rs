@@ -1,12 +1,14 @@
 //! What a node is to be, as one value: every directory, file, program, setting and unit. Pure.
 
+use names::path;
+
 use crate::config::NodeConfig;
 use crate::content::{Content, sha256_hex};
 use crate::facts::Facts;
 use crate::kernel::Sysctl;
 use crate::kubelet::CredentialsError;
 use crate::units::Unit;
-use crate::{STATIC_POD_DIR, containerd, kernel, kubelet};
+use crate::{containerd, kernel, kubelet};
 
 /// A program of the bundle: its name and the SHA-256 of its file, in hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,12 +76,6 @@ pub struct Desired {
 /// Programs of a bundle that a node needs. CNI plugins have another directory than the rest.
 const CNI_PLUGINS: [&str; 5] = ["bridge", "host-local", "loopback", "portmap", "flannel"];
 
-/// Where CNI plugins belong.
-pub const CNI_BIN_DIR: &str = "/opt/cni/bin";
-
-/// Where all other programs belong.
-pub const BIN_DIR: &str = "/usr/local/bin";
-
 /// What this host shall be with that configuration and those programs.
 ///
 /// # Errors
@@ -96,20 +92,20 @@ pub fn desired(
     let sysctls = kernel::sysctls(facts, config);
 
     let mut files = vec![
-        file(kubelet::CA_PATH, 0o644, Content::public(config.ca.clone())),
+        file(path::CA_CERTIFICATE, 0o644, Content::public(config.ca.clone())),
         file(credentials.path, 0o600, Content::secret(credentials.kubeconfig.clone())),
-        file(kubelet::CONFIG_PATH, 0o644, Content::public(kubelet_config.clone())),
-        file(kernel::SYSCTL_FILE, 0o644, Content::public(kernel::sysctl_file(&sysctls))),
+        file(path::KUBELET_CONFIG, 0o644, Content::public(kubelet_config.clone())),
+        file(path::SYSCTL_FILE, 0o644, Content::public(kernel::sysctl_file(&sysctls))),
     ];
     if !modules.is_empty() {
-        files.push(file(kernel::MODULES_FILE, 0o644, Content::public(kernel::modules_file(&modules))));
+        files.push(file(path::MODULES_FILE, 0o644, Content::public(kernel::modules_file(&modules))));
     }
 
     let mut units = Vec::new();
     if !config.existing_containerd {
         let text = containerd::config(facts, &config.pause_image);
         units.push(containerd::unit(facts, &inputs(&programs, &containerd::PROGRAMS, &[&text])));
-        files.push(file(containerd::CONFIG_PATH, 0o644, Content::public(text)));
+        files.push(file(path::CONTAINERD_CONFIG, 0o644, Content::public(text)));
     }
     // The link to the client certificate is the kubelet's own business once it runs; the
     // kubeconfig's text alone would not change when the certificate in it does.
@@ -137,20 +133,20 @@ fn file(path: &str, mode: u32, content: Content) -> File {
 
 fn dirs(config: &NodeConfig) -> Vec<Dir> {
     let mut dirs = vec![
-        (BIN_DIR, 0o755),
-        (CNI_BIN_DIR, 0o755),
-        ("/etc/cni/net.d", 0o755),
-        ("/etc/kubernetes", 0o755),
-        ("/etc/kubernetes/pki", 0o755),
-        (STATIC_POD_DIR, 0o755),
-        ("/var/lib/kubelet", 0o750),
-        (kubelet::PKI_DIR, 0o750),
-        ("/etc/sysctl.d", 0o755),
-        ("/etc/modules-load.d", 0o755),
-        (crate::units::UNIT_DIR, 0o755),
+        (path::PROGRAMS, 0o755),
+        (path::CNI_PLUGINS, 0o755),
+        (path::CNI_CONFIG, 0o755),
+        (path::KUBERNETES, 0o755),
+        (path::PKI, 0o755),
+        (path::STATIC_PODS, 0o755),
+        (path::KUBELET, 0o750),
+        (path::KUBELET_PKI, 0o750),
+        (path::SYSCTL_DIR, 0o755),
+        (path::MODULES_DIR, 0o755),
+        (path::UNITS, 0o755),
     ];
     if !config.existing_containerd {
-        dirs.push(("/etc/containerd", 0o755));
+        dirs.push((path::CONTAINERD_CONFIG_DIR, 0o755));
     }
     dirs.into_iter().map(|(path, mode)| Dir { path: path.to_owned(), mode }).collect()
 }
@@ -159,7 +155,7 @@ fn place(bundle: &[ProgramFile], config: &NodeConfig) -> Vec<Program> {
     let wanted =
         |p: &&ProgramFile| !(config.existing_containerd && containerd::PROGRAMS.contains(&p.name.as_str()));
     let placed = bundle.iter().filter(wanted).map(|p| {
-        let dir = if CNI_PLUGINS.contains(&p.name.as_str()) { CNI_BIN_DIR } else { BIN_DIR };
+        let dir = if CNI_PLUGINS.contains(&p.name.as_str()) { path::CNI_PLUGINS } else { path::PROGRAMS };
         Program { name: p.name.clone(), path: format!("{dir}/{}", p.name), digest: p.digest.clone() }
     });
     placed.collect()

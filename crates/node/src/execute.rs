@@ -15,7 +15,7 @@ use crate::desired::{self, ProgramFile};
 use crate::facts::Facts;
 use crate::kubelet::CredentialsError;
 use crate::plan::{Action, Plan};
-use crate::{CRI_SOCKET, KUBELET_HEALTHZ, Root, kernel, observe, plan, preflight, units};
+use crate::{KUBELET_HEALTHZ, Root, kernel, observe, plan, preflight, units};
 
 /// How long containerd and the kubelet may take to answer after their start.
 const START_LIMIT: Duration = Duration::from_mins(1);
@@ -164,7 +164,7 @@ pub async fn execute(
         match group {
             [Action::InstallProgram { .. }, ..] => install_programs(root, group, &extract)?,
             [Action::LoadModule { name }] => warnings.extend(load_module(name)),
-            [Action::AwaitRuntime] => await_runtime(&root.path(CRI_SOCKET)).await?,
+            [Action::AwaitRuntime] => await_runtime(&root.path(names::path::CRI_SOCKET)).await?,
             [Action::AwaitKubelet] => await_kubelet().await?,
             others => others.iter().try_for_each(|action| change(root, action))?,
         }

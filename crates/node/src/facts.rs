@@ -7,6 +7,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
+use names::path;
 use serde::{Deserialize, Serialize};
 
 mod network;
@@ -15,9 +16,6 @@ use crate::Root;
 
 /// Bit of CAP_SYS_RESOURCE in the capability sets (capability.h).
 const CAP_SYS_RESOURCE: u32 = 24;
-
-/// Where a sandbox tells its node what is special about it.
-const SANDBOX_FILE: &str = "/etc/kubestrap/sandbox.json";
 
 /// How control groups are mounted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -117,7 +115,7 @@ pub fn detect(root: &Root) -> Facts {
         addresses: network::node_addresses(),
         cgroup_version,
         cgroup_controllers: controllers(cgroup_version),
-        systemd: Path::new("/run/systemd/system").is_dir(),
+        systemd: Path::new(path::RUNTIME_UNITS).is_dir(),
         systemctl: in_path("systemctl"),
         sandbox: sandbox(root),
         cap_sys_resource: has_capability(&status, CAP_SYS_RESOURCE),
@@ -182,7 +180,7 @@ fn v1_controllers(mounts: &str) -> Vec<String> {
 }
 
 fn sandbox(root: &Root) -> Option<Sandbox> {
-    let text = fs::read_to_string(root.path(SANDBOX_FILE)).ok()?;
+    let text = fs::read_to_string(root.path(path::SANDBOX_FACTS)).ok()?;
     // An unreadable file still says that this is a sandbox.
     Some(serde_json::from_str(&text).unwrap_or_default())
 }
@@ -198,11 +196,10 @@ fn memory_mib(meminfo: &str) -> u64 {
 }
 
 fn resolv_conf(root: &Root) -> Option<String> {
-    const PLAIN: &str = "/etc/resolv.conf";
-    const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
-    let text = fs::read_to_string(root.path(PLAIN)).ok()?;
+    let (plain, resolved) = (path::RESOLV_CONF, path::RESOLVED_RESOLV_CONF);
+    let text = fs::read_to_string(root.path(plain)).ok()?;
     let stub = text.lines().any(|line| line.trim() == "nameserver 127.0.0.53");
-    Some(if stub && root.path(RESOLVED).is_file() { RESOLVED } else { PLAIN }.to_owned())
+    Some(if stub && root.path(resolved).is_file() { resolved } else { plain }.to_owned())
 }
 
 fn names_a_server(resolv_conf: &str) -> bool {
@@ -215,7 +212,7 @@ fn free_bytes(dir: &Path) -> u64 {
 
 /// True when a program of that name lies in one of the places where an init system looks.
 pub(crate) fn in_path(program: &str) -> bool {
-    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+    ["/usr/local/sbin", path::PROGRAMS, "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
         .iter()
         .any(|dir| Path::new(dir).join(program).is_file())
 }
@@ -268,7 +265,8 @@ mod tests {
         let root = Root::below(dir.path());
         assert_eq!(sandbox(&root), None);
         host::fs::create_dir_all(&root.path("/etc/kubestrap"), 0o755).unwrap();
-        host::fs::write(&root.path(SANDBOX_FILE), br#"{"cgroupRoot":"/demo","more":1}"#, 0o644).unwrap();
+        host::fs::write(&root.path(path::SANDBOX_FACTS), br#"{"cgroupRoot":"/demo","more":1}"#, 0o644)
+            .unwrap();
         assert_eq!(sandbox(&root).unwrap().cgroup_root.as_deref(), Some("/demo"));
     }
 

@@ -10,8 +10,6 @@ use bundle::{Bundle, BundleError};
 use host::command::{Command, CommandError};
 use serde::Serialize;
 
-use crate::{CONTAINERD_ROOT, CRI_SOCKET};
-
 /// containerd's namespace of the images that pods use.
 const NAMESPACE: &str = "k8s.io";
 
@@ -92,7 +90,7 @@ pub fn import_images(bundle: &Bundle) -> Result<Imported, ImagesError> {
 }
 
 fn ctr(args: &[&str]) -> Command {
-    let common = ["--address", CRI_SOCKET, "--namespace", NAMESPACE];
+    let common = ["--address", names::path::CRI_SOCKET, "--namespace", NAMESPACE];
     Command::new("ctr").args(common).args(args).timeout(LIMIT)
 }
 
@@ -142,7 +140,8 @@ fn import(bundle: &Bundle, names: &[String]) -> Result<(), ImagesError> {
     let command = ctr(&["images", "import", "--local", "--snapshotter", "overlayfs", "--label", PINNED, "-"]);
     let feed = |stdin: &mut dyn Write| bundle.export_tar(stdin, &names);
     let import = || command.timeout(IMPORT_LIMIT).run_fed(feed);
-    let (_, exported) = host::disk::steadily(Path::new(CONTAINERD_ROOT), import).map_err(ImagesError::Ctr)?;
+    let (_, exported) =
+        host::disk::steadily(Path::new(names::path::CONTAINERD_ROOT), import).map_err(ImagesError::Ctr)?;
     exported.map_err(|error| ImagesError::Bundle(Box::new(error)))
 }
 

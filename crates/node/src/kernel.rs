@@ -8,12 +8,6 @@ use crate::Root;
 use crate::config::NodeConfig;
 use crate::facts::Facts;
 
-/// The file by which sysctls are set at boot.
-pub const SYSCTL_FILE: &str = "/etc/sysctl.d/99-kubestrap.conf";
-
-/// The file by which modules are loaded at boot.
-pub const MODULES_FILE: &str = "/etc/modules-load.d/kubestrap.conf";
-
 /// One kernel setting.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Sysctl {
@@ -47,13 +41,13 @@ pub fn sysctls(facts: &Facts, config: &NodeConfig) -> Vec<Sysctl> {
     settings.into_iter().map(|(key, value)| Sysctl { key: key.to_owned(), value: value.to_owned() }).collect()
 }
 
-/// The text of [`SYSCTL_FILE`].
+/// The text of [`names::path::SYSCTL_FILE`].
 pub fn sysctl_file(sysctls: &[Sysctl]) -> String {
     let lines: Vec<String> = sysctls.iter().map(|s| format!("{} = {}\n", s.key, s.value)).collect();
     format!("# Written by kubestrap; a change here is lost at its next run.\n{}", lines.concat())
 }
 
-/// The text of [`MODULES_FILE`].
+/// The text of [`names::path::MODULES_FILE`].
 pub fn modules_file(modules: &[String]) -> String {
     format!("# Written by kubestrap; a change here is lost at its next run.\n{}\n", modules.join("\n"))
 }

@@ -3,30 +3,12 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
+use names::path;
 use serde_json::{Map, Value, json};
 
 use crate::config::{NodeConfig, NodeCredentials};
 use crate::facts::{CgroupDriver, CgroupVersion, Facts};
 use crate::units::{self, Unit};
-use crate::{CRI_SOCKET, STATIC_POD_DIR};
-
-/// Where the kubelet reads its configuration.
-pub const CONFIG_PATH: &str = "/var/lib/kubelet/config.yaml";
-
-/// The kubelet's kubeconfig. With [`NodeCredentials::Bootstrap`] the kubelet writes it itself.
-pub const KUBECONFIG_PATH: &str = "/etc/kubernetes/kubelet.conf";
-
-/// The kubeconfig with the bootstrap token.
-pub const BOOTSTRAP_PATH: &str = "/etc/kubernetes/bootstrap-kubelet.conf";
-
-/// The cluster CA's certificate.
-pub const CA_PATH: &str = "/etc/kubernetes/pki/ca.crt";
-
-/// Where the kubelet keeps its certificates.
-pub const PKI_DIR: &str = "/var/lib/kubelet/pki";
-
-/// The link to the client certificate in use; the kubelet moves it at each rotation.
-pub const CLIENT_CERTIFICATE_PATH: &str = "/var/lib/kubelet/pki/kubelet-client-current.pem";
 
 /// Why the node's credentials cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -53,12 +35,14 @@ pub struct Credentials {
 /// [`CredentialsError`] when the kubeconfig cannot be understood.
 pub fn credentials(given: &NodeCredentials) -> Result<Credentials, CredentialsError> {
     match given {
-        NodeCredentials::Bootstrap(text) => {
-            Ok(Credentials { path: BOOTSTRAP_PATH, kubeconfig: text.clone(), client_pem: None })
-        }
+        NodeCredentials::Bootstrap(text) => Ok(Credentials {
+            path: path::KUBELET_BOOTSTRAP_KUBECONFIG,
+            kubeconfig: text.clone(),
+            client_pem: None,
+        }),
         NodeCredentials::Kubeconfig(text) => {
             let (kubeconfig, client_pem) = extract_certificate(text)?;
-            Ok(Credentials { path: KUBECONFIG_PATH, kubeconfig, client_pem })
+            Ok(Credentials { path: path::KUBELET_KUBECONFIG, kubeconfig, client_pem })
         }
     }
 }
@@ -79,8 +63,8 @@ fn extract_certificate(text: &str) -> Result<(String, Option<String>), Credentia
         return Ok((text.to_owned(), None));
     };
     user.retain(|name, _| !name.ends_with("-data"));
-    user.insert("client-certificate".to_owned(), CLIENT_CERTIFICATE_PATH.into());
-    user.insert("client-key".to_owned(), CLIENT_CERTIFICATE_PATH.into());
+    user.insert("client-certificate".to_owned(), path::KUBELET_CLIENT_CERTIFICATE.into());
+    user.insert("client-key".to_owned(), path::KUBELET_CLIENT_CERTIFICATE.into());
     let text = serde_saphyr::to_string(&kubeconfig).map_err(|e| malformed(&e))?;
     Ok((text, Some(format!("{}\n{}\n", certificate.trim_end(), key.trim_end()))))
 }
@@ -95,13 +79,13 @@ fn pem(user: &Map<String, Value>, field: &'static str) -> Result<Option<String>,
 /// A file name for a client certificate that we bring, different for each content: `digest` is
 /// that of the file.
 pub fn client_pem_path(digest: &str) -> String {
-    format!("{PKI_DIR}/kubelet-client-{}.pem", digest.get(..16).unwrap_or(digest))
+    format!("{}/kubelet-client-{}.pem", path::KUBELET_PKI, digest.get(..16).unwrap_or(digest))
 }
 
 /// True when a client certificate (with its key) will do: it is valid at `now`, for this node,
 /// and this CA signed it.
 pub(crate) fn certificate_is_good(pem: &str, ca: &str, node: &str, now: Timestamp) -> bool {
-    let name = format!("system:node:{node}");
+    let name = format!("{}{node}", names::user::NODE_PREFIX);
     let ours = pki::inspect(pem).is_ok_and(|info| info.common_name.as_deref() == Some(name.as_str()));
     ours && pki::check_dates(pem, now).is_ok()
         && pki::check_chain(pem, ca).is_ok()
@@ -118,13 +102,13 @@ pub fn config(facts: &Facts, node: &NodeConfig) -> String {
         "authentication": {
             "anonymous": { "enabled": false },
             "webhook": { "enabled": true },
-            "x509": { "clientCAFile": CA_PATH },
+            "x509": { "clientCAFile": path::CA_CERTIFICATE },
         },
         "authorization": { "mode": "Webhook" },
         "cgroupDriver": facts.cgroup_driver().as_str(),
         "clusterDNS": node.cluster_dns,
         "clusterDomain": node.cluster_domain,
-        "containerRuntimeEndpoint": format!("unix://{CRI_SOCKET}"),
+        "containerRuntimeEndpoint": format!("unix://{}", path::CRI_SOCKET),
         // inotify tells of a new static pod at once; this is for when it has run out of watches.
         "fileCheckFrequency": "5s",
         "healthzBindAddress": "127.0.0.1",
@@ -139,7 +123,7 @@ pub fn config(facts: &Facts, node: &NodeConfig) -> String {
         "serverTLSBootstrap": false,
         "shutdownGracePeriod": "0s",
         "shutdownGracePeriodCriticalPods": "0s",
-        "staticPodPath": STATIC_POD_DIR,
+        "staticPodPath": path::STATIC_PODS,
     });
     if let Some(map) = config.as_object_mut() {
         host_keys(map, facts);
@@ -186,12 +170,12 @@ fn feature_keys(map: &mut Map<String, Value>, node: &NodeConfig) {
 /// The kubelet's command line, without the program.
 pub fn args(node: &NodeConfig) -> Vec<String> {
     let mut args = vec![
-        format!("--config={CONFIG_PATH}"),
-        format!("--kubeconfig={KUBECONFIG_PATH}"),
+        format!("--config={}", path::KUBELET_CONFIG),
+        format!("--kubeconfig={}", path::KUBELET_KUBECONFIG),
         format!("--hostname-override={}", node.name),
     ];
     if matches!(node.credentials, NodeCredentials::Bootstrap(_)) {
-        args.push(format!("--bootstrap-kubeconfig={BOOTSTRAP_PATH}"));
+        args.push(format!("--bootstrap-kubeconfig={}", path::KUBELET_BOOTSTRAP_KUBECONFIG));
     }
     if !node.addresses.is_empty() {
         let addresses: Vec<String> = node.addresses.iter().map(ToString::to_string).collect();
@@ -224,7 +208,7 @@ mod tests {
     fn a_certificate_inside_the_kubeconfig_moves_to_where_it_is_rotated() {
         let split = credentials(&NodeCredentials::Kubeconfig(INLINE.to_owned())).unwrap();
         assert_eq!(split.client_pem.as_deref(), Some("CERT\nKEY\n"));
-        assert!(split.kubeconfig.contains(CLIENT_CERTIFICATE_PATH), "{}", split.kubeconfig);
+        assert!(split.kubeconfig.contains(path::KUBELET_CLIENT_CERTIFICATE), "{}", split.kubeconfig);
         assert!(!split.kubeconfig.contains("-data"), "{}", split.kubeconfig);
     }
 
@@ -232,9 +216,12 @@ mod tests {
     fn other_kubeconfigs_are_written_as_they_are() {
         let token = "users:\n- name: node\n  user:\n    token: abc\n";
         let split = credentials(&NodeCredentials::Kubeconfig(token.to_owned())).unwrap();
-        assert_eq!((split.path, split.kubeconfig.as_str(), split.client_pem), (KUBECONFIG_PATH, token, None));
+        assert_eq!(
+            (split.path, split.kubeconfig.as_str(), split.client_pem),
+            (path::KUBELET_KUBECONFIG, token, None)
+        );
         let split = credentials(&NodeCredentials::Bootstrap(INLINE.to_owned())).unwrap();
-        assert_eq!((split.path, split.kubeconfig.as_str()), (BOOTSTRAP_PATH, INLINE));
+        assert_eq!((split.path, split.kubeconfig.as_str()), (path::KUBELET_BOOTSTRAP_KUBECONFIG, INLINE));
     }
 
     #[test]

@@ -41,15 +41,8 @@ pub use execute::{InstallError, install};
 pub use facts::Facts;
 pub use root::Root;
 
-/// Where containerd listens, also where kubelet and kubestrap look for it.
-pub const CRI_SOCKET: &str = "/run/containerd/containerd.sock";
-
-/// Where containerd keeps images and containers unless its configuration says otherwise (`root`).
-pub const CONTAINERD_ROOT: &str = "/var/lib/containerd";
-
 /// Where the kubelet answers `/healthz` (its own default).
-pub const KUBELET_HEALTHZ: std::net::SocketAddr =
-    std::net::SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 10248);
-
-/// Where the kubelet reads static pods.
-pub const STATIC_POD_DIR: &str = "/etc/kubernetes/manifests";
+pub const KUBELET_HEALTHZ: std::net::SocketAddr = std::net::SocketAddr::new(
+    std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+    names::port::KUBELET_HEALTHZ,
+);

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::Root;
 use crate::content::hex;
-use crate::desired::{BIN_DIR, Desired, ProgramFile};
+use crate::desired::{Desired, ProgramFile};
 use crate::{containerd, kernel, kubelet, units};
 
 /// A file or directory that exists.
@@ -82,7 +82,7 @@ pub fn observe(root: &Root, desired: &Desired) -> Observed {
 pub(crate) fn programs(root: &Root) -> Vec<ProgramFile> {
     let names = containerd::PROGRAMS.into_iter().chain(["kubelet"]);
     let found = names.filter_map(|name| {
-        let digest = digest_of(&root.path(BIN_DIR).join(name))?;
+        let digest = digest_of(&root.path(names::path::PROGRAMS).join(name))?;
         Some(ProgramFile { name: name.to_owned(), digest })
     });
     found.collect()
@@ -131,10 +131,13 @@ fn digest_of(path: &Path) -> Option<String> {
 
 fn client_certificate(root: &Root, desired: &Desired) -> bool {
     // The link is absolute, so it is followed by hand: below a root that is not `/` it leads elsewhere.
-    let link = root.path(kubelet::CLIENT_CERTIFICATE_PATH);
+    let link = root.path(names::path::KUBELET_CLIENT_CERTIFICATE);
     let Ok(target) = fs::read_link(&link) else { return false };
-    let target =
-        if target.is_absolute() { root.path(target) } else { root.path(kubelet::PKI_DIR).join(target) };
+    let target = if target.is_absolute() {
+        root.path(target)
+    } else {
+        root.path(names::path::KUBELET_PKI).join(target)
+    };
     let good = |pem: String| kubelet::certificate_is_good(&pem, &desired.ca, &desired.node, Timestamp::now());
     fs::read_to_string(target).is_ok_and(good)
 }

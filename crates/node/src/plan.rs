@@ -203,7 +203,7 @@ fn client_certificate(desired: &Desired, observed: &Observed) -> Vec<Action> {
     };
     let target = kubelet::client_pem_path(&content.digest());
     let write = Action::WriteFile { path: target.clone(), mode: 0o600, replaces: false, content };
-    vec![write, Action::Link { path: kubelet::CLIENT_CERTIFICATE_PATH.to_owned(), target }]
+    vec![write, Action::Link { path: names::path::KUBELET_CLIENT_CERTIFICATE.to_owned(), target }]
 }
 
 fn kernel(desired: &Desired, observed: &Observed) -> Vec<Action> {

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use cri::{Cri, CriError, Filter};
 use host::command::{Command, CommandError};
 use host::fs::FsError;
+use names::path;
 use serde::Serialize;
 
-use crate::desired::{BIN_DIR, CNI_BIN_DIR};
-use crate::{CONTAINERD_ROOT, CRI_SOCKET, Root, STATIC_POD_DIR, containerd, kernel, units};
+use crate::{Root, containerd, units};
 
 /// Interfaces that the bridge plugin and flannel make.
 const INTERFACES: [&str; 2] = ["cni0", "flannel.1"];
@@ -111,25 +111,25 @@ pub struct ResetOptions {
 /// What a reset of this host would do, in order. Only what exists is named.
 pub fn plan(root: &Root, options: &ResetOptions) -> Vec<Action> {
     let ours = |unit: &str| {
-        std::fs::read_to_string(root.path(units::UNIT_DIR).join(unit))
+        std::fs::read_to_string(root.path(path::UNITS).join(unit))
             .is_ok_and(|t| t.starts_with(containerd::OURS))
     };
     let (kubelet, containerd) =
         (ours("kubelet.service"), ours("containerd.service") && !options.existing_containerd);
     let mut actions = Vec::new();
-    if host::fs::list(&root.path(STATIC_POD_DIR)).is_ok_and(|entries| !entries.is_empty()) {
-        actions.push(Action::ClearDir { path: STATIC_POD_DIR.to_owned() });
+    if host::fs::list(&root.path(path::STATIC_PODS)).is_ok_and(|entries| !entries.is_empty()) {
+        actions.push(Action::ClearDir { path: path::STATIC_PODS.to_owned() });
     }
     if kubelet {
         actions.push(Action::StopUnit { unit: "kubelet.service".to_owned() });
     }
-    if root.path(CRI_SOCKET).exists() && (kubelet || containerd) {
+    if root.path(path::CRI_SOCKET).exists() && (kubelet || containerd) {
         actions.push(Action::RemovePods);
     }
     if containerd {
         actions.push(Action::StopUnit { unit: "containerd.service".to_owned() });
     }
-    for dir in ["/var/lib/kubelet", "/run/containerd", "/run/netns"] {
+    for dir in [path::KUBELET, path::CONTAINERD_STATE, "/run/netns"] {
         if has_mounts(&root.path(dir)) {
             actions.push(Action::Unmount { path: dir.to_owned() });
         }
@@ -150,26 +150,28 @@ pub fn plan(root: &Root, options: &ResetOptions) -> Vec<Action> {
 fn removed_paths(options: &ResetOptions, kubelet: bool, containerd: bool) -> Vec<String> {
     let mut paths: Vec<String> = Vec::new();
     if containerd {
-        paths.extend([CONTAINERD_ROOT, "/run/containerd", containerd::CONFIG_PATH].map(str::to_owned));
-        paths.extend(containerd::PROGRAMS.map(|p| format!("{BIN_DIR}/{p}")));
-        paths.push(format!("{}/containerd.service", units::UNIT_DIR));
+        paths.extend(
+            [path::CONTAINERD_ROOT, path::CONTAINERD_STATE, path::CONTAINERD_CONFIG].map(str::to_owned),
+        );
+        paths.extend(containerd::PROGRAMS.map(|p| format!("{}/{p}", path::PROGRAMS)));
+        paths.push(format!("{}/containerd.service", path::UNITS));
     }
     if kubelet {
         let files = [
-            "/var/lib/kubelet",
-            "/etc/kubernetes",
-            "/etc/cni/net.d/10-flannel.conflist",
-            "/run/flannel",
-            "/var/lib/cni",
-            CNI_BIN_DIR,
-            "/var/log/pods",
-            "/var/log/containers",
-            kernel::SYSCTL_FILE,
-            kernel::MODULES_FILE,
+            path::KUBELET,
+            path::KUBERNETES,
+            path::FLANNEL_CNI_CONFIG,
+            path::FLANNEL_STATE,
+            path::CNI_STATE,
+            path::CNI_PLUGINS,
+            path::POD_LOGS,
+            path::CONTAINER_LOGS,
+            path::SYSCTL_FILE,
+            path::MODULES_FILE,
         ];
         paths.extend(files.map(str::to_owned));
-        paths.push(format!("{BIN_DIR}/kubelet"));
-        paths.push(format!("{}/kubelet.service", units::UNIT_DIR));
+        paths.push(format!("{}/kubelet", path::PROGRAMS));
+        paths.push(format!("{}/kubelet.service", path::UNITS));
     }
     if !options.keep_etcd && !options.etcd_data_dir.is_empty() {
         paths.push(options.etcd_data_dir.clone());
@@ -189,7 +191,9 @@ pub async fn execute(
     for action in actions {
         progress(action);
         match action {
-            Action::RemovePods => remove_pods(&root.path(CRI_SOCKET)).await.map_err(ResetError::Pods)?,
+            Action::RemovePods => {
+                remove_pods(&root.path(path::CRI_SOCKET)).await.map_err(ResetError::Pods)?
+            }
             other => change(root, other)?,
         }
     }
@@ -278,7 +282,7 @@ mod tests {
             host::fs::create_dir_all(&root.path(path), 0o755).unwrap();
         }
         let unit = |name: &str, text: &str| {
-            host::fs::write(&root.path(units::UNIT_DIR).join(name), text.as_bytes(), 0o644).unwrap();
+            host::fs::write(&root.path(path::UNITS).join(name), text.as_bytes(), 0o644).unwrap();
         };
         unit("kubelet.service", "# Written by kubestrap; …\n");
         unit("containerd.service", "[Unit]\nDescription=somebody else's\n");

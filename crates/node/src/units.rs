@@ -8,9 +8,6 @@ use crate::Root;
 use crate::content::sha256_hex;
 use crate::facts::Facts;
 
-/// Where units of this host's administrator lie.
-pub const UNIT_DIR: &str = "/etc/systemd/system";
-
 /// The variable by which a running process tells what it was started with: the digest of its
 /// configuration and programs. Comparing it with the digest of what is on disk says whether a
 /// restart is due, whatever happened in between.
@@ -42,7 +39,7 @@ impl Unit {
 
     /// The path of the unit file.
     pub fn path(&self) -> String {
-        format!("{UNIT_DIR}/{}", self.name)
+        format!("{}/{}", names::path::UNITS, self.name)
     }
 }
 
@@ -110,7 +107,7 @@ pub fn is_active(unit: &str) -> bool {
 /// True when the unit is started at boot: `systemctl enable` makes a link in the target that the
 /// unit names.
 pub fn is_enabled(root: &Root, unit: &str) -> bool {
-    root.path(UNIT_DIR).join("multi-user.target.wants").join(unit).is_symlink()
+    root.path(names::path::UNITS).join("multi-user.target.wants").join(unit).is_symlink()
 }
 
 #[cfg(test)]

@@ -287,7 +287,7 @@ async fn a_rotated_client_certificate_stays_and_another_cluster_s_goes() {
     let path = "/var/lib/kubelet/pki/kubelet-client-2026-11-22-18-50-01.pem";
     host::fs::write(&root.path(path), format!("{}{}", rotated.cert_pem, rotated.key_pem).as_bytes(), 0o600)
         .unwrap();
-    let link = root.path(kubelet::CLIENT_CERTIFICATE_PATH);
+    let link = root.path(names::path::KUBELET_CLIENT_CERTIFICATE);
     host::fs::remove_file(&link).unwrap();
     std::os::unix::fs::symlink(path, &link).unwrap();
     assert_eq!(shown(&files_only(plan(&wanted, &observe(&root, &wanted)))), Vec::<String>::new());

@@ -1,15 +1,11 @@
 //! What the cluster's certificates say: subject, names and use, as kubeadm has them.
 
-use cluster::{ClusterConfig, SubjectName};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::NodeIdentity;
+use cluster::{ClusterConfig, SubjectName};
+use names::{component, user};
 
-/// The group that a ClusterRoleBinding makes administrators (kubeadm since 1.29). Unlike
-/// `system:masters` it can be taken away again.
-const CLUSTER_ADMINS: &str = "kubeadm:cluster-admins";
-/// The group that is allowed everything by the apiserver's own code.
-const MASTERS: &str = "system:masters";
+use crate::NodeIdentity;
 
 /// What a certificate may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,12 +41,17 @@ impl Leaf {
     /// [`ClusterConfig::api_server_names`] for that node.
     pub fn apiserver(config: &ClusterConfig, node: &NodeIdentity) -> Self {
         let names = config.api_server_names(&node.subject_names());
-        Self { common_name: "kube-apiserver".to_owned(), organization: None, names, usage: Usage::Server }
+        Self {
+            common_name: component::KUBE_APISERVER.to_owned(),
+            organization: None,
+            names,
+            usage: Usage::Server,
+        }
     }
 
     /// What the apiserver shows to kubelets (logs, exec, port-forward).
     pub fn apiserver_kubelet_client() -> Self {
-        Self::client("kube-apiserver-kubelet-client", Some(CLUSTER_ADMINS))
+        Self::client("kube-apiserver-kubelet-client", Some(user::CLUSTER_ADMINS))
     }
 
     /// What the apiserver shows to etcd.
@@ -65,32 +66,32 @@ impl Leaf {
 
     /// kube-controller-manager's identity.
     pub fn controller_manager() -> Self {
-        Self::client("system:kube-controller-manager", None)
+        Self::client(user::KUBE_CONTROLLER_MANAGER, None)
     }
 
     /// kube-scheduler's identity.
     pub fn scheduler() -> Self {
-        Self::client("system:kube-scheduler", None)
+        Self::client(user::KUBE_SCHEDULER, None)
     }
 
     /// The guardian's identity on every control-plane node; what it may do is in RBAC alone.
     pub fn guardian() -> Self {
-        Self::client("system:kubestrap:guardian", None)
+        Self::client(user::GUARDIAN, None)
     }
 
     /// The administrator, by way of RBAC.
     pub fn admin() -> Self {
-        Self::client("kubernetes-admin", Some(CLUSTER_ADMINS))
+        Self::client("kubernetes-admin", Some(user::CLUSTER_ADMINS))
     }
 
     /// The administrator who needs no RBAC: for `start`, and when RBAC is broken.
     pub fn super_admin() -> Self {
-        Self::client("kubernetes-super-admin", Some(MASTERS))
+        Self::client("kubernetes-super-admin", Some(user::MASTERS))
     }
 
     /// A kubelet's identity as a client of the API.
     pub fn kubelet(node_name: &str) -> Self {
-        Self::client(format!("system:node:{node_name}"), Some("system:nodes"))
+        Self::client(format!("{}{node_name}", user::NODE_PREFIX), Some(user::NODES))
     }
 
     /// An etcd member's certificate for its clients.

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use names::path::{self, below_root};
 use rustix::fs::XattrFlags;
 
 use crate::error::{Result, Tried};
@@ -18,8 +19,14 @@ pub(crate) const LAYERED: [&str; 2] = ["usr", "etc"];
 
 /// Directories in which nothing of the host's shows: programs and settings that would make the
 /// node something else than a fresh machine.
-const OPAQUE: [&str; 6] =
-    ["etc/kubernetes", "etc/containerd", "etc/cni", "etc/kubestrap", "usr/local/bin", "usr/local/sbin"];
+const OPAQUE: [&str; 6] = [
+    path::KUBERNETES,
+    path::CONTAINERD_CONFIG_DIR,
+    path::CNI,
+    path::KUBESTRAP,
+    path::PROGRAMS,
+    "/usr/local/sbin",
+];
 
 /// Fills `disk` for a new node; `program` becomes its `kubestrap`.
 pub(crate) fn fill(disk: &Path, record: &Record, program: &Path) -> Result<()> {
@@ -27,21 +34,21 @@ pub(crate) fn fill(disk: &Path, record: &Record, program: &Path) -> Result<()> {
         host::fs::create_dir_all(&disk.join(dir), 0o755)?;
     }
     host::fs::create_dir_all(&disk.join("root"), 0o700)?;
-    for dir in ["var/lib", "var/log", "var/cache", "var/spool", "opt/cni/bin"] {
+    for dir in ["var/lib", "var/log", "var/cache", "var/spool", below_root(path::CNI_PLUGINS)] {
         host::fs::create_dir_all(&disk.join(dir), 0o755)?;
     }
     host::fs::create_dir_all(&disk.join("var/tmp"), 0o1777)?;
     link("/run", &disk.join("var/run"))?;
     link("/run/lock", &disk.join("var/lock"))?;
     for dir in OPAQUE.iter().chain(&systemd::OPAQUE) {
-        let dir = disk.join(dir);
+        let dir = disk.join(below_root(dir));
         host::fs::create_dir_all(&dir, 0o755)?;
         rustix::fs::setxattr(&dir, "trusted.overlay.opaque", b"y", XattrFlags::empty())
             .tried(|| format!("hide the host's files in {}", dir.display()))?;
     }
     etc(&disk.join("etc"), record)?;
     systemd::lay(disk)?;
-    Ok(host::fs::copy(program, &disk.join("usr/local/bin/kubestrap"), 0o755)?)
+    Ok(host::fs::copy(program, &disk.join(below_root(path::KUBESTRAP_PROGRAM)), 0o755)?)
 }
 
 fn etc(etc: &Path, record: &Record) -> Result<()> {

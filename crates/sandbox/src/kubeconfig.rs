@@ -2,17 +2,18 @@
 
 use std::path::Path;
 
+use names::path::{self, below_root};
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::record::Record;
 
-/// Where a node may keep its administrator's kubeconfig, the best first; on its disk.
-const PLACES: [&str; 2] = ["etc/kubernetes/admin.conf", "var/lib/kubestrap/assets/auth/kubeconfig"];
-
 /// The administrator's kubeconfig of the node with that disk, with the API's address on the host.
 pub(crate) fn read(disk: &Path, record: &Record) -> Result<String> {
-    let Some(path) = PLACES.iter().map(|p| disk.join(p)).find(|p| p.exists()) else {
+    // Where `up` puts it, or else where `render` does.
+    let on_disk = |path: &str| disk.join(below_root(path));
+    let places = [on_disk(path::ADMIN_KUBECONFIG), on_disk(path::ASSETS).join("auth/kubeconfig")];
+    let Some(path) = places.into_iter().find(|p| p.exists()) else {
         return Err(Error::NoKubeconfig(record.name.clone()));
     };
     let text = host::fs::read_to_string(&path)?;
@@ -27,7 +28,7 @@ fn edit(text: &str, port: u16) -> std::result::Result<String, String> {
             entry.get_mut("cluster").and_then(Value::as_object_mut).ok_or("a cluster of it is empty")?;
         cluster.insert("server".into(), json!(format!("https://127.0.0.1:{port}")));
         // Every API server's certificate has this name; it need not have 127.0.0.1.
-        cluster.insert("tls-server-name".into(), json!("kubernetes"));
+        cluster.insert("tls-server-name".into(), json!(names::object::KUBERNETES_SERVICE));
     }
     serde_saphyr::to_string(&config).map_err(|e| e.to_string())
 }

@@ -20,7 +20,7 @@ mod probe;
 mod rehearsal;
 mod task;
 
-pub use owner::{CONFIG_SOURCE, Owner};
+pub use owner::Owner;
 pub use port::{Port, Seen, View};
 pub use probe::probe;
 pub use steer::{Instance, Listener, ListenerId, OwnCalls, State, SteerError};

@@ -3,11 +3,8 @@
 use std::collections::BTreeMap;
 
 use cri::{Cri, CriError, Filter};
+use names::annotation::{CONFIG_SOURCE, CONFIG_SOURCE_API};
 use steer::Listener;
-
-/// Annotation that tells static pods (`file`) from those of the API (`api`)
-/// (`k8s.io/kubelet/pkg/types.ConfigSourceAnnotationKey`); the kubelet puts it on the sandbox.
-pub const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
 
 /// The pod that a listener's process runs in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +24,7 @@ pub struct Owner {
 impl Owner {
     /// True for a pod of the API, false for a static one.
     pub fn from_api(&self) -> bool {
-        self.annotations.get(CONFIG_SOURCE).is_some_and(|source| source == "api")
+        self.annotations.get(CONFIG_SOURCE).is_some_and(|source| source == CONFIG_SOURCE_API)
     }
 
     /// Asks the runtime for the pod; none when the process is in no pod of this node.

@@ -98,13 +98,15 @@ impl Api {
             // which changes nothing else, puts the owners back.
             let mut content = fresh(saved);
             content["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
-            let call = Call::put(format!("{path}?fieldManager={}-back", apply::FIELD_MANAGER), &content);
+            let call =
+                Call::put(format!("{path}?fieldManager={}-back", names::object::FIELD_MANAGER), &content);
             let mut stored = match self.insist(async || call.object(&self.client, LIMIT).await).await {
                 Err(error) if error.status() == Some(CONFLICT) => continue,
                 other => other?,
             };
             stored["metadata"]["managedFields"] = saved["metadata"]["managedFields"].clone();
-            let call = Call::put(format!("{path}?fieldManager={}-back", apply::FIELD_MANAGER), &stored);
+            let call =
+                Call::put(format!("{path}?fieldManager={}-back", names::object::FIELD_MANAGER), &stored);
             match self.insist(async || call.object(&self.client, LIMIT).await).await {
                 Err(error) if error.status() == Some(CONFLICT) => {}
                 other => return other.map(drop),

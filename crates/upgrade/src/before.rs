@@ -91,9 +91,6 @@ impl Before {
 }
 
 impl StateDir {
-    /// Where it is on a node.
-    pub const DEFAULT: &'static str = "/var/lib/kubestrap/upgrade";
-
     /// A directory for the state of upgrades.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self(dir.into())

@@ -122,8 +122,10 @@ fn nodes(observed: &Observed, to: KubernetesVersion) -> Vec<Check> {
     if observed.gate_kept == Some(false) {
         checks.push(failed(
             "Guardian",
-            "new apiservers wait for the readiness gate kubestrap.io/serving, and no guardian runs that sets it"
-                .to_owned(),
+            format!(
+                "new apiservers wait for the readiness gate {}, and no guardian runs that sets it",
+                names::condition::SERVING
+            ),
             "see that the pods of ds/kubestrap-guardian are Ready",
         ));
     }

@@ -34,7 +34,7 @@ const OF_THE_API: [&str; 6] =
     ["creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid"];
 /// Annotations that controllers write.
 const OF_CONTROLLERS: [&str; 2] =
-    ["deployment.kubernetes.io/revision", "deprecated.daemonset.template.generation"];
+    [names::annotation::DEPLOYMENT_REVISION, names::annotation::DAEMONSET_GENERATION];
 
 /// An object without what the API and controllers write by themselves.
 pub(crate) fn essence(object: &Value) -> Value {

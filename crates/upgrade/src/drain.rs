@@ -6,19 +6,18 @@
 use std::time::{Duration, Instant};
 
 use assets::pod;
+use names::{annotation, label, object};
 use serde_json::{Value, json};
 
 use crate::before::Before;
 use crate::error::UpgradeError;
 use crate::event::Event;
 use crate::execute::Upgrade;
-use crate::look::{CONTROL_PLANE, Sight};
+use crate::look::Sight;
 use crate::observed::DrainState;
 
 /// How often is looked, and evictions that were put off are asked for again.
 const POLL: Duration = Duration::from_secs(2);
-/// The kubelet's mark of a pod that it has from a file.
-const MIRROR: &str = "kubernetes.io/config.mirror";
 
 impl Sight {
     /// What a drain of this node would do.
@@ -110,10 +109,10 @@ fn full_name(pod: &Value) -> String {
 fn is_guest(pod: &Value) -> bool {
     let metadata = &pod["metadata"];
     let ended = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
-    let mirror = !metadata["annotations"][MIRROR].is_null();
+    let mirror = !metadata["annotations"][annotation::CONFIG_MIRROR].is_null();
     let of_node = pod::controller(pod).is_some_and(|owner| owner["kind"] == "DaemonSet");
-    let system = metadata["namespace"] == "kube-system";
-    let control_plane = system && !pod["spec"]["nodeSelector"][CONTROL_PLANE].is_null();
+    let system = metadata["namespace"] == object::KUBE_SYSTEM;
+    let control_plane = system && !pod["spec"]["nodeSelector"][label::CONTROL_PLANE_NODE].is_null();
     !(ended || mirror || of_node || control_plane)
 }
 

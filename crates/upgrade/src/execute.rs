@@ -21,9 +21,6 @@ use crate::plan::{self, Plan, Step};
 use crate::programs::{self, Programs};
 use crate::target::Target;
 
-/// Where snapshots are kept.
-pub const BACKUP_DIR: &str = "/var/lib/kubestrap/backups";
-
 /// An upgrade of the cluster that this node belongs to.
 pub struct Upgrade<'a> {
     pub(crate) target: Target<'a>,
@@ -87,7 +84,7 @@ impl<'a> Upgrade<'a> {
         report: &'a (dyn Fn(Event) + Send + Sync),
     ) -> Self {
         let sight = Sight::new(client, runtime, target.node.name.clone());
-        let (patience, backup_dir) = (Patience::default(), PathBuf::from(BACKUP_DIR));
+        let (patience, backup_dir) = (Patience::default(), PathBuf::from(names::path::BACKUPS));
         Self { target, sight, state, patience, backup_dir, report }
     }
 

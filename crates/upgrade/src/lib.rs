@@ -41,7 +41,7 @@ pub use before::StateDir;
 pub use diff::{Change, Field};
 pub use error::UpgradeError;
 pub use event::Event;
-pub use execute::{BACKUP_DIR, Done, Failed, Upgrade};
+pub use execute::{Done, Failed, Upgrade};
 pub use gate::Patience;
 pub use immutable::immutable;
 pub use lifecycle::DeprecatedApi;

@@ -8,6 +8,7 @@ use apply::ObjectRef;
 use assets::pod;
 use cri::{ContainerState, Cri, Filter};
 use kube::Client;
+use names::{label, object};
 use serde_json::Value;
 
 use crate::api::Api;
@@ -22,12 +23,6 @@ use crate::programs::{self, Programs};
 use crate::rollout::{self, Seen, Verdict};
 use crate::stamp;
 use crate::target::{self, Target};
-
-/// The readiness gate that only the guardian opens.
-const GATE: &str = "kubestrap.io/serving";
-
-/// The label of control-plane nodes.
-pub(crate) const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
 
 /// What is looked at: the API, the runtime, and the state of earlier runs.
 pub(crate) struct Sight {
@@ -82,10 +77,10 @@ impl Sight {
 
     /// The containers of this node's guardian that run.
     pub(crate) async fn guardians(&self) -> Result<Vec<String>, UpgradeError> {
-        let (namespace, name) = assets::GUARDIAN;
+        let (namespace, name) = (object::KUBE_SYSTEM, object::GUARDIAN);
         let filter = Filter::all()
-            .label(cri::label::POD_NAMESPACE, namespace)
-            .label(cri::label::POD_NAME, &format!("{name}-{}", self.node));
+            .label(label::POD_NAMESPACE, namespace)
+            .label(label::POD_NAME, &format!("{name}-{}", self.node));
         let containers = self.runtime.containers(filter).await?;
         Ok(containers.into_iter().filter(|c| c.state == ContainerState::Running).map(|c| c.id).collect())
     }
@@ -139,7 +134,7 @@ impl Sight {
             name: node["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
             kubelet: node["status"]["nodeInfo"]["kubeletVersion"].as_str().and_then(|v| v.parse().ok()),
             ready: is_ready(node),
-            control_plane: node["metadata"]["labels"].get(CONTROL_PLANE).is_some(),
+            control_plane: node["metadata"]["labels"].get(label::CONTROL_PLANE_NODE).is_some(),
             schedulable: node["spec"]["unschedulable"] != true,
         };
         Ok(nodes.iter().map(state).collect())
@@ -179,7 +174,7 @@ impl Sight {
     ) -> Result<Option<bool>, UpgradeError> {
         let gated = wanted.get(&Part::KubeApiserver).into_iter().flatten().any(|object| {
             let gates = pod::items(&pod::spec(&object.value)["readinessGates"]);
-            gates.iter().any(|gate| gate["conditionType"] == GATE)
+            gates.iter().any(|gate| gate["conditionType"] == names::condition::SERVING)
         });
         if !gated {
             return Ok(None);
@@ -190,7 +185,7 @@ impl Sight {
 
 /// Whether a node or pod is Ready.
 pub(crate) fn is_ready(object: &Value) -> bool {
-    pod::condition(object, "Ready") == Some(true)
+    pod::condition(object, names::condition::READY) == Some(true)
 }
 
 /// The comparison of all parts.
@@ -335,7 +330,7 @@ impl Tools<'_> {
     }
 
     fn kubelet(&self) -> Option<FlagAnswer> {
-        let installed = Path::new(node::desired::BIN_DIR).join("kubelet");
+        let installed = Path::new(names::path::PROGRAMS).join("kubelet");
         let program = match self.target.bundle {
             Some(bundle) => self.programs.host_program(bundle, "kubelet").ok()?,
             None => installed,

@@ -24,7 +24,7 @@ pub(crate) fn put_back(state: &StateDir, before: &Before) -> Result<bool, Upgrad
         state.restore_file(saved)?;
     }
     let is_saved = |unit: &&&str| {
-        let file = std::path::Path::new(units::UNIT_DIR).join(unit);
+        let file = std::path::Path::new(names::path::UNITS).join(unit);
         before.files.iter().any(|saved| saved.path == file)
     };
     let restart: Vec<&str> = UNITS.iter().filter(is_saved).copied().collect();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use assets::{AssetTree, pod};
 use cluster::KubernetesVersion;
+use names::component;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -49,10 +50,10 @@ impl Part {
     pub fn name(self) -> &'static str {
         match self {
             Self::Guardian => "guardian",
-            Self::KubeApiserver => "kube-apiserver",
-            Self::KubeControllerManager => "kube-controller-manager",
-            Self::KubeScheduler => "kube-scheduler",
-            Self::KubeProxy => "kube-proxy",
+            Self::KubeApiserver => component::KUBE_APISERVER,
+            Self::KubeControllerManager => component::KUBE_CONTROLLER_MANAGER,
+            Self::KubeScheduler => component::KUBE_SCHEDULER,
+            Self::KubeProxy => component::KUBE_PROXY,
             Self::Coredns => "CoreDNS",
             Self::Flannel => "flannel",
             Self::Config => "config objects",
@@ -63,11 +64,11 @@ impl Part {
     fn of_manifest(path: &str) -> Option<Self> {
         let name = path.strip_prefix("manifests/")?.strip_suffix(".yaml")?;
         match name.strip_suffix("-secret").unwrap_or(name) {
-            "kubestrap-guardian" => Some(Self::Guardian),
-            "kube-apiserver" => Some(Self::KubeApiserver),
-            "kube-controller-manager" => Some(Self::KubeControllerManager),
-            "kube-scheduler" => Some(Self::KubeScheduler),
-            "kube-proxy" => Some(Self::KubeProxy),
+            names::object::GUARDIAN => Some(Self::Guardian),
+            component::KUBE_APISERVER => Some(Self::KubeApiserver),
+            component::KUBE_CONTROLLER_MANAGER => Some(Self::KubeControllerManager),
+            component::KUBE_SCHEDULER => Some(Self::KubeScheduler),
+            component::KUBE_PROXY => Some(Self::KubeProxy),
             "coredns" => Some(Self::Coredns),
             "flannel" => Some(Self::Flannel),
             // A token is for joining, and the one of the bring-up has expired or was taken away on purpose.

@@ -106,16 +106,16 @@ fn newest(seen: Seen<'_>) -> Option<Newest> {
     };
     if seen.workload["kind"] == "DaemonSet" {
         let newest = of_kind("ControllerRevision").max_by_key(|r| r["revision"].as_i64())?;
-        let label = "controller-revision-hash";
+        let label = names::label::CONTROLLER_REVISION_HASH;
         let hash = newest["metadata"]["labels"][label].as_str()?.to_owned();
         return Some(Newest { owners: vec![uid.to_owned()], label, hash });
     }
     let number = |object: &Value| {
-        let text = object["metadata"]["annotations"]["deployment.kubernetes.io/revision"].as_str()?;
+        let text = object["metadata"]["annotations"][names::annotation::DEPLOYMENT_REVISION].as_str()?;
         text.parse::<i64>().ok()
     };
     let newest = of_kind("ReplicaSet").max_by_key(|r| number(r))?;
-    let label = "pod-template-hash";
+    let label = names::label::POD_TEMPLATE_HASH;
     let hash = newest["metadata"]["labels"][label].as_str()?.to_owned();
     let uids = of_kind("ReplicaSet").filter_map(|r| Some(r["metadata"]["uid"].as_str()?.to_owned()));
     Some(Newest { owners: uids.collect(), label, hash })
@@ -201,7 +201,7 @@ fn ready_containers(pod: &Value, seen: Seen<'_>) -> Result<Vec<String>, String> 
         }
         ids.push(format!("{uid}/{id}"));
     }
-    if pod::condition(pod, "Ready") != Some(true) || ids.is_empty() {
+    if pod::condition(pod, names::condition::READY) != Some(true) || ids.is_empty() {
         return Err(format!("it is {} and not Ready", pod["status"]["phase"].as_str().unwrap_or("Pending")));
     }
     Ok(ids)

@@ -4,10 +4,8 @@
 use std::collections::BTreeSet;
 
 use assets::pod;
+use names::annotation::INPUTS;
 use serde_json::{Value, json};
-
-/// The annotation of the pod template.
-pub(crate) const INPUTS: &str = "kubestrap.io/inputs";
 
 /// The names of Secrets and ConfigMaps whose content a workload's pods read, with their kinds.
 fn references(workload: &Value) -> BTreeSet<(&'static str, String)> {

@@ -9,9 +9,6 @@ use cluster::{ClusterConfig, Component, EtcdConfig, KubernetesVersion};
 use node::{Facts, NodeConfig};
 use serde_json::Value;
 
-/// Where a local etcd answers.
-const LOCAL_ETCD: &str = "https://127.0.0.1:2379";
-
 /// What a cluster shall be.
 pub struct Target<'a> {
     /// The config.
@@ -39,7 +36,7 @@ impl Target<'_> {
     /// The endpoint that is asked for a snapshot.
     pub(crate) fn etcd_endpoint(&self) -> String {
         match &self.config.etcd {
-            EtcdConfig::Local(_) => LOCAL_ETCD.to_owned(),
+            EtcdConfig::Local(_) => format!("https://127.0.0.1:{}", names::port::ETCD_CLIENT),
             EtcdConfig::External(etcd) => etcd.endpoints.first().map(ToString::to_string).unwrap_or_default(),
         }
     }

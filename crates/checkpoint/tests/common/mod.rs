@@ -8,7 +8,7 @@ use std::os::unix::fs::{PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use checkpoint::{Checkpoint, Inputs, KUBELET_ROOT, Volumes, VolumesError, build, read_volumes};
+use checkpoint::{Checkpoint, Inputs, Volumes, VolumesError, build, read_volumes};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ impl Kubelet {
     }
 
     pub(crate) fn volume_dir(&self, plugin: &str, volume: &str) -> PathBuf {
-        let pods = self.host.path().join(KUBELET_ROOT.trim_start_matches('/')).join("pods");
+        let pods = self.host.path().join(names::path::below_root(names::path::KUBELET)).join("pods");
         pods.join(UID).join("volumes").join(plugin).join(volume)
     }
 
@@ -67,7 +67,7 @@ impl Kubelet {
     }
 
     pub(crate) fn read(&self, pod: &Value) -> Result<Volumes, VolumesError> {
-        read_volumes(self.host.path(), Path::new(KUBELET_ROOT), pod)
+        read_volumes(self.host.path(), Path::new(names::path::KUBELET), pod)
     }
 
     pub(crate) fn checkpoint(&self, pod: &Value) -> Checkpoint {

@@ -10,7 +10,7 @@ use crate::manifests::{self, Manifest, Manifests};
 use crate::runtime::{self, Answer};
 
 /// The name of its static pod, and of the DaemonSet that installs it.
-pub(crate) const NAME: &str = "kubestrap-guardian";
+pub(crate) const NAME: &str = names::object::GUARDIAN;
 const REMEDY: &str = "see that its installer runs on this node: kubectl -n kube-system get pods -l k8s-app=kubestrap-guardian-installer -o wide; \
      it puts file and credentials back within seconds";
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use names::path;
 use serde_json::Value;
 
 use crate::certificates::{self, Limits, Renewal};
@@ -12,8 +13,6 @@ use crate::check::Check;
 use crate::files::Files;
 use crate::units::Unit;
 
-/// Where the kubelet keeps its configuration where its unit does not say (kubeadm's place too).
-const CONFIG: &str = node::kubelet::CONFIG_PATH;
 /// Where the kubelet listens for `/healthz` unless its configuration says otherwise.
 const HEALTHZ: SocketAddr = node::KUBELET_HEALTHZ;
 
@@ -30,7 +29,7 @@ impl Kubelet {
     pub(crate) fn read(files: &Files) -> Self {
         let unit = Unit::read(files, "kubelet.service");
         let flag = |name| unit.as_ref().and_then(|unit| unit.flag(name));
-        let config_path = flag("--config").unwrap_or(CONFIG).to_owned();
+        let config_path = flag("--config").unwrap_or(path::KUBELET_CONFIG).to_owned();
         let config = files.text(&config_path).map_err(|error| error.to_string()).and_then(|text| {
             let documents = assets::parse_documents(&text).map_err(|error| error.to_string())?;
             documents.into_iter().next().map(|d| d.value).ok_or_else(|| "it is empty".to_owned())
@@ -126,7 +125,7 @@ impl Kubelet {
     fn credentials(&self, files: &Files, limits: Limits, now: Timestamp) -> Check {
         const NAME: &str = "KubeletCredentials";
         let flag = |name| self.unit.as_ref().and_then(|unit| unit.flag(name));
-        let path = flag("--kubeconfig").unwrap_or(node::kubelet::KUBECONFIG_PATH);
+        let path = flag("--kubeconfig").unwrap_or(path::KUBELET_KUBECONFIG);
         let remedy = "give the kubelet a new client certificate: `kubestrap up` does, and `kubestrap render` makes one";
         let text = match files.text(path) {
             Ok(text) => text,

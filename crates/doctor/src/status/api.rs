@@ -4,23 +4,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use assets::pod;
-use checkpoint::{CHECKPOINT_OF, Component, GENERATION};
+use checkpoint::Component;
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
+use names::condition::{CONTAINERS_READY, READY};
+use names::{annotation, component, label, object};
 use serde_json::Value;
 
-use super::{CONTROL_PLANE_LABEL, Leader, PodStatus, image_version};
-use crate::report::{ANNOTATION, NodeReport};
-use crate::source::{Source, TEMPORARY};
+use super::{Leader, PodStatus, image_version};
+use crate::report::NodeReport;
+use crate::source::Source;
 
-/// Where the control plane lives.
-const NAMESPACE: &str = "kube-system";
-/// The installers' pods carry the reports.
-const INSTALLER: &str = "kubestrap-guardian-installer";
-/// The annotation that the kubelet puts on the API's image of a static pod.
-const MIRROR: &str = "kubernetes.io/config.mirror";
-/// Leases by which components choose a leader, named as the components.
-const LEASES: [&str; 2] = ["kube-controller-manager", "kube-scheduler"];
 /// How the state of a pod begins that is ready but for a readiness gate, whose name follows.
 pub(super) const WAITS_FOR_GATE: &str = "waits for ";
 /// How long one request may take.
@@ -62,11 +56,11 @@ impl ApiView {
 /// A clause that says what did not answer.
 pub async fn gather(client: &Client) -> Result<ApiView, String> {
     let version = get(client, "/version").await?;
-    let pods = get(client, &format!("/api/v1/namespaces/{NAMESPACE}/pods")).await?;
+    let pods = get(client, &format!("/api/v1/namespaces/{}/pods", object::KUBE_SYSTEM)).await?;
     let nodes = get(client, "/api/v1/nodes").await?;
     let mut leases = Vec::new();
-    for name in LEASES {
-        let path = format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/{name}");
+    for name in component::LEADER_ELECTED {
+        let path = format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases/{name}", object::KUBE_SYSTEM);
         // Nobody has led yet: that is no reason to say nothing of the rest.
         leases.extend(get(client, &path).await.ok());
     }
@@ -97,14 +91,14 @@ fn view(version: String, pods: &[Value], nodes: &[Value], leases: Vec<Value>) ->
     }
     let name = |node: &Value| node["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let belongs = |node: &&Value| {
-        !node["metadata"]["labels"][CONTROL_PLANE_LABEL].is_null()
+        !node["metadata"]["labels"][label::CONTROL_PLANE_NODE].is_null()
             || by_node.contains_key(name(node).as_str())
     };
     let nodes = nodes.iter().filter(belongs).map(|node| {
         let mut on_node = by_node.get(name(node).as_str()).cloned().unwrap_or_default();
         on_node.sort_by(|a, b| (&a.component, &a.pod).cmp(&(&b.component, &b.pod)));
         NodeView {
-            ready: condition(node, "Ready"),
+            ready: condition(node, READY),
             report: report(pods, &name(node)),
             pods: on_node,
             name: name(node),
@@ -117,14 +111,17 @@ fn view(version: String, pods: &[Value], nodes: &[Value], leases: Vec<Value>) ->
 fn pod_status(pod: &Value, node: &str) -> Option<PodStatus> {
     let metadata = &pod["metadata"];
     let name = pod::name(pod);
-    let is_static = !metadata["annotations"][MIRROR].is_null();
+    let is_static = !metadata["annotations"][annotation::CONFIG_MIRROR].is_null();
     let static_name = || name.strip_suffix(&format!("-{node}")).unwrap_or(name);
-    let (component, source) = if let Some(of) = metadata["labels"][CHECKPOINT_OF].as_str() {
-        let generation = metadata["annotations"][GENERATION].as_str().unwrap_or_default().to_owned();
+    let (component, source) = if let Some(of) = metadata["labels"][label::CHECKPOINT_OF].as_str() {
+        let generation =
+            metadata["annotations"][annotation::GENERATION].as_str().unwrap_or_default().to_owned();
         (of.to_owned(), Source::Checkpoint { generation })
-    } else if is_static && static_name().starts_with(TEMPORARY) {
-        (static_name().trim_start_matches(TEMPORARY).to_owned(), Source::Temporary)
-    } else if metadata["labels"]["tier"] == "control-plane" || checkpoint::wants_checkpoint(pod) {
+    } else if is_static && static_name().starts_with(object::TEMPORARY_PREFIX) {
+        (static_name().trim_start_matches(object::TEMPORARY_PREFIX).to_owned(), Source::Temporary)
+    } else if metadata["labels"][label::TIER] == label::CONTROL_PLANE_TIER
+        || checkpoint::wants_checkpoint(pod)
+    {
         let component = if is_static { static_name().to_owned() } else { Component::of(pod)?.name };
         (component, if is_static { Source::Static } else { Source::Api })
     } else {
@@ -149,10 +146,10 @@ fn state(pod: &Value) -> String {
     if !pod["metadata"]["deletionTimestamp"].is_null() {
         return "ending".to_owned();
     }
-    if condition(pod, "Ready") {
+    if condition(pod, READY) {
         return "ready".to_owned();
     }
-    if let Some(gate) = closed_gate(pod).filter(|_| condition(pod, "ContainersReady")) {
+    if let Some(gate) = closed_gate(pod).filter(|_| condition(pod, CONTAINERS_READY)) {
         return format!("{WAITS_FOR_GATE}{gate}");
     }
     let mut statuses = pod::items(&pod["status"]["containerStatuses"]).iter();
@@ -177,13 +174,16 @@ fn condition(object: &Value, kind: &str) -> bool {
 /// The newest report of a node: while an installer is replaced there may be two pods.
 fn report(pods: &[Value], node: &str) -> Result<NodeReport, String> {
     let of_node = |pod: &&Value| {
-        pod["metadata"]["labels"]["k8s-app"] == INSTALLER && pod["spec"]["nodeName"].as_str() == Some(node)
+        pod["metadata"]["labels"][label::APP] == object::GUARDIAN_INSTALLER
+            && pod["spec"]["nodeName"].as_str() == Some(node)
     };
     let installers: Vec<_> = pods.iter().filter(of_node).collect();
     if installers.is_empty() {
-        return Err(format!("no kubestrap-guardian is installed on {node}"));
+        return Err(format!("no {} is installed on {node}", object::GUARDIAN));
     }
-    let texts = installers.iter().filter_map(|pod| pod["metadata"]["annotations"][ANNOTATION].as_str());
+    let texts = installers
+        .iter()
+        .filter_map(|pod| pod["metadata"]["annotations"][annotation::GUARDIAN_REPORT].as_str());
     let reports: Vec<_> = texts.map(NodeReport::parse).collect();
     let mut why = "the guardian has not reported yet".to_owned();
     let mut newest: Option<NodeReport> = None;
@@ -276,9 +276,9 @@ mod tests {
 
     #[test]
     fn every_pod_has_its_source() {
-        let node = json!({"metadata": {"name": "a", "labels": {CONTROL_PLANE_LABEL: ""}}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+        let node = json!({"metadata": {"name": "a", "labels": {label::CONTROL_PLANE_NODE: ""}}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}});
         let worker = json!({"metadata": {"name": "w", "labels": {}}});
-        let silent = json!({"metadata": {"name": "b", "labels": {CONTROL_PLANE_LABEL: ""}}});
+        let silent = json!({"metadata": {"name": "b", "labels": {label::CONTROL_PLANE_NODE: ""}}});
         let view = view("v1".to_owned(), &pods(), &[node, worker, silent], Vec::new());
         assert_eq!(
             view.nodes.iter().map(|n| (n.name.as_str(), n.ready)).collect::<Vec<_>>(),

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use checkpoint::{CHECKPOINT_OF, Component, GENERATION};
+use checkpoint::Component;
 use cri::{Container, ContainerState, Cri, CriError, Filter, Pod, PodState};
 use jiff::Timestamp;
+use names::{annotation, label, object};
 
 use super::{CertificateStatus, EtcdStatus, PodStatus, image_version};
 use crate::certificates;
 use crate::checks::checkpoints::{Checkpoints, Kept};
 use crate::diagnose::{Disk, Options};
 use crate::report::{ComponentReport, GenerationReport};
-use crate::source::{self, CONFIG_SOURCE, Source, TEMPORARY};
+use crate::source::{self, Source};
 
 /// This node as it tells itself.
 #[derive(Clone, Debug)]
@@ -111,13 +112,13 @@ fn state(state: ContainerState) -> &'static str {
 }
 
 fn identify(sandbox: &Pod, checkpoints: &Checkpoints, node: &str) -> Option<(String, Source)> {
-    if let Some(of) = sandbox.labels.get(CHECKPOINT_OF) {
-        let generation = sandbox.annotations.get(GENERATION).cloned().unwrap_or_default();
+    if let Some(of) = sandbox.labels.get(label::CHECKPOINT_OF) {
+        let generation = sandbox.annotations.get(annotation::GENERATION).cloned().unwrap_or_default();
         return Some((of.clone(), Source::Checkpoint { generation }));
     }
-    if sandbox.annotations.get(CONFIG_SOURCE).is_some_and(|source| source != "api") {
+    if source::is_static(sandbox) {
         let name = sandbox.name.strip_suffix(&format!("-{node}")).unwrap_or(&sandbox.name);
-        return match name.strip_prefix(TEMPORARY) {
+        return match name.strip_prefix(object::TEMPORARY_PREFIX) {
             Some(component) => Some((component.to_owned(), Source::Temporary)),
             None => Some((name.to_owned(), Source::Static)),
         };
@@ -127,8 +128,10 @@ fn identify(sandbox: &Pod, checkpoints: &Checkpoints, node: &str) -> Option<(Str
     };
     // The longest name that fits: `kube-apiserver-x` before `kube-apiserver`.
     let known = checkpoints.components.keys().filter(is_of).max_by_key(|component| component.name.len());
-    let name =
-        || (sandbox.labels.get("tier")? == "control-plane").then(|| source::controller(sandbox).to_owned());
+    let name = || {
+        let tier = sandbox.labels.get(label::TIER)?;
+        (tier == label::CONTROL_PLANE_TIER).then(|| source::controller(sandbox).to_owned())
+    };
     Some((known.map(|component| component.name.clone()).or_else(name)?, Source::Api))
 }
 
@@ -197,7 +200,7 @@ mod tests {
         let disk = Disk::read(&world.options);
         let mut etcd = sandbox("etcd", "");
         etcd.name = "etcd-a".to_owned();
-        etcd.annotations.insert(CONFIG_SOURCE.to_owned(), "file".to_owned());
+        etcd.annotations.insert(annotation::CONFIG_SOURCE.to_owned(), "file".to_owned());
         let mut unknown = sandbox("kube-other", "1");
         unknown.labels.insert("tier".to_owned(), "control-plane".to_owned());
         let sandboxes = [sandbox("kube-scheduler", "1"), etcd, sandbox("coredns", "1"), unknown];

@@ -21,9 +21,6 @@ use crate::source::Source;
 pub use api::{ApiView, NodeView, gather};
 pub use local::{LocalView, look};
 
-/// The label of nodes that run the control plane.
-pub const CONTROL_PLANE_LABEL: &str = "node-role.kubernetes.io/control-plane";
-
 /// One pod of the control plane.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]

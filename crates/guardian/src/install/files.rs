@@ -5,11 +5,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use host::fs::FsError;
+use names::path::GUARDIAN_FILE;
 
 use super::InstallOptions;
 
-/// The guardian's static pod, in the ConfigMap and in the static pod directory.
-pub const MANIFEST: &str = "kubestrap-guardian.yaml";
 /// What stands for the image in the ConfigMap's manifest.
 pub const PLACEHOLDER: &str = "image: IMAGE";
 /// Nobody but root reads these.
@@ -39,7 +38,7 @@ pub enum FilesError {
 pub fn put(options: &InstallOptions, image: &str) -> Result<Vec<PathBuf>, FilesError> {
     let mut written = credentials(&options.credentials_from, &options.credentials_to)?;
     let text = manifest(&options.manifest_from, image)?;
-    let path = options.static_pod_dir.join(MANIFEST);
+    let path = options.static_pod_dir.join(GUARDIAN_FILE);
     if host::fs::write_if_changed(&path, text.as_bytes(), FILE_MODE)? {
         written.push(path);
     }
@@ -140,7 +139,8 @@ mod tests {
     #[test]
     fn credentials_and_manifest_are_put_there_once_and_again_when_they_vanish() {
         let Node { options, _dir } = &node();
-        let (pod, key) = (options.static_pod_dir.join(MANIFEST), options.credentials_to.join("kubeconfig"));
+        let (pod, key) =
+            (options.static_pod_dir.join(GUARDIAN_FILE), options.credentials_to.join("kubeconfig"));
         assert_eq!(put(options, "kubestrap:1").unwrap(), [key.clone(), pod.clone()]);
         let text = host::fs::read_to_string(&pod).unwrap();
         assert!(text.ends_with("    # By whom: see IMAGE.\n    image: kubestrap:1\n"), "{text}");
@@ -161,12 +161,12 @@ mod tests {
     fn nothing_is_taken_away_when_the_source_is_broken() {
         let Node { options, _dir } = &node();
         put(options, "kubestrap:1").unwrap();
-        let before = host::fs::read(&options.static_pod_dir.join(MANIFEST)).unwrap();
+        let before = host::fs::read(&options.static_pod_dir.join(GUARDIAN_FILE)).unwrap();
         host::fs::write(&options.manifest_from, b"image: other\n", 0o644).unwrap();
         assert!(matches!(put(options, "kubestrap:1"), Err(FilesError::NoPlaceholder(_))));
         host::fs::remove_dir_all(&options.credentials_from).unwrap();
         assert!(matches!(put(options, "kubestrap:1"), Err(FilesError::NoCredentials(_))));
-        assert_eq!(host::fs::read(&options.static_pod_dir.join(MANIFEST)).unwrap(), before);
+        assert_eq!(host::fs::read(&options.static_pod_dir.join(GUARDIAN_FILE)).unwrap(), before);
         assert_eq!(host::fs::read(&options.credentials_to.join("kubeconfig")).unwrap(), b"key");
     }
 
@@ -174,7 +174,7 @@ mod tests {
     fn the_manifest_that_kubestrap_renders_has_a_place_for_the_image() {
         let text = include_str!("../../../assets/manifests/static/kubestrap-guardian.yaml");
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(MANIFEST);
+        let path = dir.path().join(GUARDIAN_FILE);
         host::fs::write(&path, text.as_bytes(), 0o644).unwrap();
         assert!(manifest(&path, "kubestrap:1").unwrap().contains("\n    image: kubestrap:1\n"));
     }

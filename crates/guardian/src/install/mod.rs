@@ -11,7 +11,7 @@ use apply::{ApiError, Call, ClientError, ClientOptions};
 use assets::pod;
 use tokio::signal::unix::{SignalKind, signal};
 
-pub use files::{FilesError, MANIFEST, PLACEHOLDER, put, take_away};
+pub use files::{FilesError, PLACEHOLDER, put, take_away};
 
 /// How often is looked whether all is as it should be.
 const PERIOD: Duration = Duration::from_secs(2);

@@ -11,7 +11,7 @@ use steer::probe::Probe;
 /// How long TCP and TLS handshake with the API may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 /// The name that every apiserver's certificate has, for kubeconfigs that name none.
-const API_NAME: &str = "kubernetes";
+const API_NAME: &str = names::object::KUBERNETES_SERVICE;
 
 /// Why the API cannot be reached: not for now, but as things are on this disk.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,6 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::Options;
 use super::access::Access;
 use super::alarm::{self, Bell, Task};
-use super::snapshot::NAMESPACE;
 use super::steering::Steering;
 use super::watch::{self, Change};
 
@@ -46,7 +45,7 @@ impl Api {
             };
             Task::spawn(watch::follow(client.clone(), path, query, tell))
         };
-        let pods = format!("/api/v1/namespaces/{NAMESPACE}/pods");
+        let pods = format!("/api/v1/namespaces/{}/pods", names::object::KUBE_SYSTEM);
         let tasks = [
             follow(pods, format!("fieldSelector=spec.nodeName={node_name}"), ApiNews::Pods),
             follow(

@@ -5,19 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use assets::pod::{self, items};
 use checkpoint::Component;
 use jiff::Timestamp;
+use names::condition::{CONTAINERS_READY, READY, SERVING};
+use names::{annotation, label, object};
 use serde_json::Value;
 
 use super::watch::Change;
-
-/// Makes a node a control-plane node.
-pub(crate) const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
-/// The condition by which the guardian says that it found an instance Ready itself, and the readiness
-/// gate that asks for it.
-pub(crate) const SERVING: &str = "kubestrap.io/serving";
-/// What the kubelet notes on the API's image of a static pod: the UID that the runtime knows it by.
-const MIRROR: &str = "kubernetes.io/config.mirror";
-/// Tells the DaemonSet's pods from all others.
-const INSTALLER: (&str, &str) = ("k8s-app", "kubestrap-guardian-installer");
 
 /// Who controls a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,8 +65,8 @@ impl ApiPod {
             created: metadata["creationTimestamp"].as_str().and_then(|time| time.parse().ok()),
             deleting: !metadata["deletionTimestamp"].is_null(),
             over: status["phase"] == "Failed" || status["phase"] == "Succeeded",
-            ready: condition("Ready") == Some(true),
-            containers_ready: condition("ContainersReady") == Some(true),
+            ready: condition(READY) == Some(true),
+            containers_ready: condition(CONTAINERS_READY) == Some(true),
             serving: condition(SERVING),
             gated: items(&object["spec"]["readinessGates"])
                 .iter()
@@ -83,10 +75,10 @@ impl ApiPod {
                 .iter()
                 .filter_map(|c| c["containerID"].as_str()?.rsplit('/').next().map(str::to_owned))
                 .collect(),
-            installer: metadata["labels"][INSTALLER.0] == INSTALLER.1,
+            installer: metadata["labels"][label::APP] == object::GUARDIAN_INSTALLER,
             owner: pod::controller(&object).map(|o| Owner { kind: text(&o["kind"]), name: text(&o["name"]) }),
             revision: checkpoint::revision(&object).unwrap_or_default(),
-            mirror_of: metadata["annotations"][MIRROR].as_str().map(str::to_owned),
+            mirror_of: metadata["annotations"][annotation::CONFIG_MIRROR].as_str().map(str::to_owned),
             component,
             object: None,
         };
@@ -146,7 +138,7 @@ impl Cluster {
 
     /// Takes in news of the node.
     pub(crate) fn node_changed(&mut self, change: Change) {
-        let labelled = |node: &Value| !node["metadata"]["labels"][CONTROL_PLANE].is_null();
+        let labelled = |node: &Value| !node["metadata"]["labels"][label::CONTROL_PLANE_NODE].is_null();
         match change {
             Change::All(objects) => {
                 self.control_plane = objects.first().map(labelled);

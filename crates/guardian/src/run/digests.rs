@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use checkpoint::{Checkpoint, Component, Environment, Inputs, KUBELET_ROOT};
+use checkpoint::{Checkpoint, Component, Environment, Inputs};
 use cri::{ContainerState, Cri};
 use serde_json::Value;
 
@@ -98,7 +98,7 @@ impl Digests {
 
     /// Where the links lead by which the kubelet replaces what is in volumes.
     fn content(&self, uid: &str) -> Vec<PathBuf> {
-        let below = KUBELET_ROOT.trim_start_matches('/');
+        let below = names::path::below_root(names::path::KUBELET);
         let volumes = self.host_root.join(below).join("pods").join(uid).join("volumes");
         let dirs =
             PLUGINS.iter().flat_map(|plugin| host::fs::list(&volumes.join(plugin)).unwrap_or_default());
@@ -124,7 +124,7 @@ pub(crate) async fn build(
                 .insert(container.name.clone(), environment(pid).map_err(|e| Unmakeable::because(&e))?);
         }
     }
-    let volumes = checkpoint::read_volumes(&host_root, Path::new(KUBELET_ROOT), object)
+    let volumes = checkpoint::read_volumes(&host_root, Path::new(names::path::KUBELET), object)
         .map_err(|e| Unmakeable::because(&e))?;
     let since = volumes.content_since.map_or(0, milliseconds);
     let inputs = Inputs { pod: object, volumes: &volumes, instance_env: &instance_env, images: &images };

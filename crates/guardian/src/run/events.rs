@@ -19,7 +19,7 @@ const WAITING: usize = 32;
 const REPEAT_MS: u64 = 60_000;
 /// So many are remembered for that.
 const REMEMBERED: usize = 64;
-const SOURCE: &str = "kubestrap-guardian";
+const SOURCE: &str = names::object::GUARDIAN;
 
 /// One Event, complete.
 #[derive(Debug, Clone, PartialEq)]

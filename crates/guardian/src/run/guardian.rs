@@ -25,11 +25,11 @@ use super::jobs::Jobs;
 use super::keeper::{Keeper, Tools};
 use super::leadership::Leadership;
 use super::parents::Parents;
-use super::peers::{self, Peers};
+use super::peers::Peers;
 use super::publish::Publisher;
-use super::snapshot::{self, NAMESPACE, PodSeen};
+use super::snapshot::{self, PodSeen};
 use super::steering::Rank;
-use super::{Options, RunError, STATIC_POD, memory, serving};
+use super::{Options, RunError, memory, serving};
 use crate::machine::{ApiView, Event, Instance, Observation, Report, State};
 
 /// How long the runtime may take to say what runs; a hung one counts as unknown.
@@ -286,9 +286,9 @@ impl Guardian {
     fn api_view(&self, component: &Component, now_ms: u64) -> Option<ApiView> {
         let parent = self.parents.of(component, now_ms).filter(|_| self.cluster.pods_known)?;
         let expected = self.cluster.of(component).any(|pod| !pod.deleting && !pod.over);
-        let others_serve = component.namespace == NAMESPACE
+        let others_serve = component.namespace == names::object::KUBE_SYSTEM
             && (self.leadership.leads_elsewhere(&component.name, now_ms)
-                || (component.name == peers::COMPONENT && self.peers.serve(now_ms)));
+                || (component.name == names::component::KUBE_APISERVER && self.peers.serve(now_ms)));
         Some(ApiView { expected, parent_exists: parent.exists, others_serve })
     }
 
@@ -402,7 +402,7 @@ impl Guardian {
         if now_ms - since < LEAVE_MS {
             return;
         }
-        let removed = self.files.remove_static_pod(STATIC_POD).and_then(|removed| {
+        let removed = self.files.remove_static_pod(names::path::GUARDIAN_FILE).and_then(|removed| {
             // Afterwards: without them it could not tell any more whether it is wanted.
             self.options.kubeconfig.parent().map_or(Ok(()), crate::install::take_away)?;
             Ok(removed)

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use assets::pod;
 use checkpoint::Component;
 use cri::{Container, ContainerState};
+use names::object::KUBE_SYSTEM;
 use traffic::{State, View};
 
 use super::cluster::{ApiPod, Cluster};
 use super::digests::Digests;
-use super::snapshot::{NAMESPACE, PodSeen};
+use super::snapshot::PodSeen;
 use crate::machine::{GenerationId, Instance, Source};
 
 /// A container that nobody can ask and that ran for so long without being started again counts as Ready.
@@ -73,7 +74,8 @@ impl Sight<'_> {
         if pod.is_temporary() {
             let stands_in_for = |c: &&Component| {
                 let rest = pod.name.split_once('-').and_then(|(_, name)| name.strip_prefix(&c.name));
-                c.namespace == NAMESPACE && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+                c.namespace == KUBE_SYSTEM
+                    && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
             };
             return self.components.iter().find(stands_in_for).cloned();
         }
@@ -83,7 +85,7 @@ impl Sight<'_> {
         match self.cluster.pods.get(&pod.uid) {
             Some(known) => self.components.get(&known.component).cloned(),
             None => {
-                self.components.iter().find(|c| c.namespace == NAMESPACE && pod.is_named_after(c)).cloned()
+                self.components.iter().find(|c| c.namespace == KUBE_SYSTEM && pod.is_named_after(c)).cloned()
             }
         }
     }

@@ -1,9 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use checkpoint::{CHECKPOINT_OF, GENERATION};
 use host::proc::ProcessId;
+use names::annotation::{CONFIG_SOURCE, GENERATION};
+use names::label::CHECKPOINT_OF;
 use serde_json::{Value, json};
-use traffic::{CONFIG_SOURCE, Listener, ListenerId, OwnCalls, Owner, Seen};
+use traffic::{Listener, ListenerId, OwnCalls, Owner, Seen};
 
 use super::super::watch::Change;
 use super::*;
@@ -11,7 +12,7 @@ use super::*;
 const SCHEDULER: &str = "kube-scheduler";
 
 fn component(name: &str) -> Component {
-    Component { namespace: NAMESPACE.to_owned(), name: name.to_owned() }
+    Component { namespace: KUBE_SYSTEM.to_owned(), name: name.to_owned() }
 }
 
 fn container(id: &str, name: &str, attempt: u32, state: ContainerState) -> Container {
@@ -41,8 +42,8 @@ fn pod(uid: &str, name: &str, source: &str) -> PodSeen {
 
 /// The pod as the API has it, with the container that the kubelet told of last.
 fn told(uid: &str, owner: &str, ready: &str, container: &str) -> Value {
-    json!({"metadata": {"name": format!("{owner}-x"), "namespace": NAMESPACE, "uid": uid,
-            "annotations": {checkpoint::WANTED: "true"},
+    json!({"metadata": {"name": format!("{owner}-x"), "namespace": KUBE_SYSTEM, "uid": uid,
+            "annotations": {names::annotation::CHECKPOINT: "true"},
             "ownerReferences": [{"kind": "DaemonSet", "name": owner, "controller": true}]},
         "spec": {"initContainers": [{"name": "prepare"}]},
         "status": {"conditions": [{"type": "Ready", "status": ready}],
@@ -100,7 +101,7 @@ fn seen(container: &str, state: State) -> Seen {
     let id = ListenerId { process: ProcessId { pid: 1, started: inode }, inode };
     let listener = Listener { id, address: "[::]:6443".parse().unwrap(), uid: 65532, container: None, fd: 3 };
     let owner = Owner {
-        namespace: NAMESPACE.to_owned(),
+        namespace: KUBE_SYSTEM.to_owned(),
         name: "kube-apiserver".to_owned(),
         uid: "u".to_owned(),
         container: container.to_owned(),

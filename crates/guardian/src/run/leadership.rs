@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use apply::{ApiError, CONTROL_PLANE_LEASES, HeldLease};
+use apply::{ApiError, HeldLease};
 use cri::ContainerState;
 use jiff::Timestamp;
 use kube::Client;
@@ -84,7 +84,7 @@ pub(crate) struct Leadership {
 impl Leadership {
     /// `hosts` are the names by which holders on this node may call it.
     pub(crate) fn new(hosts: BTreeSet<String>) -> Self {
-        Self { hosts, known: CONTROL_PLANE_LEASES.map(|lease| (lease, Known::default())).into() }
+        Self { hosts, known: names::component::LEADER_ELECTED.map(|lease| (lease, Known::default())).into() }
     }
 
     /// What is to be asked now.

@@ -46,10 +46,6 @@ pub use standin::{StandIn, StandInError, stand_in};
 
 /// Where the host's root directory is seen by a process of its pid namespace that may look.
 pub const HOST_ROOT: &str = "/proc/1/root";
-/// Where checkpoints lie, on the host and in the guardian's pod.
-pub const CHECKPOINTS: &str = "/var/lib/kubestrap/checkpoints";
-/// The guardian's own file in the static pod directory.
-pub const STATIC_POD: &str = "kubestrap-guardian.yaml";
 
 /// Which node, and where everything is.
 #[derive(Debug, Clone)]

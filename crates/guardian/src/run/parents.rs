@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use apply::{ApiError, Call};
-use checkpoint::{Component, WANTED, WANTED_BY_BOOTKUBE};
+use checkpoint::Component;
 use kube::Client;
+use names::annotation::{BOOTKUBE_CHECKPOINT, CHECKPOINT};
 use serde_json::Value;
 
 /// How long one request may take.
@@ -114,7 +115,7 @@ fn parent(kind: &'static str, object: &Value) -> Parent {
     let asks = &object["spec"]["template"]["metadata"]["annotations"];
     Parent {
         exists: metadata["deletionTimestamp"].is_null(),
-        wanted: [WANTED, WANTED_BY_BOOTKUBE].iter().any(|name| asks[*name] == "true"),
+        wanted: [CHECKPOINT, BOOTKUBE_CHECKPOINT].iter().any(|name| asks[*name] == "true"),
         kind,
         name: metadata["name"].as_str().unwrap_or_default().to_owned(),
         uid: metadata["uid"].as_str().unwrap_or_default().to_owned(),
@@ -128,7 +129,7 @@ mod tests {
 
     #[test]
     fn a_parent_that_is_being_deleted_will_make_no_pods() {
-        let asks = json!({"annotations": {WANTED_BY_BOOTKUBE: "true"}});
+        let asks = json!({"annotations": {BOOTKUBE_CHECKPOINT: "true"}});
         let object = json!({"metadata": {"name": "a", "uid": "u"}, "spec": {"template": {"metadata": asks}}});
         let expected =
             Parent { exists: true, wanted: true, kind: "DaemonSet", name: "a".into(), uid: "u".into() };

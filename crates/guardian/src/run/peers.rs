@@ -7,13 +7,10 @@ use std::time::Duration;
 
 use apply::{ApiError, Call};
 use kube::Client;
+use names::component::KUBE_APISERVER;
+use names::label;
+use names::object::KUBE_SYSTEM;
 use serde_json::Value;
-
-/// Whom this is about.
-pub(crate) const COMPONENT: &str = "kube-apiserver";
-const PATH: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases\
-    ?labelSelector=apiserver.kubernetes.io%2Fidentity%3Dkube-apiserver";
-const HOST: &str = "kubernetes.io/hostname";
 
 /// How long one request may take.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -75,12 +72,20 @@ impl Peers {
 
 /// The renewals of all apiservers but those of these hosts.
 pub(crate) async fn look(client: &Client, hosts: &BTreeSet<String>) -> Result<Renewals, ApiError> {
-    Ok(renewals(&Call::get(PATH).object(client, LIMIT).await?, hosts))
+    Ok(renewals(&Call::get(path()).object(client, LIMIT).await?, hosts))
+}
+
+/// The leases by which apiservers say that they live.
+fn path() -> String {
+    let label = label::APISERVER_IDENTITY.replace('/', "%2F");
+    format!(
+        "/apis/coordination.k8s.io/v1/namespaces/{KUBE_SYSTEM}/leases?labelSelector={label}%3D{KUBE_APISERVER}"
+    )
 }
 
 fn renewals(list: &Value, hosts: &BTreeSet<String>) -> Renewals {
     let of = |lease: &Value| {
-        let host = lease["metadata"]["labels"][HOST].as_str()?;
+        let host = lease["metadata"]["labels"][label::HOSTNAME].as_str()?;
         let (name, time) = (lease["metadata"]["name"].as_str()?, lease["spec"]["renewTime"].as_str()?);
         (!hosts.contains(host)).then(|| (name.to_owned(), time.to_owned()))
     };
@@ -94,7 +99,7 @@ mod tests {
     use super::*;
 
     fn list(host: &str, time: &str) -> Value {
-        let labels = json!({HOST: host, "apiserver.kubernetes.io/identity": "kube-apiserver"});
+        let labels = json!({label::HOSTNAME: host, "apiserver.kubernetes.io/identity": "kube-apiserver"});
         json!({"items": [{"metadata": {"name": "apiserver-x", "labels": labels}, "spec": {"renewTime": time}}]})
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use apply::{ApiError, Call};
-use doctor::report::{ANNOTATION, NodeReport};
+use doctor::report::NodeReport;
 use kube::Client;
 use serde_json::json;
 
@@ -68,6 +68,6 @@ impl Publication {
 pub(crate) async fn send(client: &Client, publication: &Publication) -> Result<(), ApiError> {
     let Publication { namespace, pod, text, .. } = publication;
     let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/status");
-    let patch = json!({"metadata": {"annotations": {ANNOTATION: text}}});
+    let patch = json!({"metadata": {"annotations": {names::annotation::GUARDIAN_REPORT: text}}});
     Call::merge(path, &patch).object(client, LIMIT).await.map(|_| ())
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 use apply::{ApiError, Call};
 use jiff::Timestamp;
 use kube::Client;
+use names::condition::SERVING;
 use serde_json::json;
 use traffic::{Seen, State, View};
 
-use super::cluster::{ApiPod, Cluster, SERVING};
+use super::cluster::{ApiPod, Cluster};
 use super::instances::asks_each;
 
 const LIMIT: Duration = Duration::from_secs(2);

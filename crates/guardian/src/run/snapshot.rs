@@ -2,16 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use checkpoint::{CHECKPOINT_OF, Component, GENERATION};
-use cri::{Container, ContainerState, Cri, Filter, PodState, label};
-use traffic::CONFIG_SOURCE;
-
-/// Components are looked for in this namespace only.
-pub(crate) const NAMESPACE: &str = "kube-system";
-/// Static pods of the temporary control plane are named so.
-const TEMPORARY: &str = "bootstrap-";
-/// What every kube-apiserver's container is called.
-pub(crate) const APISERVER: &str = "kube-apiserver";
+use checkpoint::Component;
+use cri::{Container, ContainerState, Cri, Filter, PodState};
+use names::component::KUBE_APISERVER;
+use names::object::KUBE_SYSTEM;
+use names::{annotation, label, object};
 
 /// A pod whose sandbox runs, with the newest container of each name.
 #[derive(Debug, Clone)]
@@ -25,25 +20,27 @@ pub(crate) struct PodSeen {
 
 impl PodSeen {
     pub(crate) fn is_of_api(&self) -> bool {
-        self.annotations.get(CONFIG_SOURCE).is_some_and(|source| source == "api")
+        self.annotations
+            .get(annotation::CONFIG_SOURCE)
+            .is_some_and(|source| source == annotation::CONFIG_SOURCE_API)
     }
 
     /// A static pod of `kubestrap start`.
     pub(crate) fn is_temporary(&self) -> bool {
-        !self.is_of_api() && self.name.starts_with(TEMPORARY)
+        !self.is_of_api() && self.name.starts_with(object::TEMPORARY_PREFIX)
     }
 
     /// The component and the generation that this is a copy of.
     pub(crate) fn copy_of(&self) -> Option<(Component, &str)> {
-        let name = self.labels.get(CHECKPOINT_OF).filter(|_| !self.is_of_api())?;
-        let generation = self.annotations.get(GENERATION)?;
-        Some((Component { namespace: NAMESPACE.to_owned(), name: name.clone() }, generation))
+        let name = self.labels.get(label::CHECKPOINT_OF).filter(|_| !self.is_of_api())?;
+        let generation = self.annotations.get(annotation::GENERATION)?;
+        Some((Component { namespace: KUBE_SYSTEM.to_owned(), name: name.clone() }, generation))
     }
 
     /// Whether a pod of this name would be of that component. Only for a pod that the API has not told
     /// of: a DaemonSet's pod is called after it, a Deployment's after it and the template's hash.
     pub(crate) fn is_named_after(&self, component: &Component) -> bool {
-        let base = match self.labels.get("pod-template-hash") {
+        let base = match self.labels.get(label::POD_TEMPLATE_HASH) {
             Some(hash) => format!("{}-{hash}", component.name),
             None => component.name.clone(),
         };
@@ -55,7 +52,7 @@ impl PodSeen {
 
     /// Whether it is an apiserver.
     pub(crate) fn is_apiserver(&self) -> bool {
-        self.containers.iter().any(|container| container.name == APISERVER)
+        self.containers.iter().any(|container| container.name == KUBE_APISERVER)
     }
 
     /// Whether a container of it runs.
@@ -71,7 +68,7 @@ impl PodSeen {
 
 /// Looks; none when the runtime does not answer.
 pub(crate) async fn look(runtime: &Cri) -> Option<Vec<PodSeen>> {
-    let here = || Filter::all().label(label::POD_NAMESPACE, NAMESPACE);
+    let here = || Filter::all().label(label::POD_NAMESPACE, KUBE_SYSTEM);
     let answers = tokio::try_join!(runtime.sandboxes(here()), runtime.containers(here()));
     let (sandboxes, containers) =
         answers.inspect_err(|error| tracing::debug!(%error, "the container runtime does not answer")).ok()?;

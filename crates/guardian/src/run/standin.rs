@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use apply::ApiError;
 use cri::{ContainerState, Cri, CriError, Filter};
 use kube::Client;
+use names::object;
 use traffic::{Instance, Port, Seen};
 
 use super::access::{Access, AccessError};
@@ -20,8 +21,6 @@ use super::watch::{Change, list};
 const PERIOD: Duration = Duration::from_millis(200);
 /// The guardian's container, in its static pod and nowhere else.
 const GUARDIAN: &str = "guardian";
-/// The guardian's static pod, before the node's name.
-const STATIC_POD: &str = "kubestrap-guardian";
 
 /// Which node, and where everything is.
 #[derive(Debug, Clone)]
@@ -91,7 +90,7 @@ pub async fn stand_in(options: &StandIn) -> Result<Vec<String>, StandInError> {
 }
 
 async fn refuse_a_guardian(runtime: &Cri, node: &str) -> Result<(), StandInError> {
-    let name = format!("{STATIC_POD}-{node}");
+    let name = format!("{}-{node}", object::GUARDIAN);
     let pods = runtime.sandboxes(Filter::all()).await?;
     let ids: Vec<_> = pods.into_iter().filter(|pod| pod.name == name).map(|pod| pod.id).collect();
     let containers = runtime.containers(Filter::all()).await?;
@@ -111,8 +110,8 @@ async fn round(
     port: &mut Port,
     opened: &mut Vec<String>,
 ) -> Result<Option<String>, ApiError> {
-    let path = "/api/v1/namespaces/kube-system/pods";
-    let (pods, _) = list(client, path, &format!("fieldSelector=spec.nodeName={node}")).await?;
+    let path = format!("/api/v1/namespaces/{}/pods", object::KUBE_SYSTEM);
+    let (pods, _) = list(client, &path, &format!("fieldSelector=spec.nodeName={node}")).await?;
     let mut cluster = Cluster::default();
     cluster.pods_changed(Change::All(pods));
     port.steered_round(&|seen: &Seen| worth(seen, &cluster)).await;

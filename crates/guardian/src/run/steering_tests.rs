@@ -2,14 +2,13 @@ use cri::{Container, ContainerState};
 use host::proc::ProcessId;
 use traffic::{Listener, ListenerId, OwnCalls, Owner};
 
-use super::super::snapshot::APISERVER;
 use super::*;
 
 fn apiserver(id: &str, name: &str, state: ContainerState) -> PodSeen {
     let container = Container {
         id: id.to_owned(),
         pod_id: "s".to_owned(),
-        name: APISERVER.to_owned(),
+        name: names::component::KUBE_APISERVER.to_owned(),
         attempt: 0,
         state,
         image: "i".to_owned(),

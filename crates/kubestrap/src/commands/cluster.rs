@@ -9,9 +9,6 @@ use node::{Facts, Root};
 
 use crate::exit::{Exit, Failure};
 
-/// The administrator's kubeconfig on a node, where `up` puts it.
-pub(crate) const ADMIN_KUBECONFIG: &str = "/etc/kubernetes/admin.conf";
-
 /// Arguments of verbs that look at a cluster.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ClusterArgs {
@@ -25,7 +22,7 @@ pub(crate) struct ClusterArgs {
     #[arg(long)]
     local: bool,
     /// Where the guardian places static pods
-    #[arg(long, value_name = "DIR", default_value = node::STATIC_POD_DIR)]
+    #[arg(long, value_name = "DIR", default_value = names::path::STATIC_PODS)]
     pod_manifest_path: PathBuf,
     /// What stands for this node's root directory
     #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
@@ -56,7 +53,7 @@ impl ClusterArgs {
         if self.local {
             return Ok(Err("it was not asked".to_owned()));
         }
-        let path = self.kubeconfig.clone().unwrap_or_else(|| ADMIN_KUBECONFIG.into());
+        let path = self.kubeconfig.clone().unwrap_or_else(|| names::path::ADMIN_KUBECONFIG.into());
         if !path.exists() {
             let missing = format!("there is no kubeconfig {}", path.display());
             if self.kubeconfig.is_some() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use guardian::machine::{Limits, MIN_READY_SECONDS};
-use guardian::run::{CHECKPOINTS, HOST_ROOT};
+use guardian::run::HOST_ROOT;
 use guardian::{InstallOptions, Options, StandIn, StandInError};
 
 use crate::exit::{Exit, Failure};
@@ -41,23 +41,23 @@ struct RunArgs {
     #[arg(long, value_name = "FILE")]
     kubeconfig: PathBuf,
     /// Where this node's apiservers listen
-    #[arg(long, value_name = "PORT", default_value_t = 6443)]
+    #[arg(long, value_name = "PORT", default_value_t = names::port::KUBE_APISERVER)]
     api_port: u16,
     /// How long an instance has to be Ready without interruption until it is proven: its revision is
     /// the last known good one then
     #[arg(long, value_name = "SECONDS", default_value_t = MIN_READY_SECONDS, value_parser = clap::value_parser!(u32).range(10..=3600))]
     min_ready_seconds: u32,
     /// Where the kubelet looks for static pods
-    #[arg(long, value_name = "DIR", default_value = node::STATIC_POD_DIR)]
+    #[arg(long, value_name = "DIR", default_value = names::path::STATIC_PODS)]
     static_pod_dir: PathBuf,
     /// Where checkpoints are kept; the host must see them at the same path
-    #[arg(long, value_name = "DIR", default_value = CHECKPOINTS)]
+    #[arg(long, value_name = "DIR", default_value = names::path::CHECKPOINTS)]
     checkpoint_dir: PathBuf,
     /// Where the host's root directory is seen
     #[arg(long, value_name = "DIR", default_value = HOST_ROOT)]
     host_root: PathBuf,
     /// The container runtime's socket, as a path of the host
-    #[arg(long, value_name = "SOCKET", default_value = cri::DEFAULT_SOCKET)]
+    #[arg(long, value_name = "SOCKET", default_value = names::path::CRI_SOCKET)]
     runtime_socket: PathBuf,
 }
 
@@ -67,7 +67,7 @@ struct InstallArgs {
     #[arg(long, value_name = "NAME")]
     node_name: String,
     /// Namespace of this pod
-    #[arg(long, value_name = "NAMESPACE", default_value = "kube-system")]
+    #[arg(long, value_name = "NAMESPACE", default_value = names::object::KUBE_SYSTEM)]
     namespace: String,
     /// Where the guardian's Secret is mounted
     #[arg(long, value_name = "DIR")]
@@ -89,13 +89,13 @@ struct StandInArgs {
     #[arg(long, value_name = "NAME")]
     node_name: Option<String>,
     /// Whose rights are used
-    #[arg(long, value_name = "FILE", default_value = super::cluster::ADMIN_KUBECONFIG)]
+    #[arg(long, value_name = "FILE", default_value = names::path::ADMIN_KUBECONFIG)]
     kubeconfig: PathBuf,
     /// Where this node's apiservers listen
-    #[arg(long, value_name = "PORT", default_value_t = 6443)]
+    #[arg(long, value_name = "PORT", default_value_t = names::port::KUBE_APISERVER)]
     api_port: u16,
     /// The container runtime's socket
-    #[arg(long, value_name = "SOCKET", default_value = cri::DEFAULT_SOCKET)]
+    #[arg(long, value_name = "SOCKET", default_value = names::path::CRI_SOCKET)]
     runtime_socket: PathBuf,
     /// How long the rollout may take, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]

@@ -7,16 +7,15 @@ use anyhow::{Context as _, anyhow};
 use assets::{AssetTree, Change, ChangeKind, Given, RenderInput, TreeError};
 use clap::ValueEnum;
 use cluster::{ClusterConfig, EtcdConfig, Host};
+use names::path;
 use pki::NodeIdentity;
 use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
 use crate::ui::Ui;
 
-/// Where assets lie when nothing else is said.
-pub(crate) const DEFAULT_ASSET_DIR: &str = "/var/lib/kubestrap/assets";
 /// Files that name the resolvers that pods inherit; the second where systemd-resolved stands in the first.
-const RESOLVER_FILES: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
+const RESOLVER_FILES: [&str; 2] = [path::RESOLV_CONF, path::RESOLVED_RESOLV_CONF];
 
 /// What is rendered.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -38,7 +37,7 @@ pub(crate) struct RenderArgs {
     #[command(flatten)]
     config: ConfigArgs,
     /// Where the assets are written
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_ASSET_DIR)]
+    #[arg(long, value_name = "DIR", default_value = path::ASSETS)]
     asset_dir: PathBuf,
     /// An address of the first control-plane node; once for each family. Without it: the endpoint, when
     /// that is an address, or the address that this host has towards others

@@ -14,9 +14,6 @@ use serde::Serialize;
 use crate::exit::{Exit, Failure};
 use crate::ui::Ui;
 
-/// Where sandboxes are kept when nothing else is said.
-const DEFAULT_DIR: &str = "/var/lib/kubestrap/sandboxes";
-
 /// The environment variable that says otherwise.
 const DIR_VARIABLE: &str = "KUBESTRAP_SANDBOX_DIR";
 
@@ -118,7 +115,7 @@ struct Shown {
 
 pub(crate) fn run(args: SandboxArgs, ui: &Ui) -> Result<(), Failure> {
     let dir = args.dir.or_else(|| std::env::var_os(DIR_VARIABLE).map(PathBuf::from));
-    let dir = std::path::absolute(dir.unwrap_or_else(|| DEFAULT_DIR.into()))?;
+    let dir = std::path::absolute(dir.unwrap_or_else(|| names::path::SANDBOXES.into()))?;
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let all = Sandboxes::new(dir, program).map_err(failure)?;
     let one = |name: &Name| all.get(name).map_err(failure);

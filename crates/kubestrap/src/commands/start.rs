@@ -6,6 +6,7 @@ use std::time::Duration;
 use assets::AssetDir;
 use bringup::{EtcdEndpoint, EtcdProblem, Event, Options, Progress, Reporter, StartError, Summary};
 use cluster::SubjectName;
+use names::{component, path, port};
 use node::preflight::{Certificate, Check, Outcome, Problem, StartInput};
 use node::{Facts, Root};
 use serde_json::json;
@@ -14,19 +15,16 @@ use super::checks::CheckArgs;
 use crate::exit::{Exit, Failure};
 use crate::ui::Ui;
 
-/// etcd's client port.
-const ETCD_PORT: u16 = 2379;
-
 /// Arguments of `start`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct StartArgs {
     /// The asset directory, as `render` or bootkube wrote it
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/kubestrap/assets")]
+    #[arg(long, value_name = "DIR", default_value = path::ASSETS)]
     asset_dir: PathBuf,
     #[command(flatten)]
     how: HowArgs,
     /// Where the kubelet looks for static pods
-    #[arg(long, value_name = "DIR", default_value = node::STATIC_POD_DIR)]
+    #[arg(long, value_name = "DIR", default_value = path::STATIC_PODS)]
     pod_manifest_path: PathBuf,
     /// Start although images are not on this node: the kubelet pulls them
     #[arg(long)]
@@ -139,13 +137,13 @@ async fn preflight(args: &StartArgs, facts: &Facts, ui: &Ui) -> Result<(), Failu
     let dir = AssetDir::read(&args.asset_dir)
         .map_err(|error| Failure::new(Exit::Config, error).hint("render it with `kubestrap render`"))?;
     let images = bringup::images(&dir);
-    let mut ports = vec![(bringup::api_port(&dir), "kube-apiserver")];
+    let mut ports = vec![(bringup::api_port(&dir), component::KUBE_APISERVER)];
     if !dir.static_pods().is_empty() {
-        ports.push((ETCD_PORT, "etcd"));
+        ports.push((port::ETCD_CLIENT, component::ETCD));
     }
     let input = StartInput {
         kubelet: node::KUBELET_HEALTHZ,
-        socket: Path::new(node::CRI_SOCKET),
+        socket: Path::new(path::CRI_SOCKET),
         ports,
         certificates: certificates(&dir, facts)?,
         images: if args.allow_pull { Vec::new() } else { images },

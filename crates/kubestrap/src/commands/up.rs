@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use assets::{AssetDir, AssetTree};
 use bundle::Bundle;
 use cluster::ClusterConfig;
+use names::object::KUBE_SYSTEM;
+use names::path;
 use node::preflight::HostInput;
 use node::{Facts, NodeConfig, NodeCredentials, Root};
 use pki::NodeIdentity;
@@ -15,9 +17,6 @@ use super::render::{self, ConfigArgs};
 use super::start::{self, HowArgs};
 use crate::exit::{Exit, Failure};
 use crate::ui::Ui;
-
-/// The administrator's kubeconfig on the node, where kubeadm has it too.
-pub(crate) const ADMIN_KUBECONFIG: &str = "/etc/kubernetes/admin.conf";
 
 /// Arguments of `up`.
 #[derive(Debug, clap::Args)]
@@ -28,7 +27,7 @@ pub(crate) struct UpArgs {
     #[command(flatten)]
     config: ConfigArgs,
     /// Where the asset directory is written
-    #[arg(long, value_name = "DIR", default_value = render::DEFAULT_ASSET_DIR)]
+    #[arg(long, value_name = "DIR", default_value = path::ASSETS)]
     asset_dir: PathBuf,
     /// Use the containerd that this host has already
     #[arg(long)]
@@ -215,7 +214,7 @@ impl Up<'_> {
 
     fn hand_out(&self, tree: &AssetTree) -> Result<(), Failure> {
         let kubeconfig = tree.text("auth/kubeconfig").unwrap_or_default();
-        host::fs::write_if_changed(ADMIN_KUBECONFIG.as_ref(), kubeconfig.as_bytes(), 0o600)?;
+        host::fs::write_if_changed(path::ADMIN_KUBECONFIG.as_ref(), kubeconfig.as_bytes(), 0o600)?;
         Ok(())
     }
 
@@ -226,7 +225,7 @@ impl Up<'_> {
         let began = Instant::now();
         let client = start::local_client(&self.args.asset_dir).await?;
         loop {
-            let missing = match bringup::unready_pods(&client, "kube-system").await {
+            let missing = match bringup::unready_pods(&client, KUBE_SYSTEM).await {
                 Ok(pods) if pods.is_empty() => return Ok(()),
                 Ok(pods) => pods.join("\n  "),
                 Err(error) => error.to_string(),
@@ -246,7 +245,8 @@ impl Up<'_> {
         }
         let error = anyhow::anyhow!("the control plane is up, and these pods are not ready:\n  {missing}");
         Err(Failure::new(Exit::NotReady, error).hint(format!(
-            "look at them with: kubectl --kubeconfig {ADMIN_KUBECONFIG} -n kube-system describe pods"
+            "look at them with: kubectl --kubeconfig {} -n {KUBE_SYSTEM} describe pods",
+            path::ADMIN_KUBECONFIG
         )))
     }
 }

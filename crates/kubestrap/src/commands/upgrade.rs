@@ -60,7 +60,7 @@ struct TargetArgs {
 #[derive(Debug, clap::Args)]
 struct HereArgs {
     /// The asset directory that the cluster was made from
-    #[arg(long, value_name = "DIR", default_value = render::DEFAULT_ASSET_DIR)]
+    #[arg(long, value_name = "DIR", default_value = names::path::ASSETS)]
     asset_dir: PathBuf,
     /// This node's name [default: its host name]
     #[arg(long, value_name = "NAME")]
@@ -192,7 +192,7 @@ fn tell(event: &Event, ui: &Ui) {
 /// The administrator's kubeconfig may have got a new certificate.
 fn hand_out(asset_dir: &Path) -> Result<(), Failure> {
     let kubeconfig = host::fs::read(&asset_dir.join("auth/kubeconfig"))?;
-    host::fs::write_if_changed(up::ADMIN_KUBECONFIG.as_ref(), &kubeconfig, 0o600)?;
+    host::fs::write_if_changed(names::path::ADMIN_KUBECONFIG.as_ref(), &kubeconfig, 0o600)?;
     Ok(())
 }
 
@@ -242,7 +242,7 @@ impl Prepared {
         let facts = node::facts::detect(&Root::host());
         let name = args.here.node_name.unwrap_or_else(|| facts.hostname.clone());
         let identity = NodeIdentity { name, addresses: facts.addresses.clone() };
-        let state = StateDir::new(StateDir::DEFAULT);
+        let state = StateDir::new(names::path::UPGRADE);
         Ok(Self { config, old, bundle, facts, identity, asset_dir, state, drain: args.drain })
     }
 
@@ -261,7 +261,8 @@ impl Prepared {
         };
         let upstream_dns = !self.facts.resolv_conf_empty;
         let tree = render::render(&self.config, self.identity.clone(), upstream_dns, &secrets)?;
-        let containerd = host::fs::read_to_string(node::containerd::CONFIG_PATH.as_ref()).unwrap_or_default();
+        let containerd =
+            host::fs::read_to_string(names::path::CONTAINERD_CONFIG.as_ref()).unwrap_or_default();
         let own_pause = node::containerd::pause_image(&containerd).map(str::to_owned);
         let bundled = self.bundle.as_ref().and_then(Bundle::pause_image).map(|image| image.name.clone());
         let default = || self.config.images().get(Component::Pause).to_owned();
@@ -279,7 +280,7 @@ impl Prepared {
             drain: self.drain,
         };
         let client = start::local_client(&self.asset_dir).await?;
-        let runtime = Cri::connect(node::CRI_SOCKET.as_ref()).await;
+        let runtime = Cri::connect(names::path::CRI_SOCKET.as_ref()).await;
         let runtime = runtime.map_err(|error| look_failed(error.into()))?;
         let upgrade = Upgrade::new(target, client, runtime, self.state.clone(), report);
         Ok(Ready { upgrade, immutable: upgrade::immutable(&self.old, &self.config) })
@@ -318,7 +319,7 @@ fn keep_etcd(config: &mut ClusterConfig) {
     if !matches!(config.etcd, EtcdConfig::Local(_)) {
         return;
     }
-    let path = Path::new(node::STATIC_POD_DIR).join("etcd.yaml");
+    let path = Path::new(names::path::STATIC_PODS).join(names::path::ETCD_FILE);
     let Ok(text) = host::fs::read_to_string(&path) else { return };
     let pod = assets::parse_documents(&text).ok().and_then(|documents| documents.into_iter().next());
     let image = pod

@@ -1,10 +1,11 @@
 //! Checks before a host is made a node.
 
 use cri::{Cri, CriError, Version};
+use names::{component, path, port};
 
 use super::{Check, ports};
 use crate::facts::{self, CgroupVersion, Facts};
-use crate::{CRI_SOCKET, Root, STATIC_POD_DIR, containerd, kubelet, units};
+use crate::{Root, containerd};
 
 /// kubeadm's minimum for a control-plane node.
 const MIN_CPUS: usize = 2;
@@ -65,16 +66,16 @@ fn program(program: &str) -> Check {
 }
 
 fn wanted_ports(input: &HostInput<'_>) -> Vec<(u16, &'static str)> {
-    let mut ports = vec![(10250, "the kubelet"), (10248, "the kubelet")];
+    let mut ports = vec![(port::KUBELET, "the kubelet"), (port::KUBELET_HEALTHZ, "the kubelet")];
     if input.control_plane {
         ports.extend([
-            (input.api_port, "kube-apiserver"),
-            (10257, "kube-controller-manager"),
-            (10259, "kube-scheduler"),
+            (input.api_port, component::KUBE_APISERVER),
+            (port::KUBE_CONTROLLER_MANAGER, component::KUBE_CONTROLLER_MANAGER),
+            (port::KUBE_SCHEDULER, component::KUBE_SCHEDULER),
         ]);
     }
     if input.local_etcd {
-        ports.extend([(2379, "etcd"), (2380, "etcd")]);
+        ports.extend([(port::ETCD_CLIENT, component::ETCD), (port::ETCD_PEER, component::ETCD)]);
     }
     ports
 }
@@ -217,7 +218,7 @@ fn resolver(facts: &Facts) -> Check {
     }
     Check::warning(
         NAME,
-        "/etc/resolv.conf names no server: pods will resolve names of the cluster only",
+        format!("{} names no server: pods will resolve names of the cluster only", path::RESOLV_CONF),
         "add a nameserver line if pods shall reach names outside",
     )
 }
@@ -271,9 +272,9 @@ fn minor(version: &str) -> Option<u32> {
 /// Files of another cluster or another installer, which must not be overwritten.
 fn foreign_files(root: &Root, input: &HostInput<'_>) -> Vec<Check> {
     let mut checks = Vec::new();
-    let mut ours = vec![kubelet::CONFIG_PATH.to_owned(), format!("{}/kubelet.service", units::UNIT_DIR)];
+    let mut ours = vec![path::KUBELET_CONFIG.to_owned(), format!("{}/kubelet.service", path::UNITS)];
     if !input.existing_containerd {
-        ours.extend([containerd::CONFIG_PATH.to_owned(), format!("{}/containerd.service", units::UNIT_DIR)]);
+        ours.extend([path::CONTAINERD_CONFIG.to_owned(), format!("{}/containerd.service", path::UNITS)]);
     }
     checks.extend(ours.iter().map(|path| written_by_us(root, path)));
     checks.push(same_cluster(root, input.ca));
@@ -282,8 +283,7 @@ fn foreign_files(root: &Root, input: &HostInput<'_>) -> Vec<Check> {
     }
     if input.control_plane {
         checks.extend(
-            ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"]
-                .map(|n| no_static_pod(root, n)),
+            [component::ETCD].into_iter().chain(component::CONTROL_PLANE).map(|n| no_static_pod(root, n)),
         );
     }
     if input.local_etcd {
@@ -317,21 +317,21 @@ fn written_by_us(root: &Root, path: &str) -> Check {
 /// Whether this host is a node of the cluster that shall be brought up: by its CA. All that lies
 /// here is ours then, left by a run before.
 fn is_ours(root: &Root, ca: Option<&str>) -> bool {
-    let found = std::fs::read_to_string(root.path(kubelet::CA_PATH));
+    let found = std::fs::read_to_string(root.path(path::CA_CERTIFICATE));
     ca.is_some_and(|ca| found.is_ok_and(|found| found.trim() == ca.trim()))
 }
 
 fn same_cluster(root: &Root, ca: Option<&str>) -> Check {
-    let name = path_name("FileAvailable", kubelet::CA_PATH);
-    if is_ours(root, ca) || !root.path(kubelet::CA_PATH).exists() {
+    let name = path_name("FileAvailable", path::CA_CERTIFICATE);
+    if is_ours(root, ca) || !root.path(path::CA_CERTIFICATE).exists() {
         return Check::passed(name);
     }
-    let cause = format!("{} is another cluster's: this host is a node already", kubelet::CA_PATH);
+    let cause = format!("{} is another cluster's: this host is a node already", path::CA_CERTIFICATE);
     Check::failed(name, cause, "remove that cluster from this host first: kubestrap reset, or kubeadm reset")
 }
 
 fn no_static_pod(root: &Root, component: &str) -> Check {
-    let path = format!("{STATIC_POD_DIR}/{component}.yaml");
+    let path = format!("{}/{component}.yaml", path::STATIC_PODS);
     let name = path_name("FileAvailable", &path);
     if !root.path(&path).exists() {
         return Check::passed(name);
@@ -355,22 +355,22 @@ fn etcd_data(root: &Root, input: &HostInput<'_>) -> Check {
 /// A containerd of our own needs the socket for itself.
 fn own_runtime(root: &Root) -> Check {
     const NAME: &str = "CRI";
-    let unit_is_ours = std::fs::read_to_string(root.path(format!("{}/containerd.service", units::UNIT_DIR)))
+    let unit_is_ours = std::fs::read_to_string(root.path(format!("{}/containerd.service", path::UNITS)))
         .is_ok_and(|text| text.starts_with(containerd::OURS));
-    let answers = std::os::unix::net::UnixStream::connect(root.path(CRI_SOCKET)).is_ok();
+    let answers = std::os::unix::net::UnixStream::connect(root.path(path::CRI_SOCKET)).is_ok();
     if unit_is_ours || !answers {
         return Check::passed(NAME);
     }
     Check::failed(
         NAME,
-        format!("another containerd listens on {CRI_SOCKET}"),
+        format!("another containerd listens on {}", path::CRI_SOCKET),
         "keep it with --use-existing-containerd, or remove it, such as with: apt-get remove containerd",
     )
 }
 
 async fn existing_runtime(root: &Root) -> Check {
     const NAME: &str = "CRI";
-    let socket = root.path(CRI_SOCKET);
+    let socket = root.path(path::CRI_SOCKET);
     let ask = async {
         let runtime = Cri::connect(&socket).await?;
         Ok::<_, CriError>((runtime.version().await?, runtime.runtime_config().await?))

@@ -11,7 +11,8 @@ use std::time::Duration;
 use crate::error::{Result, Tried};
 
 /// Where the API of a node is, in the node.
-const API: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 6443);
+const API: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), names::port::KUBE_APISERVER);
 
 /// Connections served at once; more wait in the listener's queue. For a user's kubectl, not for
 /// load: that runs inside the fabric.
