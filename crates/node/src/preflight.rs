@@ -19,7 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 pub use host::{HostInput, host};
-pub use ports::{Holder, Listener};
+pub use ports::{Holder, Listener, ports_of};
 pub use start::{Certificate, StartInput, start};
 
 /// Why a check did not pass, and what to do about it.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use assets::AssetDir;
 use bringup::{EtcdEndpoint, EtcdProblem, Event, Options, Progress, Reporter, StartError, Summary};
 use cluster::SubjectName;
-use names::{component, path, port};
+use names::port::Part;
+use names::{component, path};
 use node::preflight::{Certificate, Check, Outcome, Problem, StartInput};
 use node::{Facts, Root};
 use serde_json::json;
@@ -138,9 +139,7 @@ async fn preflight(args: &StartArgs, facts: &Facts, ui: &Ui) -> Result<(), Failu
         .map_err(|error| Failure::new(Exit::Config, error).hint("render it with `kubestrap render`"))?;
     let images = bringup::images(&dir);
     let mut ports = vec![(bringup::api_port(&dir), component::KUBE_APISERVER)];
-    if !dir.static_pods().is_empty() {
-        ports.push((port::ETCD_CLIENT, component::ETCD));
-    }
+    ports.extend(node::preflight::ports_of(|part| brings_up(&dir, part)));
     let input = StartInput {
         kubelet: node::KUBELET_HEALTHZ,
         socket: Path::new(path::CRI_SOCKET),
@@ -153,6 +152,19 @@ async fn preflight(args: &StartArgs, facts: &Facts, ui: &Ui) -> Result<(), Failu
     let mut checks = node::preflight::start(&input).await;
     checks.extend(etcd_checks(&dir).await);
     args.how.checks.judge(&checks, ui)
+}
+
+/// Whether that part of a node is brought up from the directory, on its usual ports.
+fn brings_up(dir: &AssetDir, part: Part) -> bool {
+    let has = |name: &str| dir.objects().iter().any(|o| o.kind() == "DaemonSet" && o.name() == name);
+    match part {
+        // It runs, or another check says so.
+        Part::Kubelet => false,
+        Part::Etcd => !dir.static_pods().is_empty(),
+        // What somebody else rendered may listen elsewhere.
+        Part::ControlPlane => dir.is_ours(),
+        Part::KubeProxy => dir.is_ours() && has(component::KUBE_PROXY),
+    }
 }
 
 /// An etcd that is not ours has to be there before the apiserver is.

@@ -165,6 +165,7 @@ impl Up<'_> {
             node_name: &identity.name,
             control_plane: true,
             api_port: self.config.api.port,
+            kube_proxy: self.config.proxy.mode != cluster::ProxyMode::Disabled,
             local_etcd,
             etcd_data_dir: &data_dir,
             ca: ca.as_deref(),

@@ -1,7 +1,8 @@
 //! Checks before a host is made a node.
 
 use cri::{Cri, CriError, Version};
-use names::{component, path, port};
+use names::port::Part;
+use names::{component, path};
 
 use super::{Check, ports};
 use crate::facts::{self, CgroupVersion, Facts};
@@ -28,6 +29,8 @@ pub struct HostInput<'a> {
     pub control_plane: bool,
     /// The port of the API.
     pub api_port: u16,
+    /// Whether the cluster has kube-proxy, which runs on every node.
+    pub kube_proxy: bool,
     /// Whether etcd shall run here.
     pub local_etcd: bool,
     /// The directory of etcd's data.
@@ -66,16 +69,14 @@ fn program(program: &str) -> Check {
 }
 
 fn wanted_ports(input: &HostInput<'_>) -> Vec<(u16, &'static str)> {
-    let mut ports = vec![(port::KUBELET, "the kubelet"), (port::KUBELET_HEALTHZ, "the kubelet")];
+    let mut ports = ports::ports_of(|part| match part {
+        Part::Kubelet => true,
+        Part::KubeProxy => input.kube_proxy,
+        Part::ControlPlane => input.control_plane,
+        Part::Etcd => input.local_etcd,
+    });
     if input.control_plane {
-        ports.extend([
-            (input.api_port, component::KUBE_APISERVER),
-            (port::KUBE_CONTROLLER_MANAGER, component::KUBE_CONTROLLER_MANAGER),
-            (port::KUBE_SCHEDULER, component::KUBE_SCHEDULER),
-        ]);
-    }
-    if input.local_etcd {
-        ports.extend([(port::ETCD_CLIENT, component::ETCD), (port::ETCD_PEER, component::ETCD)]);
+        ports.push((input.api_port, component::KUBE_APISERVER));
     }
     ports
 }

@@ -29,6 +29,7 @@ fn input() -> HostInput<'static> {
         node_name: "a.example.org",
         control_plane: true,
         api_port: 6443,
+        kube_proxy: true,
         local_etcd: true,
         etcd_data_dir: "/var/lib/etcd",
         ca: None,
@@ -81,6 +82,21 @@ fn a_worker_may_be_small_and_a_sandbox_on_cgroup_v1() {
     };
     let input = HostInput { control_plane: false, ..input() };
     assert_eq!(problems(&of_facts(&facts, &input)), Vec::<String>::new());
+}
+
+#[test]
+fn every_port_that_the_node_needs_is_looked_at() {
+    let numbers = |input: &HostInput<'_>| {
+        let mut numbers: Vec<u16> = wanted_ports(input).into_iter().map(|(port, _)| port).collect();
+        numbers.sort_unstable();
+        numbers
+    };
+    let all = [2379, 2380, 2381, 6443, 10248, 10249, 10250, 10256, 10257, 10259];
+    assert_eq!(numbers(&input()), all);
+    let worker = HostInput { control_plane: false, local_etcd: false, ..input() };
+    assert_eq!(numbers(&worker), [10248, 10249, 10250, 10256]);
+    let without = HostInput { kube_proxy: false, local_etcd: false, api_port: 7443, ..input() };
+    assert_eq!(numbers(&without), [7443, 10248, 10250, 10257, 10259]);
 }
 
 #[test]

@@ -5,10 +5,22 @@ use std::fmt;
 use std::fs;
 use std::time::Duration;
 
+use names::component;
+use names::port::{Part, TABLE};
+
 use super::Check;
 
-/// Names of the processes of a control plane and its node: in a container, these are ours.
-const OURS_IN_CONTAINERS: [&str; 4] = ["kube-apiserver", "kube-controller", "kube-scheduler", "etcd"];
+/// The programs of a control plane and its node: in a container, these are ours.
+const OURS_IN_CONTAINERS: [&str; 5] = [
+    component::KUBE_APISERVER,
+    component::KUBE_CONTROLLER_MANAGER,
+    component::KUBE_SCHEDULER,
+    component::KUBE_PROXY,
+    component::ETCD,
+];
+
+/// How much of a program's name the kernel keeps, in bytes: `TASK_COMM_LEN` less the end (include/linux/sched.h).
+const NAME_LENGTH: usize = 15;
 
 /// How often a listener without a visible process is looked at again, and how long after the last look.
 const LOOKS: usize = 5;
@@ -33,11 +45,12 @@ impl fmt::Display for Holder {
 }
 
 impl Holder {
-    /// True for a process that a node of a cluster runs on such a port: a control-plane program
+    /// True for a process that a node of a cluster runs on such a port: one of its own programs
     /// in a container, or the kubelet.
     pub fn is_ours(&self) -> bool {
         if self.in_container {
-            return OURS_IN_CONTAINERS.iter().any(|name| self.name.starts_with(name));
+            let shown = |name: &'static str| name.get(..NAME_LENGTH).unwrap_or(name);
+            return OURS_IN_CONTAINERS.into_iter().any(|name| self.name.starts_with(shown(name)));
         }
         self.name == "kubelet"
     }
@@ -50,6 +63,12 @@ pub struct Listener {
     pub port: u16,
     /// The process; `None` when it is one that we cannot see.
     pub holder: Option<Holder>,
+}
+
+/// The ports of these parts of a node, each with who listens there.
+pub fn ports_of(wanted: impl Fn(Part) -> bool) -> Vec<(u16, &'static str)> {
+    let ports = TABLE.into_iter().filter(|port| wanted(port.part));
+    ports.map(|port| (port.number, port.listener)).collect()
 }
 
 /// All listening TCP sockets on the given ports. One whose process cannot be seen is looked at again: a process
@@ -168,6 +187,25 @@ mod tests {
     fn free_ports_and_our_own_are_fine() {
         assert_eq!(check(&[(6443, "x")], &listener("kube-apiserver", true)), [Check::passed("Port-6443")]);
         assert_eq!(check(&[(2379, "x")], &listener("nginx", false)), [Check::passed("Port-2379")]);
+    }
+
+    /// On a node that runs already all of them are taken, by these; the kernel cuts the longest name off.
+    #[test]
+    fn every_program_of_a_running_node_is_ours() {
+        let programs = ["etcd", "kube-apiserver", "kube-controller", "kube-scheduler", "kube-proxy"];
+        for (port, _) in ports_of(|part| part != Part::Kubelet) {
+            let held = |in_container: bool| {
+                programs.map(|name| {
+                    let holder = Some(Holder { pid: 7, name: name.to_owned(), in_container });
+                    check(&[(port, "x")], &[Listener { port, holder }])[0].is_failure()
+                })
+            };
+            assert_eq!((held(true), held(false)), ([false; 5], [true; 5]), "{port}");
+        }
+        for (port, _) in ports_of(|part| part == Part::Kubelet) {
+            let holder = Some(Holder { pid: 7, name: "kubelet".to_owned(), in_container: false });
+            assert!(!check(&[(port, "x")], &[Listener { port, holder }])[0].is_failure());
+        }
     }
 
     #[test]
