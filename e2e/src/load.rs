@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::background::Background;
+use crate::ceiling::{Ceiling, POD, eventually};
 use crate::exchange::{
     CONFIG_MAPS, PATIENCE, connect, finish, fresh, get, inside, ms, object as object_of, request,
 };
@@ -60,6 +61,9 @@ impl Rate {
         Self { new_connections: 10, kept_requests: 0, kept_connections: 0, limit: Duration::from_hours(1) }
     }
 }
+
+/// How many acknowledged writes prove something when all of them are read back.
+const ENOUGH: usize = 50;
 
 /// How many objects the writers change in turn.
 const OBJECTS: u64 = 20;
@@ -153,6 +157,8 @@ pub struct Load {
     identity: Identity,
     netns: PathBuf,
     begun: Arc<AtomicBool>,
+    /// How many writes were acknowledged so far.
+    written: Arc<AtomicUsize>,
 }
 
 impl Load {
@@ -170,6 +176,8 @@ impl Load {
         let (identity2, netns2) = (identity.clone(), netns.clone());
         let begun = Arc::new(AtomicBool::new(false));
         let begun2 = Arc::clone(&begun);
+        let written = Arc::new(AtomicUsize::new(0));
+        let written2 = Arc::clone(&written);
         // The nodes' disks lie beside it.
         let dir = netns.parent().map(Path::to_owned).unwrap_or_default();
         let work = Background::spawn(move |stop| {
@@ -178,12 +186,12 @@ impl Load {
                 wait_until_ready(&identity2, patience, stop).await?;
                 create_objects(&identity2).await?;
                 begun2.store(true, Ordering::Relaxed);
-                drive(identity2, rate, stop).await
+                drive(identity2, rate, written2, stop).await
             })?;
             report.longest_gap_but_disk_ms = but_disk(&gaps, &witness.so_far());
             Ok(report)
         });
-        Self { work, identity, netns, begun }
+        Self { work, identity, netns, begun, written }
     }
 
     /// Waits until its objects are there: from then on a request may fail.
@@ -191,12 +199,10 @@ impl Load {
     /// # Errors
     /// When they are not in time.
     pub fn begun(&self, limit: Duration) -> Result<()> {
-        let deadline = Instant::now() + limit;
-        while !self.begun.load(Ordering::Relaxed) {
-            ensure!(Instant::now() < deadline, "the load has not begun within {} s", limit.as_secs());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(())
+        eventually("the load's beginning", limit, || {
+            ensure!(self.begun.load(Ordering::Relaxed), "it has made no object yet");
+            Ok(())
+        })
     }
 
     /// Stops the load, waits for what is under way, and reads every acknowledged write back.
@@ -210,18 +216,23 @@ impl Load {
         Ok(report)
     }
 
-    /// As [`Load::finish`], where requests may have failed: says what became of them.
+    /// As [`Load::finish`], where requests may have failed: says what became of them. It goes on until enough writes were
+    /// acknowledged to prove anything.
     ///
     /// # Errors
-    /// As [`Load::finish`], and when too few writes were acknowledged to prove anything.
+    /// As [`Load::finish`], and when there are never enough.
     pub fn reads_back(self) -> Result<()> {
+        eventually("enough acknowledged writes", POD, || {
+            let written = self.written.load(Ordering::Relaxed);
+            ensure!(written >= ENOUGH, "{written} of {ENOUGH}");
+            Ok(())
+        })?;
         let report = self.finish()?;
         let acknowledged: usize = report.acknowledged.values().map(BTreeSet::len).sum();
         eprintln!("{acknowledged} acknowledged writes, all read back; {}", report.summary());
         for failure in report.failures.iter().take(3) {
             eprintln!("  the first that failed: {failure}");
         }
-        ensure!(acknowledged > 50, "only {acknowledged} writes were acknowledged: they prove nothing");
         Ok(())
     }
 }
@@ -235,7 +246,9 @@ async fn wait_until_ready(identity: &Identity, patience: Duration, stop: &Atomic
             return Ok(());
         }
         ensure!(!stop.load(Ordering::Relaxed), "stopped before the API was ready");
-        ensure!(Instant::now() < deadline, "the API was not ready within {} s", patience.as_secs());
+        if Instant::now() > deadline {
+            return Err(Ceiling::new("a ready API", patience, "it is not").into());
+        }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -251,6 +264,7 @@ fn but_disk(gaps: &Gaps, pauses: &Pauses) -> u64 {
 struct Shared {
     identity: Identity,
     began: Instant,
+    written: Arc<AtomicUsize>,
     report: Mutex<(Report, Gaps, Instant)>,
 }
 
@@ -275,6 +289,7 @@ impl Shared {
                 *last = now;
                 if let Some((name, value)) = write {
                     report.acknowledged.entry(name).or_default().insert(value);
+                    self.written.fetch_add(1, Ordering::Relaxed);
                 }
             }
             Err(error) => report.failures.push(format!("{} ms: {error:#}", ms(began - self.began))),
@@ -282,10 +297,15 @@ impl Shared {
     }
 }
 
-async fn drive(identity: Identity, rate: Rate, stop: &AtomicBool) -> Result<(Report, Gaps)> {
+async fn drive(
+    identity: Identity,
+    rate: Rate,
+    written: Arc<AtomicUsize>,
+    stop: &AtomicBool,
+) -> Result<(Report, Gaps)> {
     let began = Instant::now();
-    let shared =
-        Arc::new(Shared { identity, began, report: Mutex::new((Report::default(), Gaps::new(), began)) });
+    let report = Mutex::new((Report::default(), Gaps::new(), began));
+    let shared = Arc::new(Shared { identity, began, written, report });
     let kept: Vec<_> = (0..rate.kept_connections).map(|_| Arc::new(Kept::default())).collect();
     for connection in &kept {
         connection.sender(&shared).await?;

@@ -335,7 +335,7 @@ impl Assets {
             data_dirs: Vec::new(),
             pods: programs.iter().map(pod).collect(),
             objects: Vec::new(),
-            port: DEFAULT_PORT,
+            port: names::port::KUBE_APISERVER,
             guardian: false,
             shares_port: true,
             workers: Vec::new(),

@@ -33,7 +33,7 @@ impl Serving {
                 self.told.insert(pod.uid.clone());
             }
             Err(error) => {
-                tracing::warn!(error = host::error::chain(&error), pod.name, "cannot set {SERVING}")
+                tracing::warn!(error = host::error::chain(&error), pod.name, "cannot set {SERVING}");
             }
         }
     }

@@ -271,7 +271,8 @@ mod tests {
             pod
         };
         let mut mirror = of("now");
-        mirror.metadata.annotations = Some([(MIRROR.to_owned(), "x".to_owned())].into());
+        mirror.metadata.annotations =
+            Some([(names::annotation::CONFIG_MIRROR.to_owned(), "x".to_owned())].into());
         let nobodys = pod("True", container("new"));
         let cases = [
             (of("now"), None),

@@ -192,7 +192,7 @@ pub async fn execute(
         progress(action);
         match action {
             Action::RemovePods => {
-                remove_pods(&root.path(path::CRI_SOCKET)).await.map_err(ResetError::Pods)?
+                remove_pods(&root.path(path::CRI_SOCKET)).await.map_err(ResetError::Pods)?;
             }
             other => change(root, other)?,
         }

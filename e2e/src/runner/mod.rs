@@ -234,7 +234,7 @@ impl Runner {
         let captured = self.terminal.capture(folder)?;
         let result = catch_unwind(AssertUnwindSafe(case.run)).unwrap_or_else(|panic| Err(told_by(&*panic)));
         if let Err(error) = &result {
-            let _ = writeln!(std::io::stderr(), "{}: {error:?}", case.name);
+            let _ = writeln!(std::io::stderr(), "{}: {error:#}", case.name);
         }
         lives::bury(result.is_err().then(|| folder.path()));
         drop(captured);

@@ -19,7 +19,7 @@ fn component() -> Component {
 fn object() -> Value {
     json!({"apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": "kube-scheduler-x", "namespace": "kube-system", "uid": UID,
-            "annotations": {checkpoint::WANTED: "true"},
+            "annotations": {names::annotation::CHECKPOINT: "true"},
             "ownerReferences": [{"kind": "DaemonSet", "name": "kube-scheduler", "controller": true}]},
         "spec": {"hostNetwork": true, "nodeName": "n",
             "containers": [{"name": "kube-scheduler", "image": "i"}]}})
