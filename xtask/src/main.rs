@@ -10,6 +10,7 @@ mod deps;
 mod idle;
 mod kubectl;
 mod logged;
+mod man;
 mod test;
 mod times;
 mod up;
@@ -38,6 +39,8 @@ enum Task {
     Ci,
     /// Build upstream's programs, or take its releases
     Components(components::ComponentsArgs),
+    /// Write the manual pages of kubestrap
+    Man(man::ManArgs),
     /// Build kubestrap and the bundle of programs and images
     Bundle,
     /// Measure on this machine, against the peers that users know
@@ -60,6 +63,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Kubectl(args) => kubectl::run(args),
         Task::Test(args) => test::run(args),
         Task::Ci => ci::run(),
+        Task::Man(args) => man::run(args),
         Task::Components(args) => components::run(args),
         Task::Bench(args) => bench::run(args),
         Task::Bundle => build::all().map(|built| build::say(&built.bundle.display().to_string())),

@@ -47,6 +47,8 @@ enum Verb {
     Sandbox(commands::sandbox::SandboxArgs),
     /// Keep a control-plane node able to come back by itself: for the guardian's own pods
     Guardian(commands::guardian::GuardianArgs),
+    /// Print the script by which a shell completes verbs and flags
+    Completion(commands::completion::CompletionArgs),
     #[command(flatten)]
     Hidden(commands::hidden::Hidden),
 }
@@ -84,6 +86,7 @@ fn dispatch(verb: Verb, ui: &Ui) -> Result<(), Failure> {
         Verb::Bundle(args) => commands::bundle::run(args, ui),
         Verb::Sandbox(args) => commands::sandbox::run(args, ui),
         Verb::Guardian(args) => commands::guardian::run(args, ui),
+        Verb::Completion(args) => commands::completion::run(args, ui),
         Verb::Hidden(verb) => commands::hidden::run(verb, ui),
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::Subcommand;
 
-use super::{reference, sandbox};
+use super::{man, reference, sandbox};
 use crate::exit::Failure;
 use crate::ui::Ui;
 
@@ -14,11 +14,15 @@ pub(crate) enum Hidden {
     /// Print a page of the documentation that is made from the program (Markdown)
     #[command(hide = true)]
     Reference(reference::ReferenceArgs),
+    /// Write a manual page of each verb into a folder
+    #[command(hide = true)]
+    Man(man::ManArgs),
 }
 
 pub(crate) fn run(verb: Hidden, ui: &Ui) -> Result<(), Failure> {
     match verb {
         Hidden::SandboxSupply(args) => sandbox::supply(args),
         Hidden::Reference(args) => reference::run(args, ui),
+        Hidden::Man(args) => man::run(args, ui),
     }
 }

@@ -3,10 +3,12 @@
 pub(crate) mod bundle;
 pub(crate) mod checks;
 pub(crate) mod cluster;
+pub(crate) mod completion;
 pub(crate) mod doctor;
 pub(crate) mod guardian;
 pub(crate) mod hidden;
 pub(crate) mod init_config;
+pub(crate) mod man;
 pub(crate) mod reference;
 pub(crate) mod render;
 pub(crate) mod sandbox;
