@@ -167,10 +167,6 @@ fn a_call_to_itself_that_reached_another_one_is_seen_and_cut_off_and_finds_its_w
 
 #[test]
 fn a_call_to_itself_from_a_container_always_arrives() {
-    if !tells_callers() {
-        println!("this kernel cannot tell who calls: nothing to see here");
-        return;
-    }
     in_namespace(|| {
         let (old, new) = (Server::calling_itself_in_a_container(), Server::calling_itself_in_a_container());
         let both = [&old, &new];
@@ -183,7 +179,12 @@ fn a_call_to_itself_from_a_container_always_arrives() {
                 }
                 thread::sleep(Duration::from_millis(15)); // until they have called again
                 let again = calls(&both, 2);
-                assert!(!again.iter().any(OwnCall::is_astray), "{again:?}");
+                if tells_callers() {
+                    assert!(!again.iter().any(OwnCall::is_astray), "{again:?}");
+                } else {
+                    let guessed = again.iter().all(|call| call.reached == guess.listener.id);
+                    assert!(guessed, "an older kernel knows the guess alone: {again:?}");
+                }
             }
         }
     });
