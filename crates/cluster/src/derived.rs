@@ -23,24 +23,9 @@ impl ClusterConfig {
         self.network.service_cidrs.first().and_then(|cidr| cidr.nth(n))
     }
 
-    /// The address of the Service `kubernetes`.
-    pub fn kubernetes_service_ip(&self) -> Option<IpAddr> {
-        self.service_ip(KUBERNETES_SERVICE)
-    }
-
-    /// The address of the cluster's DNS Service.
-    pub fn dns_ip(&self) -> Option<IpAddr> {
-        self.service_ip(DNS_SERVICE)
-    }
-
     /// The DNS Service's address in each Service range, in the ranges' order.
     pub fn dns_ips(&self) -> Vec<IpAddr> {
         self.network.service_cidrs.iter().filter_map(|cidr| cidr.nth(DNS_SERVICE)).collect()
-    }
-
-    /// Whether pods and Services have addresses of both families.
-    pub fn is_dual_stack(&self) -> bool {
-        self.network.service_cidrs.len() > 1
     }
 
     /// Whether IPv6 is the first (or only) family.

@@ -88,21 +88,6 @@ impl PodDiagnosis {
         let failed = |s: &ContainerStatus| s.state == ContainerState::Exited && s.exit_code != 0;
         self.containers.iter().any(|c| failed(&c.status) || c.previous.as_ref().is_some_and(failed))
     }
-
-    /// The pod in a few words, for a line of progress.
-    pub fn brief(&self) -> String {
-        if let Some(image) = self.missing_images.first() {
-            return format!("image {image} is missing");
-        }
-        if self.pod.is_none() {
-            return "the kubelet has not started it".to_owned();
-        }
-        let troubled = self.containers.iter().find(|c| c.status.state != ContainerState::Running);
-        match troubled.or(self.containers.first()) {
-            None => "no container yet".to_owned(),
-            Some(c) => format!("{} {}", c.status.name, describe(&c.status, c.restarts)),
-        }
-    }
 }
 
 impl Cri {

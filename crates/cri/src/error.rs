@@ -85,11 +85,6 @@ pub enum CriError {
 }
 
 impl CriError {
-    /// Whether the same call may succeed a little later with no one doing anything.
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::NotRunning { .. } | Self::Timeout { .. } | Self::NotReady { .. })
-    }
-
     /// What a person can do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {

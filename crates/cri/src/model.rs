@@ -42,16 +42,7 @@ pub struct RuntimeStatus {
 impl RuntimeStatus {
     /// Host-network pods can be started.
     pub fn runtime_ready(&self) -> bool {
-        self.met("RuntimeReady")
-    }
-
-    /// Pods with a network of their own can be started too (a CNI configuration is there).
-    pub fn network_ready(&self) -> bool {
-        self.met("NetworkReady")
-    }
-
-    fn met(&self, name: &str) -> bool {
-        self.conditions.iter().any(|c| c.name == name && c.met)
+        self.conditions.iter().any(|c| c.name == "RuntimeReady" && c.met)
     }
 }
 

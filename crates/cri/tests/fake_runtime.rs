@@ -254,7 +254,6 @@ async fn diagnoses_a_crash_loop_and_a_missing_image() {
          \x20   before that it exited with code 1\n\
          \x20   | Error: unknown flag: --nonsense"
     );
-    assert_eq!(diagnosis.brief(), "image gone:2 is missing");
     assert!(diagnosis.crashed());
     let container = &diagnosis.containers[0];
     assert_eq!((container.status.state, container.status.pid), (ContainerState::Running, Some(4711)));
@@ -287,7 +286,6 @@ async fn a_call_that_hangs_is_an_error() {
         error.to_string(),
         format!("container runtime on {} did not answer Version within 0.2 s", socket.display())
     );
-    assert!(error.is_transient());
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 //! read from or written to disk, and no clock is read; randomness comes from the operating system.
 //!
 //! ```text
-//! Authorities::complete(config, given) ──► Credentials::issue(config, authorities, node)
+//! Authorities::complete(given, config) ──► Authority::issue(leaf)
 //!   kubernetes CA ──┬─ apiserver, apiserver-kubelet-client, controller-manager, scheduler, guardian, admins
 //!   front-proxy CA ─┴─ front-proxy-client
 //!   etcd CA ────────── server, peer, healthcheck-client, apiserver-etcd-client
@@ -32,5 +32,5 @@ pub use inspect::{CertificateInfo, inspect};
 pub use key::SigningKeyPair;
 pub use kubeconfig::{Credential, Kubeconfig};
 pub use leaf::{Leaf, Usage};
-pub use set::{Authorities, Credentials, EtcdCredentials, GivenAuthorities, NodeIdentity};
+pub use set::{Authorities, GivenAuthorities, NodeIdentity};
 pub use token::{encryption_key, generate_bootstrap_token};

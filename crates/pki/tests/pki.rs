@@ -9,8 +9,8 @@ use std::time::Duration;
 use cluster::{ClusterConfig, KeyAlgorithm, SubjectName};
 use jiff::Timestamp;
 use pki::{
-    Authorities, Authority, CertificateProblem, Credential, Credentials, GivenAuthorities, Kubeconfig, Leaf,
-    NodeIdentity, PkiError, SigningKeyPair, Terms, check_chain, check_dates, check_key, check_names, inspect,
+    Authorities, Authority, CertificateProblem, Credential, GivenAuthorities, Kubeconfig, Leaf, NodeIdentity,
+    PkiError, SigningKeyPair, Terms, check_chain, check_dates, check_key, check_names, inspect,
 };
 
 const DAY: Duration = Duration::from_hours(24);
@@ -65,38 +65,45 @@ fn write(dir: &Path, name: &str, text: &str) {
 fn whole_set_is_right_for_openssl() {
     let config = ClusterConfig::default();
     let authorities = Authorities::complete(GivenAuthorities::default(), &config, now()).unwrap();
-    let credentials = Credentials::issue(&config, &authorities, &node(), now()).unwrap();
-    let etcd = credentials.etcd.unwrap();
-    let etcd_ca = authorities.etcd.as_ref().unwrap();
+    let (cluster, front_proxy) = (&authorities.cluster, &authorities.front_proxy);
+    let etcd = authorities.etcd.as_ref().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
+    let node = node();
+    let apiserver = Leaf::apiserver(&config, &node);
     let by_purpose = [
-        ("sslserver", &authorities.cluster, vec![&credentials.apiserver]),
+        ("sslserver", cluster, vec![apiserver.clone()]),
         (
             "sslclient",
-            &authorities.cluster,
+            cluster,
             vec![
-                &credentials.apiserver_kubelet_client,
-                &credentials.controller_manager,
-                &credentials.scheduler,
-                &credentials.guardian,
-                &credentials.admin,
-                &credentials.super_admin,
-                &credentials.kubelet,
+                Leaf::apiserver_kubelet_client(),
+                Leaf::controller_manager(),
+                Leaf::scheduler(),
+                Leaf::guardian(),
+                Leaf::admin(),
+                Leaf::super_admin(),
+                Leaf::kubelet(&node.name),
             ],
         ),
-        ("sslclient", &authorities.front_proxy, vec![&credentials.front_proxy_client]),
+        ("sslclient", front_proxy, vec![Leaf::front_proxy_client()]),
         (
             "sslclient",
-            etcd_ca,
-            vec![&etcd.server, &etcd.peer, &etcd.healthcheck_client, &etcd.apiserver_client],
+            etcd,
+            vec![
+                Leaf::etcd_server(&node),
+                Leaf::etcd_peer(&node),
+                Leaf::etcd_healthcheck_client(),
+                Leaf::apiserver_etcd_client(),
+            ],
         ),
-        ("sslserver", etcd_ca, vec![&etcd.server, &etcd.peer]),
+        ("sslserver", etcd, vec![Leaf::etcd_server(&node), Leaf::etcd_peer(&node)]),
     ];
     let at = now().as_second();
-    for (purpose, authority, identities) in by_purpose {
+    for (purpose, authority, leaves) in by_purpose {
         write(dir, "ca.crt", authority.cert_pem());
-        for identity in identities {
+        for leaf in leaves {
+            let identity = authority.issue(&leaf, terms(365)).unwrap();
             write(dir, "leaf.crt", &identity.cert_pem);
             openssl(
                 dir,
@@ -107,8 +114,8 @@ fn whole_set_is_right_for_openssl() {
             check_dates(&identity.cert_pem, now()).unwrap();
         }
     }
-    write(dir, "leaf.crt", &credentials.apiserver.cert_pem);
-    write(dir, "ca.crt", authorities.cluster.cert_pem());
+    write(dir, "leaf.crt", &cluster.issue(&apiserver, terms(365)).unwrap().cert_pem);
+    write(dir, "ca.crt", cluster.cert_pem());
     for name in
         ["-verify_hostname kubernetes.default.svc.cluster.local", "-verify_ip 10.96.0.1", "-verify_ip ::1"]
     {
@@ -295,7 +302,6 @@ fn external_etcd_has_no_authority_of_ours() {
     let config = ClusterConfig::parse("f", text).unwrap();
     let authorities = Authorities::complete(GivenAuthorities::default(), &config, now()).unwrap();
     assert!(authorities.etcd.is_none());
-    assert!(Credentials::issue(&config, &authorities, &node(), now()).unwrap().etcd.is_none());
 }
 
 #[test]

@@ -144,12 +144,6 @@ impl Sandboxes {
         Ok(names)
     }
 
-    /// The network namespace that connects the nodes, where load generators can run; `None` when
-    /// there is no sandbox.
-    pub fn fabric_netns(&self) -> Option<PathBuf> {
-        fabric::exists(&self.dir).then(|| fabric::path(&self.dir))
-    }
-
     fn sandbox(&self, record: Record) -> Sandbox {
         Sandbox::new(self.clone(), record)
     }
