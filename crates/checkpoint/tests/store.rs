@@ -278,7 +278,7 @@ fn a_store_can_be_looked_at_from_elsewhere() {
     let generation = world.write("--a");
     let root = world.store_dir("checkpoints");
     let moved = world.store_dir("seen-elsewhere");
-    fs::rename(&root, &moved).unwrap();
+    host::fs::rename(&root, &moved).unwrap();
     let view = Store::view(&moved, &root);
     let seen = view.generations(&world.component).unwrap().remove(0);
     assert_eq!((seen.id.clone(), view.check(&seen)), (generation.id, vec![]));

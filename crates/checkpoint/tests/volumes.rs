@@ -105,7 +105,7 @@ fn links_above_the_volumes_are_followed_as_the_host_does() {
     let kubelet = running("key");
     let root = kubelet.host.path();
     fs::create_dir_all(root.join("data")).unwrap();
-    fs::rename(root.join("var/lib/kubelet"), root.join("data/kubelet")).unwrap();
+    host::fs::rename(&root.join("var/lib/kubelet"), &root.join("data/kubelet")).unwrap();
     // Absolute: on the host it leads to its own /data, and not to ours.
     symlink("/data/kubelet", root.join("var/lib/kubelet")).unwrap();
     let volumes = kubelet.read(&pod()).unwrap();

@@ -1,5 +1,6 @@
 //! File writes that survive a power cut: temp file in the same directory, fsync of the file,
 //! rename, fsync of the directory. Every error names the path and what was tried.
+#![expect(clippy::disallowed_methods, reason = "this is the one place that may")]
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, Permissions};

@@ -1,7 +1,7 @@
 //! Does what a plan says, in its order.
 
 pub(crate) use host::error::chain;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -40,14 +40,6 @@ pub enum InstallError {
     /// A file could not be written.
     #[error("cannot write the node's files")]
     File(#[source] FsError),
-    /// A symbolic link could not be made.
-    #[error("cannot link {}", path.display())]
-    Link {
-        /// The link.
-        path: PathBuf,
-        /// What the kernel answered.
-        source: std::io::Error,
-    },
     /// A kernel setting could not be set.
     #[error("cannot set {key} = {value}")]
     Sysctl {
@@ -208,7 +200,9 @@ fn change(root: &Root, action: &Action) -> Result<(), InstallError> {
         Action::WriteFile { path, mode, content, .. } => {
             host::fs::write(&root.path(path), content.as_bytes(), *mode).map_err(InstallError::File)
         }
-        Action::Link { path, target } => link(&root.path(path), Path::new(target)),
+        Action::Link { path, target } => {
+            host::fs::symlink(Path::new(target), &root.path(path)).map_err(InstallError::File)
+        }
         Action::SetSysctl { sysctl } => kernel::set(root, sysctl).map_err(|source| InstallError::Sysctl {
             key: sysctl.key.clone(),
             value: sysctl.value.clone(),
@@ -227,15 +221,6 @@ fn change(root: &Root, action: &Action) -> Result<(), InstallError> {
 
 fn unit_error(unit: &str) -> impl Fn(CommandError) -> InstallError + '_ {
     move |source| InstallError::Unit { unit: unit.to_owned(), source }
-}
-
-/// Replaces a link atomically: made under another name, then renamed.
-fn link(path: &Path, target: &Path) -> Result<(), InstallError> {
-    let failed = |source| InstallError::Link { path: path.to_owned(), source };
-    let temp = path.with_extension("new");
-    host::fs::remove_file(&temp).map_err(InstallError::File)?;
-    std::os::unix::fs::symlink(target, &temp).map_err(failed)?;
-    host::fs::rename(&temp, path).map_err(InstallError::File)
 }
 
 fn load_module(name: &str) -> Option<String> {

@@ -56,6 +56,7 @@ impl Kubelet {
         }
         let old = fs::read_link(target.join("..data"));
         symlink(data.file_name().unwrap(), target.join("..data_tmp")).unwrap();
+        #[expect(clippy::disallowed_methods, reason = "as the kubelet does, not synced")]
         fs::rename(target.join("..data_tmp"), target.join("..data")).unwrap();
         for (path, ..) in files {
             let first = path.split('/').next().unwrap();
