@@ -40,7 +40,7 @@ pub(crate) struct Dir(tempfile::TempDir);
 
 impl Dir {
     pub(crate) fn create() -> Result<Arc<Self>> {
-        ensure!(!STOPPED.load(Ordering::Relaxed), "this run was told to end");
+        goes_on()?;
         let prefix = if Inputs::get().keep { KEPT } else { PREFIX };
         let prefix = format!("{prefix}{}-", std::process::id());
         let dir = tempfile::Builder::new().prefix(&prefix).tempdir_in(ROOT)?;
@@ -135,12 +135,25 @@ fn delete(inputs: &Inputs, dir: &Path, name: &str) {
     }
 }
 
+/// Whether nodes may still be made and used.
+///
+/// # Errors
+/// When the run was told to end.
+pub(crate) fn goes_on() -> Result<()> {
+    ensure!(!STOPPED.load(Ordering::Relaxed), "this run was told to end");
+    Ok(())
+}
+
 /// Deletes all nodes of this process, whoever has them, and lets no more be made.
 pub(crate) fn end_all() {
     STOPPED.store(true, Ordering::Relaxed);
     let dirs = lock(&DIRS).clone();
-    for dir in &dirs {
-        delete_in(dir);
+    // The case may just have started a program that makes a node, or a directory for one, anew.
+    for pause in [Duration::ZERO, Duration::from_secs(1)] {
+        std::thread::sleep(pause);
+        for dir in dirs.iter().filter(|dir| dir.exists()) {
+            delete_in(dir);
+        }
     }
 }
 

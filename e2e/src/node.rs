@@ -227,6 +227,7 @@ impl Node {
     /// # Errors
     /// When it cannot be started.
     pub fn sandbox(&self, args: &[&str]) -> Result<Ended> {
+        lives::goes_on()?;
         let (first, rest) = args.split_first().context("no verb")?;
         let command =
             Command::new(&self.inputs.kubestrap).args(["sandbox", first]).arg("--dir").arg(self.dir.path());
@@ -246,6 +247,7 @@ impl Node {
     /// # Errors
     /// When it cannot be started or takes longer than 10 minutes.
     pub fn exec(&self, args: &[&str]) -> Result<Ended> {
+        lives::goes_on()?;
         Ok(Ended::new(self.inside(args).timeout(Duration::from_mins(10)).run_unchecked()?))
     }
 
@@ -254,6 +256,7 @@ impl Node {
     /// # Errors
     /// When it cannot be started.
     pub fn spawn(&self, args: &[&str]) -> Result<Child> {
+        lives::goes_on()?;
         Ok(self.inside(args).spawn(Stdio::piped(), Stdio::inherit())?)
     }
 

@@ -11,7 +11,8 @@ const OURS: &str = "KUBESTRAP_";
 /// Every name of ours that is a whole string in a text: constants of programs may be called alike.
 fn names(text: &str) -> BTreeSet<String> {
     let of_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
-    let is_ours = |word: &&str| word.len() > OURS.len() && word.starts_with(OURS) && word.chars().all(of_name);
+    let is_ours =
+        |word: &&str| word.len() > OURS.len() && word.starts_with(OURS) && word.chars().all(of_name);
     text.split('"').filter(is_ours).map(str::to_owned).collect()
 }
 

@@ -52,7 +52,7 @@ const ALLOWED: [(&str, &[&str], &str); 11] = [
         "static advice to a person: constants cannot be put together",
     ),
     ("guardian/src/run/access.rs", &["object::GUARDIAN"], "a user agent, which `concat!` makes of literals"),
-    ("sandbox/src/init/spawn.rs", &["path::PROGRAMS"], "PATH in a sandbox: the usual one"),
+    ("sandbox/src/supply/spawn.rs", &["path::PROGRAMS"], "PATH in a sandbox: the usual one"),
     (
         "traffic/src/rehearsal.rs",
         &["object::KUBE_SYSTEM"],
