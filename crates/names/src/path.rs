@@ -149,9 +149,6 @@ pub const KUBESTRAP: &str = "/etc/kubestrap";
 /// Where a sandbox tells its node what is special about it, JSON.
 pub const SANDBOX_FACTS: &str = "/etc/kubestrap/sandbox.json";
 
-/// Where pid 1 of a sandbox listens.
-pub const SANDBOX_INIT_SOCKET: &str = "/run/kubestrap/init.sock";
-
 /// kubestrap itself, in a sandbox.
 pub const KUBESTRAP_PROGRAM: &str = "/usr/local/bin/kubestrap";
 
