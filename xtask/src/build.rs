@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use host::command::Command;
 
-use crate::components::{self, ProgramsDir, Request};
+use crate::components::{self, Cache, ProgramsDir, Request};
 use crate::deps;
 use crate::idle::Idle;
 use crate::times::timed;
@@ -189,7 +189,10 @@ fn e2e(program: &str) -> Result<PathBuf> {
 }
 
 fn bundle(kubestrap: &Path, programs: &ProgramsDir) -> Result<PathBuf> {
-    let bundle = components::cache_root()?.join("bundles").join(&programs.kubernetes);
+    let cache = components::cache_root()?;
+    let bundle = cache.join("bundles").join(&programs.kubernetes);
+    // Another checkout may be packing its own into the same place.
+    let _alone = Cache::at(cache).lock(|| say("waiting for another run that changes the cache"))?;
     let create = Command::new(kubestrap)
         .args(["--quiet", "bundle", "create", "--programs"])
         .arg(&programs.path)

@@ -23,8 +23,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use host::command::Command;
 
-use cache::{Cache, Versions};
-pub(crate) use cache::{key, root as cache_root};
+use cache::Versions;
+pub(crate) use cache::{Cache, key, root as cache_root};
 use descriptor::{Descriptor, Entry, Named, Program};
 use progress::{GroupLine, Progress};
 use release::Downloads;
