@@ -4,19 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, StatusCode};
-use kube::Client;
+use api::{Call, Class, Client, Discovery};
+use http::StatusCode;
+use objects::{ObjectRef, condition};
 use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::classify::{Class, Failure};
-use crate::discovery::Discovery;
+use crate::classify::Failure;
 use crate::event::{ApplyEvent, Waiting};
-use crate::object::ObjectRef;
 use crate::plan::{Plan, Rank, Step};
 use crate::report::{Action, Outcome, Rejection, Report};
-use crate::request::Call;
 
 /// The pause after the first pass that left something; it doubles with each that brings nothing.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -187,7 +185,7 @@ impl Run<'_> {
                 let Some(index) = todo.next() else { break };
                 match self.discovery.path(&self.items[index].step.object) {
                     Ok(path) => _ = running.spawn(self.attempt(index, path)),
-                    Err(failure) => self.settle(index, Err(failure)),
+                    Err(error) => self.settle(index, Err(error.into())),
                 }
             }
             let Some(finished) = running.join_next().await else { return reachable };
@@ -250,9 +248,9 @@ impl Run<'_> {
         if !matches!(self.baseline, Baseline::Unasked) || self.items.is_empty() {
             return Ok(());
         }
-        let answer = Call::get("/api/v1/namespaces?limit=1").json(self.client, self.limit()).await;
+        let answer = Call::get("/api/v1/namespaces?limit=1").object(self.client, self.limit()).await;
         self.baseline = match answer.map_err(Failure::from) {
-            Ok((_, list)) => resource_version(&list).map_or(Baseline::Unknown, Baseline::Known),
+            Ok(list) => resource_version(&list).map_or(Baseline::Unknown, Baseline::Known),
             Err(failure) if matches!(failure.class, Class::Unreachable | Class::Transient) => {
                 return Err(failure);
             }
@@ -299,13 +297,7 @@ async fn attempt(
     limit: Duration,
     baseline: Baseline,
 ) -> Result<Action, Failure> {
-    let call = Call {
-        method: Method::PATCH,
-        path: format!("{path}?fieldManager={}&force=true", names::object::FIELD_MANAGER),
-        content_type: "application/apply-patch+yaml",
-        body: step.value.to_string().into_bytes(),
-    };
-    let (status, mut object) = call.json(client, limit).await?;
+    let (status, mut object) = Call::apply(path, &step.value).json(client, limit).await?;
     let version = resource_version(&object);
     let action = match (status, baseline, version) {
         (StatusCode::CREATED, _, _) => Action::Created,
@@ -318,7 +310,7 @@ async fn attempt(
                 return Ok(action);
             }
             sleep(ESTABLISHED_PAUSE).await;
-            object = Call::get(path).json(client, limit).await?.1;
+            object = Call::get(path).object(client, limit).await?;
         }
         return Err(not_established(&step.object, &object));
     }
@@ -329,17 +321,11 @@ fn resource_version(value: &Value) -> Option<u64> {
     value.pointer("/metadata/resourceVersion")?.as_str()?.parse().ok()
 }
 
-fn find_condition<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
-    object.pointer("/status/conditions")?.as_array()?.iter().find(|c| c["type"] == name)
-}
-
-fn condition(object: &Value, name: &str) -> Option<bool> {
-    Some(find_condition(object, name)?["status"] == "True")
-}
-
 fn not_established(definition: &ObjectRef, object: &Value) -> Failure {
-    let why = match find_condition(object, names::condition::NAMES_ACCEPTED) {
-        Some(names) if names["status"] == "False" => names["message"].as_str().unwrap_or_default(),
+    let conditions = objects::items(&object["status"]["conditions"]);
+    let names = conditions.iter().find(|c| c["type"] == names::condition::NAMES_ACCEPTED);
+    let why = match names {
+        Some(names) if names["status"] == "False" => objects::text(&names["message"]),
         _ => "the API server has not served it yet",
     };
     let message = format!("{definition} is not Established: {why}");

@@ -1,8 +1,7 @@
 //! How far it is, for a line of progress.
 
+use objects::ObjectRef;
 use serde::Serialize;
-
-use crate::object::ObjectRef;
 
 /// How far it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

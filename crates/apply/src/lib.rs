@@ -13,31 +13,18 @@
 //!
 //! One object's failure never keeps another from being applied. What a later try cannot mend is
 //! reported after the first; what can mend (an API server that restarts, a kind or namespace that is
-//! not there yet) is tried again. Nothing is read from disk but a kubeconfig.
+//! not there yet) is tried again: `api` judges which is which. Nothing is read from disk.
 
 mod classify;
-mod client;
-mod discovery;
 mod engine;
-mod error;
 mod event;
-mod lease;
-mod node;
 mod object;
 mod plan;
-mod readyz;
 mod removed;
 mod report;
-mod request;
 
-pub use client::{ClientError, ClientOptions, Connection, client_from_kubeconfig};
 pub use engine::{Options, apply};
-pub use error::ApiError;
 pub use event::{ApplyEvent, Waiting};
-pub use lease::{HeldLease, held_lease, release_dead_lease};
-pub use node::label_node;
-pub use object::{Object, ObjectRef};
+pub use object::Object;
 pub use plan::{Plan, Rank, Step, plan};
-pub use readyz::{ReadyzFailure, readyz};
 pub use report::{Action, Outcome, Rejection, Report};
-pub use request::Call;

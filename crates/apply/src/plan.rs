@@ -3,10 +3,11 @@
 
 use std::collections::HashMap;
 
+use objects::ObjectRef;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::object::{Object, ObjectRef};
+use crate::object::Object;
 use crate::report::{Outcome, Rejection};
 
 /// What must be there before what. Within a rank the order does not matter.

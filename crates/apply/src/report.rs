@@ -2,9 +2,8 @@
 
 use std::fmt;
 
+use objects::ObjectRef;
 use serde::Serialize;
-
-use crate::object::ObjectRef;
 
 /// What applying an object did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

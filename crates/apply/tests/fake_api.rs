@@ -1,53 +1,39 @@
 //! Applies plans to an API server of canned answers.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "the helpers of tests are tests too")]
 
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use api::Client;
 use apply::{Action, ApplyEvent, Object, Options, Report, apply, plan};
-use http::{Request, Response};
-use kube::Client;
-use kube::client::Body;
+use fakes::api::{Answer, Asked};
 use serde_json::{Value, json};
 
-/// What came in: method and path with query.
+/// What came in: method and path.
 type Log = Arc<Mutex<Vec<String>>>;
 
 /// An API server that answers as a healthy one does, except where `special` has an answer.
-/// `special` gets method, path without query, and how often this was asked for before.
+/// `special` gets method, path without query, and how often this was asked for before; status 0 is none: the
+/// connection breaks.
 fn api(mut special: impl FnMut(&str, &str, usize) -> Option<(u16, Value)> + Send + 'static) -> (Client, Log) {
     let log = Log::default();
     let seen = Arc::clone(&log);
-    let special = Arc::new(Mutex::new(move |method: &str, path: &str, before| special(method, path, before)));
-    let service = tower::service_fn(move |request: Request<Body>| {
-        let (seen, special) = (Arc::clone(&seen), Arc::clone(&special));
-        async move {
-            let (parts, body) = request.into_parts();
-            let body = body.collect_bytes().await.unwrap();
-            let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-            let (method, path) = (parts.method.as_str(), parts.uri.path());
-            let before = {
-                let mut seen = seen.lock().unwrap();
-                let entry = format!("{method} {path}");
-                let before = seen.iter().filter(|e| **e == entry).count();
-                seen.push(entry);
-                before
-            };
-            let answer = (special.lock().unwrap())(method, path, before);
-            let (status, body) = answer.unwrap_or_else(|| healthy(method, path, parts.uri.query(), body));
-            if status == 0 {
-                // Not an HTTP status: the connection breaks.
-                return Err(std::io::Error::from(std::io::ErrorKind::ConnectionRefused));
-            }
-            let response = Response::builder().status(status).body(Body::from(body.to_string().into_bytes()));
-            Ok::<_, std::io::Error>(response.unwrap())
+    let client = fakes::api::client(move |Asked { method, path, query, body }| {
+        let (method, path) = (method.as_str(), path.as_str());
+        let mut seen = seen.lock().unwrap();
+        let entry = format!("{method} {path}");
+        let before = seen.iter().filter(|e| **e == entry).count();
+        seen.push(entry);
+        match special(method, path, before) {
+            Some((0, _)) => Answer::Broken,
+            Some(answer) => answer.into(),
+            None => healthy(method, path, &query, body).into(),
         }
     });
-    (Client::new(service, "default"), log)
+    (client, log)
 }
 
-fn healthy(method: &str, path: &str, query: Option<&str>, mut body: Value) -> (u16, Value) {
+fn healthy(method: &str, path: &str, query: &str, mut body: Value) -> (u16, Value) {
     let resources = |list: &[(&str, &str, bool)]| {
         let item = |(name, kind, namespaced): &(&str, &str, bool)| json!({"name": name, "kind": kind, "namespaced": namespaced});
         (200, json!({"resources": list.iter().map(item).collect::<Vec<_>>()}))
@@ -66,7 +52,7 @@ fn healthy(method: &str, path: &str, query: Option<&str>, mut body: Value) -> (u
         }
         ("GET", path) if path.starts_with("/apis/") => (404, json!({})),
         ("PATCH", _) => {
-            assert_eq!(query, Some("fieldManager=kubestrap&force=true"));
+            assert_eq!(query, "fieldManager=kubestrap&force=true");
             body["metadata"]["resourceVersion"] = json!("11");
             (201, body)
         }
@@ -264,11 +250,7 @@ async fn gives_up_at_the_deadline_and_says_on_what() {
 
 #[tokio::test]
 async fn a_server_that_hangs_is_left_at_the_deadline() {
-    let service = tower::service_fn(|_: Request<Body>| async {
-        std::future::pending::<()>().await;
-        Ok::<_, Infallible>(Response::new(Body::empty()))
-    });
-    let client = Client::new(service, "default");
+    let client = fakes::api::client(|_| Answer::Silence);
     let options = Options { deadline: Duration::from_millis(300), request_timeout: LONG, ..options() };
     let start = Instant::now();
     let (report, _) = run(&client, vec![object("v1", "ConfigMap", "a")], &options).await;

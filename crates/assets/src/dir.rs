@@ -15,9 +15,9 @@ use host::fs::FsError;
 use names::{object, path, user};
 use serde_json::Value;
 
-use crate::pod::{self, text};
 use crate::tree::CONFIG_FILE;
 use crate::yaml::{self, YamlError};
+use objects::text;
 
 /// User and group of every control-plane process.
 const CONTROL_PLANE_USER: (u32, u32) = (user::CONTROL_PLANE_ID, user::CONTROL_PLANE_ID);
@@ -106,7 +106,7 @@ impl Object {
 
     /// The object's name.
     pub fn name(&self) -> &str {
-        pod::name(&self.value)
+        objects::name(&self.value)
     }
 
     /// The object's namespace; empty when it names none.

@@ -18,7 +18,6 @@ mod credentials;
 mod dir;
 mod flags;
 mod given;
-pub mod pod;
 mod render;
 mod secret;
 mod static_pod;

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use crate::pod::{items, text};
+use objects::{items, text};
 
 /// Volumes that need no API object.
 const VOLUMES: [&str; 4] = ["hostPath", "emptyDir", "downwardAPI", "image"];

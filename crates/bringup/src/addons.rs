@@ -2,9 +2,9 @@
 //! the control plane's own and take the processor from the apiserver that serves: so they are applied
 //! when the control plane stands.
 
-use ::assets::pod;
 use apply::{Plan, Rank};
 use names::label;
+use objects::pod;
 use serde_json::Value;
 
 use crate::required::RequiredPod;

@@ -5,12 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use ::assets::pod::{self, apiserver, app_containers, flag, words};
 use ::assets::{AssetDir, StaticPod};
-use apply::Connection;
-use kube::Client;
-use kube::config::Kubeconfig;
+use api::{Client, Connection};
 use names::component::KUBE_APISERVER;
+use objects::pod::{self, apiserver, app_containers, flag, words};
 use serde_json::Value;
 use steer::probe::Probe;
 
@@ -82,7 +80,7 @@ impl Assets {
         let kubeconfig = dir.start_kubeconfig();
         let text = host::fs::read_to_string(&kubeconfig)?;
         let server =
-            server_host(&text).map_err(|why| unusable(format!("{}: {why}", kubeconfig.display())))?;
+            api::server_host(&text).map_err(|why| unusable(format!("{}: {why}", kubeconfig.display())))?;
         let servers: Vec<&Value> =
             dir.bootstrap_pods().iter().filter_map(|p| apiserver(&p.object.value)).collect();
         let Some(server_pod) = servers.first() else {
@@ -122,10 +120,10 @@ impl Assets {
     }
 
     async fn connection(&self) -> Result<Connection, StartError> {
-        let options = apply::ClientOptions {
+        let options = api::ClientOptions {
             server: Some(format!("https://127.0.0.1:{}", self.port)),
             tls_server_name: Some(self.server.clone()),
-            ..apply::ClientOptions::default()
+            ..api::ClientOptions::default()
         };
         let connection = Connection::read(&self.kubeconfig, &options).await;
         connection.map_err(|e| StartError::Client(e.into()))
@@ -190,21 +188,11 @@ pub fn api_port(dir: &AssetDir) -> u16 {
 
 /// The host that the directory's kubeconfig dials: the apiserver's certificate has to carry it.
 pub fn api_host(dir: &AssetDir) -> Option<String> {
-    server_host(&host::fs::read_to_string(&dir.start_kubeconfig()).ok()?).ok()
+    api::server_host(&host::fs::read_to_string(&dir.start_kubeconfig()).ok()?).ok()
 }
 
 fn port(apiserver: &Value) -> u16 {
     flag(apiserver, "--secure-port").and_then(|port| port.parse().ok()).unwrap_or(names::port::KUBE_APISERVER)
-}
-
-/// The host that the kubeconfig's server has: the server's certificate is valid for it.
-fn server_host(kubeconfig: &str) -> Result<String, String> {
-    let config = Kubeconfig::from_yaml(kubeconfig).map_err(|e| e.to_string())?;
-    let server = config.clusters.first().and_then(|c| c.cluster.as_ref()?.server.clone());
-    let server = server.ok_or("it names no server")?;
-    let uri: http::Uri = server.parse().map_err(|e| format!("its server `{server}` is no URL: {e}"))?;
-    let host = uri.host().ok_or_else(|| format!("its server `{server}` has no host"))?;
-    Ok(host.trim_start_matches('[').trim_end_matches(']').to_owned())
 }
 
 fn object(object: &::assets::Object) -> apply::Object {
@@ -361,17 +349,5 @@ mod tests {
         let says = |flag: &str| shares(&json!({"args": ["--etcd-servers=https://e:2379", flag]}));
         assert!(says("--permit-port-sharing") && says("--permit-port-sharing=true"));
         assert!(!says("--permit-port-sharing=false") && !says("--secure-port=8443"));
-    }
-
-    #[test]
-    fn the_server_s_host_is_what_its_certificate_is_valid_for() {
-        let config = |server: &str| {
-            format!(
-                "apiVersion: v1\nkind: Config\nclusters: [{{name: c, cluster: {{server: \"{server}\"}}}}]\n"
-            )
-        };
-        assert_eq!(server_host(&config("https://10.0.0.1:6443")).unwrap(), "10.0.0.1");
-        assert_eq!(server_host(&config("https://[fd00::1]:6443")).unwrap(), "fd00::1");
-        assert_eq!(server_host(&config("https://api.example.org")).unwrap(), "api.example.org");
     }
 }

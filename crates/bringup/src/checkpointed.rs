@@ -4,71 +4,53 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use checkpoint::{Component, Environment, Inputs, Store};
 use cri::{ContainerState, Filter};
-use kube::api::{Api, DynamicObject};
-use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::Value;
 
+use crate::context::{Context, Look};
 use crate::diagnosis;
 use crate::error::StartError;
 use crate::event::Step;
-use crate::options::Options;
+use crate::observe::observe;
+use crate::options::REQUEST_LIMIT;
 use crate::plan::Observed;
-use crate::start::Context;
 use crate::workloads::PodIdentity;
 
-/// How often is looked: each look reads every checkpoint.
-const PERIOD: Duration = Duration::from_millis(250);
 /// Where the kubelet's paths and those of processes begin: `start` runs on the host itself.
 const HOST_ROOT: &str = "/";
 
 /// How long the guardian has to bring the control plane back; it takes some ten seconds.
 const RESTORE_PATIENCE: Duration = Duration::from_mins(1);
 
-/// Whether the guardian and something that it could start are on this node's disk.
-pub(crate) fn restorable(options: &Options) -> bool {
-    let guardian = options.manifest_dir.join(names::path::GUARDIAN_FILE);
-    let store = Store::view(&options.checkpoint_dir, &options.checkpoint_dir);
-    let has_one = |component: &Component| store.generations(component).is_ok_and(|all| !all.is_empty());
-    guardian.exists() && store.components().is_ok_and(|components| components.iter().any(has_one))
-}
-
 /// Waits until the guardian has brought the control plane back, and returns what was seen then; `None`
 /// when it had the time for it.
 pub(crate) async fn restore(context: &Context<'_>) -> Result<Option<Observed>, StartError> {
-    let began = Instant::now();
-    while began.elapsed() < RESTORE_PATIENCE.min(context.options.timeout) {
-        let observed = context.observe().await?;
-        if observed.self_hosted() {
-            return Ok(Some(observed));
-        }
-        context.report.waiting(Step::Restore, "the guardian to bring the control plane back");
-        tokio::time::sleep(PERIOD).await;
-    }
-    Ok(None)
+    let patience = RESTORE_PATIENCE.min(context.options.timeout);
+    let look = async || {
+        let observed = observe(context).await?;
+        let missing = || "the guardian to bring the control plane back".to_owned();
+        Ok(if observed.self_hosted() { Look::There(observed) } else { Look::Missing(missing()) })
+    };
+    Ok(context.poll(Step::Restore, patience, look).await?.ok())
 }
 
 /// Returns when every required pod that asks for a checkpoint has one.
 pub(crate) async fn wait(context: &Context<'_>) -> Result<String, StartError> {
-    let began = Instant::now();
-    loop {
-        let missing = match look(context).await {
-            Ok((None, found)) => return Ok(format!("{found} checkpoints are on this node's disk")),
-            Ok((Some(missing), _)) => missing,
+    let look = async || {
+        Ok(match look(context).await {
+            Ok((None, found)) => Look::There(found),
+            Ok((Some(missing), _)) => Look::Missing(missing),
             // A request may fail, the wait goes on: only its end counts.
-            Err(error) => error.to_string(),
-        };
-        if began.elapsed() > context.options.timeout {
-            let diagnosis = diagnosis::guardian(context, &missing).await;
-            let what = "the checkpoint of every required pod".to_owned();
-            return Err(StartError::NotReady { what, after: began.elapsed(), diagnosis });
-        }
-        context.report.waiting(Step::Checkpoint, missing);
-        tokio::time::sleep(PERIOD).await;
-    }
+            Err(error) => Look::Missing(error.to_string()),
+        })
+    };
+    let diagnose = async |missing: &str| diagnosis::guardian(context, missing).await;
+    let found =
+        context.until(Step::Checkpoint, "the checkpoint of every required pod", look, diagnose).await?;
+    Ok(format!("{found} checkpoints are on this node's disk"))
 }
 
 /// The first thing that is missing, and how many checkpoints were found before.
@@ -96,12 +78,12 @@ async fn look(context: &Context<'_>) -> Result<(Option<String>, usize), StartErr
 
 /// The pod as the API has it, with every field; `None` when another one has its name by now.
 async fn read_pod(context: &Context<'_>, identity: &PodIdentity) -> Result<Option<Value>, StartError> {
-    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Pod"));
-    let pods: Api<DynamicObject> =
-        Api::namespaced_with(context.client.clone(), &identity.namespace, &resource);
-    let pod = pods.get_opt(&identity.name).await?;
-    let pod = pod.filter(|pod| pod.metadata.uid.as_ref() == Some(&identity.uid));
-    Ok(pod.and_then(|pod| serde_json::to_value(pod).ok()))
+    let path = format!("/api/v1/namespaces/{}/pods/{}", identity.namespace, identity.name);
+    match api::Call::get(path).object(&context.client, REQUEST_LIMIT).await {
+        Ok(pod) => Ok(Some(pod).filter(|pod| objects::uid(pod) == identity.uid)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What the first processes of the containers were started with, for those whose variables come from
@@ -192,20 +174,5 @@ mod tests {
         assert_eq!(look(), Ok(()));
         host::fs::write(&generation.dir.join("pod.yaml"), b"kind: Pod\n", 0o600).unwrap();
         assert!(look().unwrap_err().starts_with("its checkpoint cannot be used: "));
-    }
-
-    #[test]
-    fn a_node_may_come_back_when_it_has_both_the_guardian_and_a_checkpoint() {
-        let (dir, manifests) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let mut options = Options::new("assets".into(), "n".into());
-        options.checkpoint_dir = dir.path().to_owned();
-        options.manifest_dir = manifests.path().to_owned();
-        host::fs::write(&manifests.path().join("kubestrap-guardian.yaml"), b"kind: Pod\n", 0o600).unwrap();
-        assert!(!restorable(&options));
-        let store = Store::open(dir.path()).unwrap();
-        store.write(&built(&pod("--v=2")), jiff::Timestamp::now()).unwrap();
-        assert!(restorable(&options));
-        host::fs::remove_file(&manifests.path().join("kubestrap-guardian.yaml")).unwrap();
-        assert!(!restorable(&options));
     }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use names::component::{self, KUBE_APISERVER};
 
 use crate::assets::KnownPod;
-use crate::start::Context;
+use crate::context::Context;
 use crate::workloads::PodIdentity;
 
 /// How many lines of a log are shown.

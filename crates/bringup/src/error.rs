@@ -25,7 +25,7 @@ pub enum StartError {
     Kubelet(#[source] host::command::CommandError),
     /// An API call failed that nothing can go on without.
     #[error("the API refused a request")]
-    Api(#[from] kube::Error),
+    Api(#[from] api::ApiError),
     /// The API could not be talked to at all.
     #[error("cannot make a client for the API")]
     Client(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -12,30 +12,35 @@
 //! API moves, [`steer`] sees to it that only a Ready apiserver gets connections.
 
 mod addons;
+mod answer;
 mod assets;
 mod checkpointed;
+mod context;
 mod diagnosis;
 mod error;
-mod etcd;
 mod event;
+mod external;
 mod gap;
+mod inject;
+mod observe;
 mod options;
 mod outdated;
 mod pivot;
 mod plan;
+mod ready;
 mod required;
 mod serving;
 mod stage;
 mod start;
 mod steering;
+mod verify;
 mod workloads;
 
 pub use assets::{api_host, api_port, images};
 pub use error::StartError;
-pub use etcd::{EtcdEndpoint, EtcdProblem, external_etcd};
 pub use event::{Event, Progress, Reporter, Step};
+pub use external::external_etcd;
 pub use gap::Gap;
-pub use kube::Client;
 pub use options::{DEFAULT_REQUIRED_PODS, Options, required};
 pub use plan::{Observed, Plan, Planned, plan};
 pub use required::{InvalidRequiredPod, PodPrefix, RequiredPod};

@@ -11,6 +11,11 @@ use crate::required::{InvalidRequiredPod, RequiredPod};
 pub const DEFAULT_REQUIRED_PODS: [&str; 3] =
     ["kube-system/kube-apiserver", "kube-system/kube-controller-manager", "kube-system/kube-scheduler"];
 
+/// How often something is looked at that is waited for.
+pub(crate) const POLL: Duration = Duration::from_millis(100);
+/// How long one request to the API may take while it is waited for.
+pub(crate) const REQUEST_LIMIT: Duration = Duration::from_secs(5);
+
 /// How a control plane is brought up on this host.
 #[derive(Debug, Clone)]
 pub struct Options {

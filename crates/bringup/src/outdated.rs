@@ -10,9 +10,9 @@ use host::command::Command;
 use jiff::Timestamp;
 
 use crate::assets::KnownPod;
+use crate::context::Context;
 use crate::error::StartError;
 use crate::event::Step;
-use crate::start::Context;
 
 /// The kubelet's unit.
 const KUBELET: &str = "kubelet";

@@ -1,24 +1,24 @@
-//! The pivot: traffic first, then the temporary control plane goes, then leadership; and the check
-//! that nothing of it is left.
-
-use std::time::{Duration, Instant};
+//! The step `pivot`: traffic first, then the temporary control plane goes, then leadership.
 
 use cri::{ContainerState, Filter, Pod, PodState};
 use jiff::Timestamp;
-use kube::api::{Api, DeleteParams, Preconditions};
 
 use crate::assets::Assets;
-use crate::diagnosis;
+use crate::context::{Context, Look};
 use crate::error::StartError;
 use crate::event::Step;
-use crate::stage;
-use crate::start::{Context, POLL, REQUEST_LIMIT};
+use crate::options::REQUEST_LIMIT;
 use crate::steering::{Side, Steering};
+use crate::{diagnosis, stage};
 
-/// How long the kubelet has for removing the API's images of pods that it ended.
-const MIRROR_PATIENCE: Duration = Duration::from_secs(10);
+/// The apiserver that gets everything.
+const SUCCESSOR: &str = "the self-hosted apiserver";
 
 /// Moves everything. Returns when the temporary control plane has ended.
+///
+/// # Errors
+/// [`StartError::NotReady`] when nobody takes the traffic in time, [`StartError::LeftOver`] when the temporary
+/// control plane does not end.
 pub(crate) async fn pivot(context: &Context<'_>, steering: &Steering) -> Result<String, StartError> {
     steering.pivot();
     wait_for_traffic(context, steering).await?;
@@ -30,57 +30,50 @@ pub(crate) async fn pivot(context: &Context<'_>, steering: &Steering) -> Result<
     let paths: Vec<_> = context.assets.temporary_pods.iter().map(|file| file.path.clone()).collect();
     stage::remove(&paths)?;
     let mut to_release = names::component::LEADER_ELECTED.to_vec();
-    let began = Instant::now();
-    loop {
-        let left = temporary_pods(context).await?;
+    let look = async || {
+        let left = context.temporary_pods().await?;
         if context.assets.shares_port {
-            to_release = release(context, to_release, &left).await?;
+            to_release = release(context, std::mem::take(&mut to_release), &left).await?;
         }
-        if !left.iter().any(|pod| pod.state == PodState::Ready) {
-            break;
-        }
-        give_up_late(context, began, &left)?;
-        let names: Vec<_> = left.iter().map(|pod| pod.name.as_str()).collect();
-        context.report.waiting(Step::Pivot, format!("{} to end", names.join(", ")));
-        tokio::time::sleep(POLL).await;
-    }
+        Ok(still_running(&left))
+    };
+    context.until_gone(Step::Pivot, look).await?;
     wait_for_successor(context).await?;
     release(context, to_release, &[]).await?;
     Ok("traffic and leadership have moved".to_owned())
 }
 
-async fn wait_for_traffic(context: &Context<'_>, steering: &Steering) -> Result<(), StartError> {
-    let began = Instant::now();
-    loop {
-        let view = steering.view();
-        if view.unsteered().is_some() || !context.assets.shares_port || view.moved() {
-            return Ok(());
-        }
-        if began.elapsed() > context.options.timeout {
-            let why = view.of(Side::SelfHosted).map(|s| s.why.clone()).next();
-            let diagnosis = why.unwrap_or_else(|| "it does not listen any more".to_owned());
-            let what = "the self-hosted apiserver".to_owned();
-            return Err(StartError::NotReady { what, after: began.elapsed(), diagnosis });
-        }
-        context.report.waiting(Step::Pivot, "the self-hosted apiserver to take the traffic");
-        tokio::time::sleep(POLL).await;
+fn still_running(left: &[Pod]) -> Look<()> {
+    if !left.iter().any(|pod| pod.state == PodState::Ready) {
+        return Look::There(());
     }
+    let names: Vec<_> = left.iter().map(|pod| format!("pod {}/{}", pod.namespace, pod.name)).collect();
+    Look::Missing(format!("{} to end", names.join(", ")))
+}
+
+async fn wait_for_traffic(context: &Context<'_>, steering: &Steering) -> Result<(), StartError> {
+    let look = async || {
+        let view = steering.view();
+        let moved = view.unsteered().is_some() || !context.assets.shares_port || view.moved();
+        let missing = || format!("{SUCCESSOR} to take the traffic");
+        Ok(if moved { Look::There(()) } else { Look::Missing(missing()) })
+    };
+    let diagnose = async |_: &str| {
+        let why = steering.view().of(Side::SelfHosted).map(|s| s.why.clone()).next();
+        why.unwrap_or_else(|| "it does not listen any more".to_owned())
+    };
+    context.until(Step::Pivot, SUCCESSOR, look, diagnose).await
 }
 
 /// Where the port is not shared, the self-hosted apiserver begins only now: with the kubelet's next
 /// try, up to 40 s later.
 async fn wait_for_successor(context: &Context<'_>) -> Result<(), StartError> {
-    let began = Instant::now();
-    while let Err(failure) = apply::readyz(&context.client, REQUEST_LIMIT).await {
-        if began.elapsed() > context.options.timeout {
-            let diagnosis = diagnosis::self_hosted(context, &failure.to_string()).await;
-            let what = "the self-hosted apiserver".to_owned();
-            return Err(StartError::NotReady { what, after: began.elapsed(), diagnosis });
-        }
-        context.report.waiting(Step::Pivot, format!("the self-hosted apiserver: {failure}"));
-        tokio::time::sleep(POLL).await;
-    }
-    Ok(())
+    let look = async || match api::readyz(&context.client, REQUEST_LIMIT).await {
+        Ok(()) => Ok(Look::There(())),
+        Err(failure) => Ok(Look::Missing(format!("{SUCCESSOR}: {failure}"))),
+    };
+    let diagnose = async |missing: &str| diagnosis::self_hosted(context, missing).await;
+    context.until(Step::Pivot, SUCCESSOR, look, diagnose).await
 }
 
 /// Gives back the leases whose temporary holder has ended; returns those still to be given back.
@@ -96,7 +89,7 @@ async fn release<'n>(
             continue;
         };
         // The API moves in these seconds; a lease that is not given back runs out by itself.
-        match apply::release_dead_lease(&context.client, name, started, REQUEST_LIMIT).await {
+        match api::release_dead_lease(&context.client, name, started, REQUEST_LIMIT).await {
             Ok(true) => context.report.note(Step::Pivot, format!("the lease of {name} is handed over")),
             Ok(false) => {}
             Err(error) => tracing::warn!(%error, name, "the lease is not handed over and has to run out"),
@@ -119,89 +112,6 @@ async fn first_candidate(context: &Context<'_>, name: &str) -> Result<Option<Tim
         .iter()
         .filter(|c| c.state == ContainerState::Running && context.assets.runs(&c.name, name));
     Ok(running.filter_map(|c| c.created).min())
-}
-
-fn give_up_late(context: &Context<'_>, began: Instant, left: &[Pod]) -> Result<(), StartError> {
-    if began.elapsed() <= context.options.timeout {
-        return Ok(());
-    }
-    let names: Vec<_> = left.iter().map(|pod| format!("pod {}/{}", pod.namespace, pod.name)).collect();
-    Err(StartError::LeftOver { left: names.join(", "), after: began.elapsed() })
-}
-
-/// The sandboxes of the temporary control plane on this node, running or not.
-pub(crate) async fn temporary_pods(context: &Context<'_>) -> Result<Vec<Pod>, StartError> {
-    let pods = context.runtime.sandboxes(Filter::all()).await?;
-    let mut pods: Vec<_> = pods.into_iter().filter(|pod| context.assets.is_temporary(pod)).collect();
-    pods.sort_by(|a, b| (&a.name, a.attempt).cmp(&(&b.name, b.attempt)));
-    Ok(pods)
-}
-
-/// Waits until nothing of the temporary control plane is left, then removes its secrets.
-pub(crate) async fn verify(context: &Context<'_>) -> Result<String, StartError> {
-    let began = Instant::now();
-    loop {
-        let left = temporary_pods(context).await?;
-        let ended: Vec<_> = left.iter().filter(|pod| pod.state == PodState::NotReady).collect();
-        for pod in &ended {
-            // The kubelet removes ended sandboxes of a pod that is gone within a minute; nothing
-            // speaks against doing it now.
-            context.runtime.remove_pod(&pod.id).await?;
-        }
-        if left.is_empty() {
-            break;
-        }
-        give_up_late(context, began, &left)?;
-        context.report.waiting(Step::Verify, format!("{} temporary pods to be removed", left.len()));
-        tokio::time::sleep(POLL).await;
-    }
-    host::fs::remove_dir_all(&context.options.secrets_dir)?;
-    mirrors_are_gone(context, began).await?;
-    only_self_hosted_listens(context, began).await?;
-    Ok("only the self-hosted control plane is left".to_owned())
-}
-
-/// The API's images of the temporary pods go too. The kubelet removes them a moment after the pods;
-/// one that it forgot (a kubelet that was restarted meanwhile has no memory of them) is removed here.
-async fn mirrors_are_gone(context: &Context<'_>, began: Instant) -> Result<(), StartError> {
-    let patience = Instant::now();
-    for (namespace, name) in context.assets.temporary_names() {
-        let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(context.client.clone(), &namespace);
-        while let Some(pod) = pods.get_opt(&name).await? {
-            if patience.elapsed() > MIRROR_PATIENCE {
-                // Only this very object: a name says nothing about who made it meanwhile.
-                let uid = pod.metadata.uid.clone();
-                let preconditions = Some(Preconditions { uid, ..Preconditions::default() });
-                let now = DeleteParams { preconditions, ..DeleteParams::default().grace_period(0) };
-                pods.delete(&name, &now).await?;
-            }
-            let left = format!("the API's image of pod {namespace}/{name}");
-            if began.elapsed() > context.options.timeout {
-                return Err(StartError::LeftOver { left, after: began.elapsed() });
-            }
-            context.report.waiting(Step::Verify, format!("{left} to be removed"));
-            tokio::time::sleep(POLL).await;
-        }
-    }
-    Ok(())
-}
-
-async fn only_self_hosted_listens(context: &Context<'_>, began: Instant) -> Result<(), StartError> {
-    loop {
-        let missing = match context.standings().await {
-            Ok(standings) => standings
-                .into_iter()
-                .find_map(|s| s.missing.map(|missing| format!("{}: {missing}", s.required))),
-            Err(error) => Some(error.to_string()),
-        };
-        let Some(missing) = missing else { return Ok(()) };
-        if began.elapsed() > context.options.timeout {
-            let what = "the self-hosted control plane alone".to_owned();
-            return Err(StartError::NotReady { what, after: began.elapsed(), diagnosis: missing });
-        }
-        context.report.waiting(Step::Verify, missing);
-        tokio::time::sleep(POLL).await;
-    }
 }
 
 #[cfg(test)]

@@ -5,13 +5,11 @@
 
 use std::collections::HashSet;
 
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, Patch, PatchParams};
+use api::{ApiError, Call, Client};
 use names::condition::SERVING;
-use serde_json::json;
+use serde_json::Value;
 
-use crate::error::StartError;
-use crate::start::Context;
+use crate::options::REQUEST_LIMIT;
 use crate::workloads::PodIdentity;
 
 /// Pods that need no more telling, by UID.
@@ -27,8 +25,8 @@ impl Serving {
     }
 
     /// Says of a pod that it serves, where it has the gate. What fails now is tried again next time.
-    pub(crate) async fn tell(&mut self, context: &Context<'_>, pod: &PodIdentity) {
-        match set(context, pod).await {
+    pub(crate) async fn tell(&mut self, client: &Client, pod: &PodIdentity) {
+        match set(client, pod).await {
             Ok(()) => {
                 self.told.insert(pod.uid.clone());
             }
@@ -39,43 +37,36 @@ impl Serving {
     }
 }
 
-async fn set(context: &Context<'_>, identity: &PodIdentity) -> Result<(), StartError> {
-    let pods: Api<Pod> = Api::namespaced(context.client.clone(), &identity.namespace);
-    let Some(pod) = pods.get_opt(&identity.name).await? else { return Ok(()) };
-    if pod.metadata.uid.as_ref() != Some(&identity.uid) || !waits(&pod) {
+async fn set(client: &Client, PodIdentity { namespace, name, uid }: &PodIdentity) -> Result<(), ApiError> {
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{name}");
+    let pod = match Call::get(path).object(client, REQUEST_LIMIT).await {
+        Ok(pod) => pod,
+        Err(error) if error.is_not_found() => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if objects::uid(&pod) != uid || !waits(&pod) {
         return Ok(());
     }
-    let condition = json!({
-        "type": SERVING,
-        "status": "True",
-        "reason": "Probed",
-        "message": "this very instance answered /readyz",
-        "lastTransitionTime": jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-    });
-    // Conditions are merged by their type; the UID keeps it off a successor of the same name.
-    let patch = json!({"metadata": {"uid": identity.uid}, "status": {"conditions": [condition]}});
-    pods.patch_status(&identity.name, &PatchParams::default(), &Patch::Strategic(patch)).await?;
-    Ok(())
+    let why = ("Probed", "this very instance answered /readyz");
+    api::set_condition(client, (namespace, name, uid), SERVING, true, why, REQUEST_LIMIT).await
 }
 
 /// Whether the pod has the gate and nobody has opened it.
-fn waits(pod: &Pod) -> bool {
-    let gates = pod.spec.iter().flat_map(|spec| spec.readiness_gates.iter().flatten());
-    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    gates.into_iter().any(|gate| gate.condition_type == SERVING)
-        && !conditions.into_iter().any(|c| c.type_ == SERVING && c.status == "True")
+fn waits(pod: &Value) -> bool {
+    let gates = objects::items(&pod["spec"]["readinessGates"]);
+    gates.iter().any(|gate| gate["conditionType"] == SERVING)
+        && objects::condition(pod, SERVING) != Some(true)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
-    fn pod(gate: &str, status: &str) -> Pod {
-        serde_json::from_value(json!({
-            "spec": {"containers": [], "readinessGates": [{"conditionType": gate}]},
-            "status": {"conditions": [{"type": SERVING, "status": status}]},
-        }))
-        .unwrap()
+    fn pod(gate: &str, status: &str) -> Value {
+        json!({"metadata": {"name": "a", "namespace": "kube-system", "uid": "u"},
+            "spec": {"readinessGates": [{"conditionType": gate}]},
+            "status": {"conditions": [{"type": SERVING, "status": status}]}})
     }
 
     #[test]
@@ -83,6 +74,25 @@ mod tests {
         assert!(waits(&pod(SERVING, "False")));
         assert!(!waits(&pod(SERVING, "True")));
         assert!(!waits(&pod("example.com/other", "False")));
-        assert!(!waits(&Pod::default()));
+        assert!(!waits(&Value::Null));
+    }
+
+    #[tokio::test]
+    async fn the_gate_of_that_very_pod_is_opened_once() {
+        let path = "/api/v1/namespaces/kube-system/pods/a";
+        let cluster = fakes::cluster::Cluster::default();
+        cluster.put(path, pod(SERVING, "False"));
+        let of = |uid: &str| PodIdentity {
+            namespace: "kube-system".to_owned(),
+            name: "a".to_owned(),
+            uid: uid.to_owned(),
+        };
+        let mut serving = Serving::default();
+        let status = || cluster.objects()[path]["status"]["conditions"][0]["status"].clone();
+        serving.tell(&cluster.client(), &of("another")).await;
+        assert_eq!(status(), "False");
+        serving.tell(&cluster.client(), &of("u")).await;
+        assert_eq!(status(), "True");
+        assert!(serving.knows(&of("u")));
     }
 }

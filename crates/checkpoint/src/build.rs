@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use assets::pod::{self, items, text};
+use objects::{items, pod, text};
 use serde_json::{Value, json};
 
 use crate::component::{Component, revision};

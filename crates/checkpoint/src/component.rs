@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use assets::pod::{self, text};
 use names::annotation::{BOOTKUBE_CHECKPOINT, CHECKPOINT, CONFIG_MIRROR};
 use names::label::{CONTROLLER_REVISION_HASH, POD_TEMPLATE_HASH};
+use objects::text;
 use serde_json::Value;
 
 /// Between namespace and name in file names; neither may hold one.
@@ -28,15 +28,16 @@ impl Component {
     /// StatefulSet's pods each by their own name, as do those that nobody controls and the images of static ones.
     pub fn of(pod: &Value) -> Option<Self> {
         let metadata = &pod["metadata"];
-        let pod_name = pod::name(pod);
-        let name = match pod::controller(pod).map(|owner| (text(&owner["kind"]), text(&owner["name"]))) {
-            Some(("ReplicaSet", name)) => {
-                let hash = text(&metadata["labels"][POD_TEMPLATE_HASH]);
-                name.strip_suffix(hash).and_then(|rest| rest.strip_suffix('-')).unwrap_or(name)
-            }
-            None | Some(("StatefulSet" | "Node", _)) => pod_name,
-            Some((_, name)) => name,
-        };
+        let pod_name = objects::name(pod);
+        let name =
+            match objects::owner::controller(pod).map(|owner| (text(&owner["kind"]), text(&owner["name"]))) {
+                Some(("ReplicaSet", name)) => {
+                    let hash = text(&metadata["labels"][POD_TEMPLATE_HASH]);
+                    name.strip_suffix(hash).and_then(|rest| rest.strip_suffix('-')).unwrap_or(name)
+                }
+                None | Some(("StatefulSet" | "Node", _)) => pod_name,
+                Some((_, name)) => name,
+            };
         let namespace = text(&metadata["namespace"]);
         let whole = ![pod_name, namespace, name].contains(&"");
         whole.then(|| Self { namespace: namespace.to_owned(), name: name.to_owned() })

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use assets::pod::{self, items, text};
+use objects::{items, pod, text};
 use serde_json::{Value, json};
 
 use crate::build::BuildError;

@@ -15,8 +15,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use assets::pod::{self, items, text};
 use names::{annotation, label};
+use objects::{items, pod, text};
 use serde_json::{Map, Value, json};
 
 use crate::build::BuildError;

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use assets::pod::text;
 use host::fs::FsError;
+use objects::text;
 use serde_json::Value;
 
 use crate::check::Problem;

@@ -1,6 +1,6 @@
 //! What becomes of each kind of volume in a checkpoint.
 
-use assets::pod::{items, text};
+use objects::{items, text};
 use serde_json::Value;
 
 /// What becomes of a volume.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use assets::pod::{self, items, text};
+use objects::{items, pod, text};
 use serde_json::Value;
 
 /// A kubelet reads no longer file (pkg/kubelet/config/common.go, `maxConfigLength`).

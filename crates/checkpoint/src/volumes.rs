@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-use assets::pod::{self, text};
 use jiff::Timestamp;
+use objects::{pod, text};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat, openat, openat2, readlinkat, statat};
 use rustix::io::Errno;
 use serde_json::Value;

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use assets::pod::items;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::{SignedDuration, Timestamp};
+use objects::items;
 use pki::{CertificateInfo, CertificateProblem};
 use serde_json::Value;
 

@@ -2,21 +2,21 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use assets::pod;
 use checkpoint::Component;
+use etcd::{Etcd, Health};
 use jiff::Timestamp;
 use names::object::{KUBE_SYSTEM, TEMPORARY_PREFIX};
 use names::path;
 use node::Root;
+use objects::pod;
 
 use crate::certificates::Limits;
 use crate::check::{Check, Diagnosis};
 use crate::checks::checkpoints::Checkpoints;
 use crate::checks::kubelet::Kubelet;
 use crate::checks::{self, clock, disk, guardian};
-use crate::etcd::{self, Etcd, Health};
 use crate::files::Files;
 use crate::manifests::{Manifest, Manifests};
 use crate::runtime::{self, Answer, Runtime};
@@ -62,10 +62,10 @@ impl Options {
         let files = Files::new(self.root.clone());
         let manifests = Manifests::read(&files, &self.static_pod_dir);
         let is_part = |manifest: &Manifest| {
-            let name = pod::name(&manifest.pod);
+            let name = objects::name(&manifest.pod);
             name == guardian::NAME
                 || name.starts_with(TEMPORARY_PREFIX)
-                || etcd::server(&manifest.pod).is_some()
+                || etcd::server::container(&manifest.pod).is_some()
         };
         files.exists(&self.checkpoints).unwrap_or(true) || manifests.pods.iter().any(is_part)
     }
@@ -87,8 +87,9 @@ impl Disk {
         let manifests = Manifests::read(&files, &options.static_pod_dir);
         let checkpoints = Checkpoints::read(&files, &options.checkpoints, &options.static_pod_dir);
         let apiserver = checkpoints.best(KUBE_SYSTEM, names::component::KUBE_APISERVER);
-        let known = apiserver.and_then(|pod| Etcd::of_apiserver(&files, pod));
-        let own = || Etcd::of_static_pod(&files, &checks::etcd::manifest(&manifests)?.pod);
+        let read = |path: &Path| files.text(path).map_err(|error| format!("{}: {error}", path.display()));
+        let known = apiserver.and_then(|pod| Etcd::of_apiserver(pod, &read));
+        let own = || Etcd::of_server(&checks::etcd::manifest(&manifests)?.pod, &read);
         let etcd = known.or_else(own);
         Self { files, kubelet, manifests, checkpoints, etcd }
     }
@@ -202,7 +203,7 @@ fn static_pods(manifests: &Manifests) -> Check {
     let temporary: Vec<_> = manifests
         .pods
         .iter()
-        .map(|m| pod::name(&m.pod))
+        .map(|m| objects::name(&m.pod))
         .filter(|name| name.starts_with(TEMPORARY_PREFIX))
         .collect();
     let mut minor = manifests.unreadable.clone();

@@ -1,5 +1,6 @@
 //! A whole control-plane node in a temporary directory, to be broken in one place at a time.
 
+use etcd::Health;
 use std::collections::BTreeMap;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
@@ -17,7 +18,6 @@ use serde_json::{Value, json};
 
 use crate::check::{Check, Outcome};
 use crate::diagnose::{Disk, Live, Options, judge};
-use crate::etcd::Health;
 use crate::runtime::Runtime;
 
 pub(crate) const CHECKPOINTS: &str = "/var/lib/kubestrap/checkpoints";

@@ -15,7 +15,6 @@ mod certificates;
 mod check;
 mod checks;
 mod diagnose;
-mod etcd;
 mod files;
 mod manifests;
 pub mod report;
@@ -27,9 +26,7 @@ mod units;
 pub use certificates::{Limits, words};
 pub use check::{Check, Diagnosis, Outcome, Verdict};
 pub use diagnose::{Options, diagnose};
-pub use etcd::Member;
 pub use files::Files;
-pub use source::Source;
 
 #[cfg(test)]
 mod diagnose_tests;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use assets::pod;
+use objects::pod;
 use serde_json::Value;
 
 use crate::files::Files;
@@ -51,7 +51,7 @@ impl Manifests {
 
     /// The pod of that name.
     pub(crate) fn named(&self, name: &str) -> Option<&Manifest> {
-        self.pods.iter().find(|manifest| pod::name(&manifest.pod) == name)
+        self.pods.iter().find(|manifest| objects::name(&manifest.pod) == name)
     }
 }
 

@@ -4,10 +4,10 @@
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
+use objects::Origin;
 use serde::{Deserialize, Serialize};
 
 use crate::check::{Check, Diagnosis, Verdict};
-use crate::source::Source;
 
 /// The version of the form below. A reader takes this one and none after it.
 pub const VERSION: u32 = 1;
@@ -49,7 +49,7 @@ pub struct ComponentReport {
     pub generations: Vec<GenerationReport>,
     /// What of it runs, Ready or not.
     #[serde(default)]
-    pub running: Vec<Source>,
+    pub running: Vec<Origin>,
     /// The generation whose static pod is in the kubelet's directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placed: Option<String>,
@@ -205,7 +205,7 @@ mod tests {
                     good: true,
                     revision: None,
                 }],
-                running: vec![Source::Api, Source::Checkpoint { generation: "000001-a".to_owned() }],
+                running: vec![Origin::Api, Origin::Checkpoint { generation: "000001-a".to_owned() }],
                 placed: None,
                 last_event: Some(News { time, reason: "Promoted".to_owned(), message: "m".to_owned() }),
             }],

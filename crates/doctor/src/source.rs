@@ -1,37 +1,20 @@
-//! From which source a pod runs: made by the API, a checkpoint's copy, or temporary.
+//! What of a component runs on this node, and from where each pod of it comes.
 
 use checkpoint::{Component, Generation};
 use cri::Pod;
-use names::{annotation, label, object};
-use serde::{Deserialize, Serialize};
+use names::{label, object};
+use objects::Origin;
 
 /// The labels by which a controller tells its revisions apart: DaemonSets and StatefulSets the
 /// first, ReplicaSets the second.
 const REVISIONS: [&str; 2] = [label::CONTROLLER_REVISION_HASH, label::POD_TEMPLATE_HASH];
-
-/// Who made a pod.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "kind")]
-pub enum Source {
-    /// A controller, by way of the API.
-    Api,
-    /// The guardian: a copy of a generation.
-    Checkpoint {
-        /// The generation.
-        generation: String,
-    },
-    /// `kubestrap start`, for the time of a bring-up.
-    Temporary,
-    /// Somebody who put a static pod there to stay: etcd, the guardian.
-    Static,
-}
 
 /// A pod of a component that runs on this node.
 #[derive(Clone, Debug)]
 pub(crate) struct Running<'a> {
     pub(crate) pod: &'a str,
     pub(crate) uid: &'a str,
-    pub(crate) source: Source,
+    pub(crate) origin: Origin,
     revision: Option<&'a str>,
 }
 
@@ -46,31 +29,27 @@ impl Running<'_> {
 /// What of a component runs, as the runtime's sandboxes tell. It needs no API.
 pub(crate) fn running<'a>(pods: &'a [Pod], component: &Component) -> Vec<Running<'a>> {
     let of = |pod: &'a Pod| {
-        let source = source(pod, component)?;
+        let origin = origin(pod, component)?;
         let revision = REVISIONS.iter().find_map(|label| pod.labels.get(*label)).map(String::as_str);
-        Some(Running { pod: &pod.name, uid: &pod.uid, source, revision })
+        Some(Running { pod: &pod.name, uid: &pod.uid, origin, revision })
     };
     pods.iter().filter(|pod| pod.namespace == component.namespace).filter_map(of).collect()
 }
 
-fn source(pod: &Pod, component: &Component) -> Option<Source> {
-    if pod.labels.get(label::CHECKPOINT_OF) == Some(&component.name) {
-        let generation = pod.annotations.get(annotation::GENERATION).cloned().unwrap_or_default();
-        return Some(Source::Checkpoint { generation });
-    }
-    if is_static(pod) {
-        let temporary =
-            pod.name.strip_prefix(object::TEMPORARY_PREFIX)?.strip_prefix(component.name.as_str())?;
-        return (temporary.is_empty() || temporary.starts_with('-')).then_some(Source::Temporary);
-    }
-    is_named_after(pod, &component.name).then_some(Source::Api)
-}
-
-/// Whether the kubelet has it from a file.
-pub(crate) fn is_static(pod: &Pod) -> bool {
-    pod.annotations
-        .get(annotation::CONFIG_SOURCE)
-        .is_some_and(|source| source != annotation::CONFIG_SOURCE_API)
+/// None for a pod of another component.
+fn origin(pod: &Pod, component: &Component) -> Option<Origin> {
+    let origin = Origin::of_sandbox(&pod.name, &pod.labels, &pod.annotations);
+    let is_of_it = match &origin {
+        Origin::Api => is_named_after(pod, &component.name),
+        Origin::Checkpoint { .. } => pod.labels.get(label::CHECKPOINT_OF) == Some(&component.name),
+        Origin::Temporary => {
+            let name = pod.name.strip_prefix(object::TEMPORARY_PREFIX);
+            let rest = name.and_then(|name| name.strip_prefix(component.name.as_str()));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        }
+        Origin::Static => false,
+    };
+    is_of_it.then_some(origin)
 }
 
 /// Controllers name their pods `<name>-<random>`, ReplicaSets' `<name>-<hash>-<random>`.
@@ -101,6 +80,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use cri::PodState;
+    use names::annotation;
 
     use super::*;
 
@@ -145,13 +125,13 @@ mod tests {
         assert_eq!(controller(&pods[0]), "kube-scheduler");
         assert_eq!(controller(&pods[4]), "kube-schedulers");
         let component = Component { namespace: "kube-system".to_owned(), name: "kube-scheduler".to_owned() };
-        let found: Vec<_> = running(&pods, &component).into_iter().map(|r| (r.pod, r.source)).collect();
+        let found: Vec<_> = running(&pods, &component).into_iter().map(|r| (r.pod, r.origin)).collect();
         assert_eq!(
             found,
             [
-                ("kube-scheduler-7d9f-abcde", Source::Api),
-                ("kube-scheduler-checkpoint-demo", Source::Checkpoint { generation: "000001-a".to_owned() }),
-                ("bootstrap-kube-scheduler-demo", Source::Temporary),
+                ("kube-scheduler-7d9f-abcde", Origin::Api),
+                ("kube-scheduler-checkpoint-demo", Origin::Checkpoint { generation: "000001-a".to_owned() }),
+                ("bootstrap-kube-scheduler-demo", Origin::Temporary),
             ]
         );
     }

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use checkpoint::{Component, Generation};
-use doctor::Source;
 use doctor::report::{
     ComponentReport, DoctorReport, GenerationReport, News, NodeReport, SteeringReport, VERSION,
 };
 use jiff::Timestamp;
 
-use crate::machine::{self, Disk, Instance};
+use crate::machine::{Disk, Instance};
 
 /// What is known of one component.
 #[derive(Debug, Clone, Default)]
@@ -44,16 +43,8 @@ fn of(component: &Component, known: &Known) -> ComponentReport {
         namespace: component.namespace.clone(),
         name: component.name.clone(),
         generations: known.generations.iter().map(generation).collect(),
-        running: known.instances.iter().filter(|i| i.running).map(|i| source(&i.source)).collect(),
+        running: known.instances.iter().filter(|i| i.running).map(|i| i.origin.clone()).collect(),
         placed: known.disk.placed.as_ref().map(|id| id.0.clone()),
         last_event: known.last.clone(),
-    }
-}
-
-fn source(source: &machine::Source) -> Source {
-    match source {
-        machine::Source::Api => Source::Api,
-        machine::Source::Copy { generation } => Source::Checkpoint { generation: generation.0.clone() },
-        machine::Source::Temporary => Source::Temporary,
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cri::{Cri, CriError, Filter};
-use names::annotation::{CONFIG_SOURCE, CONFIG_SOURCE_API};
+use objects::Origin;
 use steer::Listener;
 
 /// The pod that a listener's process runs in.
@@ -24,7 +24,7 @@ pub struct Owner {
 impl Owner {
     /// True for a pod of the API, false for a static one.
     pub fn from_api(&self) -> bool {
-        self.annotations.get(CONFIG_SOURCE).is_some_and(|source| source == CONFIG_SOURCE_API)
+        Origin::of_sandbox(&self.name, &BTreeMap::new(), &self.annotations) == Origin::Api
     }
 
     /// Asks the runtime for the pod; none when the process is in no pod of this node.

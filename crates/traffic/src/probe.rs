@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use apply::{ClientError, Connection};
+use api::{ClientError, Connection};
 use steer::probe::Probe;
 
 /// How long an instance may take to say whether it is Ready. One that starts answers late, and is asked

@@ -1,6 +1,10 @@
 //! The step back: everything that a run changed becomes what it was before the run, in the opposite
 //! order, each part gated as on the way there.
 
+use api::{ApiError, Call, Patient};
+use names::object::FIELD_MANAGER;
+use serde_json::Value;
+
 use crate::before::{Before, SavedObject};
 use crate::diff;
 use crate::error::UpgradeError;
@@ -76,7 +80,7 @@ impl Upgrade<'_> {
             (Some(was), Some(is)) if diff::essence(was) == diff::essence(is) && owners(was) == owners(is) => {
                 return Ok(false);
             }
-            (Some(was), _) => self.sight.api.put_back(&saved.path, was).await?,
+            (Some(was), _) => make_as_it_was(&self.sight.api, &saved.path, was).await?,
         }
         Ok(true)
     }
@@ -93,9 +97,47 @@ impl Upgrade<'_> {
     }
 }
 
+/// Makes an object exactly what it was, whoever owned its fields.
+async fn make_as_it_was(api: &Patient, path: &str, saved: &Value) -> Result<(), ApiError> {
+    let put = |object: &Value| Call::put(format!("{path}?fieldManager={FIELD_MANAGER}-back"), object);
+    loop {
+        let Some(live) = api.get(path).await? else {
+            let collection = path.rsplit_once('/').map_or(path, |(collection, _)| collection);
+            return api.send(&Call::post(collection, &fresh(saved))).await.map(drop);
+        };
+        // Twice: the first puts the content back and makes us the owner of what differed, the second,
+        // which changes nothing else, puts the owners back.
+        let mut content = fresh(saved);
+        content["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"].clone();
+        let mut stored = match api.send(&put(&content)).await {
+            Err(error) if error.status() == Some(api::CONFLICT) => continue,
+            other => other?,
+        };
+        stored["metadata"]["managedFields"] = saved["metadata"]["managedFields"].clone();
+        match api.send(&put(&stored)).await {
+            Err(error) if error.status() == Some(api::CONFLICT) => {}
+            other => return other.map(drop),
+        }
+    }
+}
+
+/// An object as one sends it: without what only the API writes.
+fn fresh(saved: &Value) -> Value {
+    const WRITTEN_BY_THE_API: [&str; 6] =
+        ["uid", "resourceVersion", "creationTimestamp", "generation", "managedFields", "selfLink"];
+    let mut object = saved.clone();
+    if let Some(map) = object.as_object_mut() {
+        map.remove("status");
+    }
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        metadata.retain(|key, _| !WRITTEN_BY_THE_API.contains(&key.as_str()));
+    }
+    object
+}
+
 /// Who owns which fields of an object, but for its status.
-fn owners(object: &serde_json::Value) -> Vec<(String, String)> {
-    let entries = assets::pod::items(&object["metadata"]["managedFields"]).iter();
+fn owners(object: &Value) -> Vec<(String, String)> {
+    let entries = objects::items(&object["metadata"]["managedFields"]).iter();
     let spec = entries.filter(|entry| entry["subresource"].is_null());
     let mut owners: Vec<_> =
         spec.map(|entry| (entry["manager"].to_string(), entry["fieldsV1"].to_string())).collect();

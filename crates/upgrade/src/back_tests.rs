@@ -2,12 +2,13 @@ use std::time::Duration;
 
 use assets::AssetTree;
 use cluster::{ClusterConfig, KubernetesVersion};
+use fakes::cluster::Objects;
 use node::{NodeConfig, NodeCredentials, Root};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::*;
 use crate::before::StateDir;
-use crate::fixture::{Node, Objects};
+use crate::fixture::Node;
 use crate::gate::Patience;
 use crate::look::Looked;
 use crate::observed::{DrainState, EtcdState, ImageState, Observed};
@@ -77,7 +78,7 @@ async fn the_step_back_leaves_no_object_as_the_run_changed_it() {
             before.add_object(*part, path(name), was.clone());
         }
         state.write(&before).unwrap();
-        let (client, runtime) = (node.sight.api.client.clone(), node.sight.runtime.clone());
+        let (client, runtime) = (node.sight.api.client().clone(), node.sight.runtime.clone());
         let upgrade = Upgrade::new(target(&state), client, runtime, state.clone(), &|_| {});
         assert!(upgrade.back().await.unwrap());
         let mut is = node.objects();
@@ -115,7 +116,7 @@ async fn a_run_whose_gate_stays_shut_steps_back() {
     let node = Node::new(Objects::from([(path("a"), object("a", "new", "us"))])).await;
     let dir = tempfile::tempdir().unwrap();
     let state = StateDir::new(dir.path().join("upgrade"));
-    let (client, runtime) = (node.sight.api.client.clone(), node.sight.runtime.clone());
+    let (client, runtime) = (node.sight.api.client().clone(), node.sight.runtime.clone());
     let upgrade = Upgrade::new(target(&state), client, runtime, state.clone(), &|_| {})
         .with_patience(Patience { timeout: Duration::ZERO, stable: Duration::ZERO });
     let version = upgrade.target.version();

@@ -9,7 +9,7 @@ use serde_json::Value;
 #[serde(rename_all = "camelCase")]
 pub struct Change {
     /// Which object.
-    pub object: apply::ObjectRef,
+    pub object: objects::ObjectRef,
     /// Whether it is not there yet.
     pub new: bool,
     /// The fields that change, sorted; of a new object none is named.
@@ -55,7 +55,7 @@ pub(crate) fn essence(object: &Value) -> Value {
 
 /// What leads from the object that is there to the one that would be; `None` when nothing does.
 pub(crate) fn change(live: Option<&Value>, wanted: &Value) -> Option<Change> {
-    let object = apply::ObjectRef::of(wanted);
+    let object = objects::ObjectRef::of(wanted);
     let Some(live) = live else { return Some(Change { object, new: true, fields: Vec::new() }) };
     let mut fields = Vec::new();
     compare("", &essence(live), &essence(wanted), &mut fields);

@@ -3,11 +3,13 @@
 //! As `kubectl drain` does it: by evictions, which disruption budgets may delay. The control plane's own pods stay:
 //! they are bound to control-plane nodes, and run on while the kubelet is started again.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use assets::pod;
-use names::{annotation, label, object};
+use api::{ApiError, Call, Patient};
+use names::{label, object};
+use objects::{origin, owner, pod, readiness};
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
 use crate::before::Before;
 use crate::error::UpgradeError;
@@ -18,6 +20,8 @@ use crate::observed::DrainState;
 
 /// How often is looked, and evictions that were put off are asked for again.
 const POLL: Duration = Duration::from_secs(2);
+/// How long one request may take.
+const LIMIT: Duration = Duration::from_secs(10);
 
 impl Sight {
     /// What a drain of this node would do.
@@ -31,20 +35,20 @@ impl Sight {
             return Ok(DrainState { cordoned, ..DrainState::default() });
         }
         let guests = self.guests().await?;
-        let names = |which: fn(&Value) -> bool| guests.iter().filter(|p| which(p)).map(full_name).collect();
+        let names =
+            |which: fn(&Value) -> bool| guests.iter().filter(|p| which(p)).map(objects::full_name).collect();
         Ok(DrainState {
             asked,
             cordoned,
             evict: names(|_| true),
-            unmanaged: names(|pod| pod::controller(pod).is_none()),
+            unmanaged: names(|pod| owner::controller(pod).is_none()),
             local_data: names(has_local_data),
         })
     }
 
     /// The pods that a drain evicts from this node.
     async fn guests(&self) -> Result<Vec<Value>, UpgradeError> {
-        let path = format!("/api/v1/pods?fieldSelector=spec.nodeName%3D{}", self.node);
-        let mut pods = self.api.list(&path, "Pod").await?;
+        let mut pods = api::pods_of_node(self.api.client(), &self.node, LIMIT).await?;
         pods.retain(is_guest);
         Ok(pods)
     }
@@ -69,18 +73,18 @@ impl Upgrade<'_> {
             if guests.is_empty() {
                 return Ok(format!("{evicted} pods were evicted from {node}"));
             }
-            let mut why = format!("{} to end", full_name(&guests[0]));
-            for guest in guests.iter().filter(|guest| guest["metadata"]["deletionTimestamp"].is_null()) {
-                match self.sight.api.evict(guest).await? {
+            let mut why = format!("{} to end", objects::full_name(&guests[0]));
+            for guest in guests.iter().filter(|guest| !objects::is_deleting(guest)) {
+                match evict(&self.sight.api, guest).await? {
                     None => evicted += 1,
-                    Some(reason) => why = format!("{}: {reason}", full_name(guest)),
+                    Some(reason) => why = format!("{}: {reason}", objects::full_name(guest)),
                 }
             }
             if began.elapsed() > self.patience.timeout {
                 return Err(UpgradeError::NotDrained { node: node.clone(), after: began.elapsed(), why });
             }
             (self.report)(Event::Waiting { what: why });
-            tokio::time::sleep(POLL).await;
+            sleep(POLL).await;
         }
     }
 
@@ -97,23 +101,33 @@ impl Upgrade<'_> {
     }
 }
 
-fn node_path(node: &str) -> String {
-    format!("/api/v1/nodes/{node}")
+/// Asks for a pod's eviction; says why it is put off, by a disruption budget for instance.
+async fn evict(api: &Patient, pod: &Value) -> Result<Option<String>, ApiError> {
+    let (namespace, name) = (objects::namespace(pod), objects::name(pod));
+    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction",
+        "metadata": {"namespace": namespace, "name": name},
+        // Another pod of that name is another pod.
+        "deleteOptions": {"preconditions": {"uid": objects::uid(pod)}}});
+    let call = Call::post(format!("/api/v1/namespaces/{namespace}/pods/{name}/eviction"), &eviction);
+    match api.send_once(&call).await {
+        Ok(_) => Ok(None),
+        Err(error) if error.is_not_found() || error.status() == Some(api::IDENTITY_LOST) => Ok(None),
+        Err(error) if error.passes() => Ok(Some(host::error::chain(&error))),
+        Err(error) => Err(error),
+    }
 }
 
-fn full_name(pod: &Value) -> String {
-    format!("{}/{}", pod::text(&pod["metadata"]["namespace"]), pod::name(pod))
+fn node_path(node: &str) -> String {
+    format!("/api/v1/nodes/{node}")
 }
 
 /// Whether it can run elsewhere, or is to end: not what belongs to this very node, nor the control plane.
 fn is_guest(pod: &Value) -> bool {
     let metadata = &pod["metadata"];
-    let ended = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
-    let mirror = !metadata["annotations"][annotation::CONFIG_MIRROR].is_null();
-    let of_node = pod::controller(pod).is_some_and(|owner| owner["kind"] == "DaemonSet");
+    let of_node = owner::controller(pod).is_some_and(|owner| owner["kind"] == "DaemonSet");
     let system = metadata["namespace"] == object::KUBE_SYSTEM;
     let control_plane = system && !pod["spec"]["nodeSelector"][label::CONTROL_PLANE_NODE].is_null();
-    !(ended || mirror || of_node || control_plane)
+    !(readiness::has_ended(pod) || origin::is_mirror(pod) || of_node || control_plane)
 }
 
 fn has_local_data(pod: &Value) -> bool {

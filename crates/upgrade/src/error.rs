@@ -19,7 +19,7 @@ pub enum UpgradeError {
     },
     /// The API did not answer, or said no.
     #[error("the API cannot be asked")]
-    Api(#[from] apply::ApiError),
+    Api(#[from] api::ApiError),
     /// The container runtime did not answer.
     #[error("the container runtime cannot be asked")]
     Runtime(#[from] cri::CriError),
@@ -45,14 +45,8 @@ pub enum UpgradeError {
         reason: String,
     },
     /// etcd's snapshot failed.
-    #[error("etcd gave no snapshot")]
-    Snapshot(#[source] CommandError),
-    /// etcd's snapshot was written and is not whole.
-    #[error("the snapshot {} is not whole: its checksum does not fit its content", path.display())]
-    BrokenSnapshot {
-        /// The file.
-        path: PathBuf,
-    },
+    #[error(transparent)]
+    Snapshot(#[from] etcd::SnapshotError),
     /// The images could not be imported.
     #[error("the images cannot be imported")]
     Images(#[from] node::images::ImagesError),

@@ -3,22 +3,21 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use api::Client;
 use bundle::BundleError;
 use cri::Cri;
 use jiff::Timestamp;
-use kube::Client;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::before::{Before, StateDir};
 use crate::error::UpgradeError;
-use crate::etcd::Etcd;
 use crate::event::Event;
 use crate::gate::{Gate, Patience};
 use crate::look::{Looked, Sight};
 use crate::part::Part;
 use crate::plan::{self, Plan, Step};
-use crate::programs::{self, Programs};
+use crate::programs::Programs;
 use crate::target::Target;
 
 /// An upgrade of the cluster that this node belongs to.
@@ -176,11 +175,13 @@ impl<'a> Upgrade<'a> {
 
     async fn snapshot(&self, before: &mut Before) -> Result<String, UpgradeError> {
         let programs = Programs::new(self.target.bundle, &self.sight.runtime, &self.state);
-        let etcdctl = programs.get(&self.target.etcd_tools(), &programs::program_path("etcdctl")).await?;
-        let etcd = Etcd { endpoint: self.target.etcd_endpoint(), tls: self.target.asset_dir.join("tls") };
+        let image = etcd::tools_image(&self.target.config, self.target.bundle);
+        let program = programs.get(&image, etcd::ETCDCTL).await?;
+        let (endpoint, tls) = (self.target.etcd_endpoint(), self.target.asset_dir.join("tls"));
+        let etcdctl = etcd::Tool { program: &program, endpoint: &endpoint, tls: &tls };
         let now = Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
         let name = format!("etcd-{now}-before-{}.db", before.to);
-        let path = etcd.snapshot(&etcdctl, &self.backup_dir, &name);
+        let path = etcdctl.snapshot(&self.backup_dir, &name);
         programs.clean()?;
         let path = path?;
         before.snapshot = Some(path.clone());
@@ -201,7 +202,7 @@ impl<'a> Upgrade<'a> {
         if !wait_only {
             let options = apply::Options::default();
             let report =
-                apply::apply(&self.sight.api.client, &apply::plan(objects), &options, &mut |_| {}).await;
+                apply::apply(self.sight.api.client(), &apply::plan(objects), &options, &mut |_| {}).await;
             if !report.complete() {
                 return Err(UpgradeError::Rejected { part: part.name(), reasons: report.to_string() });
             }

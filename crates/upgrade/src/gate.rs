@@ -1,16 +1,17 @@
 //! Waits until what was changed is ready by identity, and then stays so for a while.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use apply::ObjectRef;
 use cluster::KubernetesVersion;
 use jiff::Timestamp;
+use objects::{ObjectRef, readiness};
 use serde_json::Value;
+use tokio::time::{Instant, sleep};
 
 use crate::error::UpgradeError;
 use crate::event::Event;
-use crate::look::{Sight, is_ready};
+use crate::look::Sight;
 use crate::part::{self, Part};
 use crate::rollout::Verdict;
 
@@ -111,7 +112,7 @@ impl Gate<'_> {
             return Ok((says.parse() != Ok(wanted)).then(|| format!("the API says that it is {says}")));
         }
         if let Some(name) = part.lease() {
-            let lease = apply::held_lease(&self.sight.api.client, name, LIMIT).await?;
+            let lease = api::held_lease(self.sight.api.client(), name, LIMIT).await?;
             let renewed = lease.and_then(|lease| lease.renewed);
             return Ok(renewed.is_none_or(|at| at < began).then(|| "no replica leads".to_owned()));
         }
@@ -146,7 +147,7 @@ impl Gate<'_> {
         if renewed.is_none_or(|at| at < began) {
             return Ok(Found::Waiting("its kubelet has not told the API yet that it lives".to_owned()));
         }
-        if is_ready(&node) {
+        if readiness::is_ready(&node) {
             return Ok(Found::Ready(BTreeSet::from([says.to_owned()])));
         }
         Ok(Found::Waiting("it is not Ready".to_owned()))
@@ -198,7 +199,7 @@ impl Gate<'_> {
                 return Err(UpgradeError::NotReady { what, after: began.elapsed(), why });
             }
             (self.report)(Event::Waiting { what: why });
-            tokio::time::sleep(POLL).await;
+            sleep(POLL).await;
         }
     }
 }

@@ -1,7 +1,8 @@
+use fakes::cluster::Objects;
 use serde_json::json;
 
 use super::*;
-use crate::fixture::{Node, Objects};
+use crate::fixture::Node;
 
 fn containers(names: &[&str]) -> BTreeSet<String> {
     names.iter().map(|&name| name.to_owned()).collect()

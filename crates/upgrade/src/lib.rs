@@ -11,14 +11,12 @@
 //! by planning again. What is remembered on disk is only what cannot be read any more once it is changed:
 //! the objects and files as they were before, for the step back ([`StateDir`]).
 
-mod api;
 mod back;
 mod before;
 mod checks;
 mod diff;
 mod drain;
 mod error;
-mod etcd;
 mod event;
 mod execute;
 #[cfg(test)]

@@ -4,21 +4,18 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::path::Path;
 
-use apply::ObjectRef;
-use assets::pod;
+use api::{ApiError, Call, Client, Patient};
 use cri::{ContainerState, Cri, Filter};
-use kube::Client;
 use names::{label, object};
+use objects::{ObjectRef, pod, readiness};
 use serde_json::Value;
 
-use crate::api::Api;
 use crate::before::{Before, StateDir};
 use crate::diff;
 use crate::error::UpgradeError;
-use crate::etcd::Etcd;
 use crate::lifecycle;
 use crate::observed::{CertificateState, EtcdState, FlagAnswer, ImageState, NodeState, Observed, PartState};
-use crate::part::{self, Part, api_path};
+use crate::part::{self, Part};
 use crate::programs::{self, Programs};
 use crate::rollout::{self, Seen, Verdict};
 use crate::stamp;
@@ -26,7 +23,7 @@ use crate::target::{self, Target};
 
 /// What is looked at: the API, the runtime, and the state of earlier runs.
 pub(crate) struct Sight {
-    pub(crate) api: Api,
+    pub(crate) api: Patient,
     pub(crate) runtime: Cri,
     pub(crate) node: String,
 }
@@ -46,7 +43,7 @@ pub struct Looked {
 
 impl Sight {
     pub(crate) fn new(client: Client, runtime: Cri, node: String) -> Self {
-        Self { api: Api { client }, runtime, node }
+        Self { api: Patient::new(client), runtime, node }
     }
 
     /// The containers that run on this node.
@@ -57,10 +54,12 @@ impl Sight {
 
     /// How a workload's rollout stands; none when it is not there.
     pub(crate) async fn verdict(&self, object: &ObjectRef) -> Result<Option<Verdict>, UpgradeError> {
-        let Some(workload) = self.api.get_once(&api_path(object)).await? else { return Ok(None) };
+        let Some(workload) = self.api.get_once(&self.api.path(object).await?).await? else { return Ok(None) };
         let namespace = object.namespace.as_deref().unwrap_or("default");
-        let kind = if object.kind == "DaemonSet" { "ControllerRevision" } else { "ReplicaSet" };
-        let plural = format!("{}s", kind.to_lowercase());
+        let (kind, plural) = match object.kind.as_str() {
+            "DaemonSet" => ("ControllerRevision", "controllerrevisions"),
+            _ => ("ReplicaSet", "replicasets"),
+        };
         let revisions =
             self.api.list(&format!("/apis/apps/v1/namespaces/{namespace}/{plural}"), kind).await?;
         let pods = self.api.list(&format!("/api/v1/namespaces/{namespace}/pods"), "Pod").await?;
@@ -83,6 +82,15 @@ impl Sight {
             .label(label::POD_NAME, &format!("{name}-{}", self.node));
         let containers = self.runtime.containers(filter).await?;
         Ok(containers.into_iter().filter(|c| c.state == ContainerState::Running).map(|c| c.id).collect())
+    }
+
+    /// What would come of an apply. An object whose namespace is not there yet would be as it is.
+    async fn try_apply(&self, object: &Value) -> Result<Value, ApiError> {
+        let path = self.api.path(&ObjectRef::of(object)).await?;
+        match self.api.send(&Call::apply(&path, object).dry_run()).await {
+            Err(error) if error.is_not_found() => Ok(object.clone()),
+            other => other,
+        }
     }
 
     /// Looks at everything.
@@ -133,7 +141,7 @@ impl Sight {
         let state = |node: &Value| NodeState {
             name: node["metadata"]["name"].as_str().unwrap_or_default().to_owned(),
             kubelet: node["status"]["nodeInfo"]["kubeletVersion"].as_str().and_then(|v| v.parse().ok()),
-            ready: is_ready(node),
+            ready: readiness::is_ready(node),
             control_plane: node["metadata"]["labels"].get(label::CONTROL_PLANE_NODE).is_some(),
             schedulable: node["spec"]["unschedulable"] != true,
         };
@@ -173,7 +181,7 @@ impl Sight {
         wanted: &BTreeMap<Part, Vec<apply::Object>>,
     ) -> Result<Option<bool>, UpgradeError> {
         let gated = wanted.get(&Part::KubeApiserver).into_iter().flatten().any(|object| {
-            let gates = pod::items(&pod::spec(&object.value)["readinessGates"]);
+            let gates = objects::items(&pod::spec(&object.value)["readinessGates"]);
             gates.iter().any(|gate| gate["conditionType"] == names::condition::SERVING)
         });
         if !gated {
@@ -181,11 +189,6 @@ impl Sight {
         }
         Ok(Some(!self.guardians().await?.is_empty()))
     }
-}
-
-/// Whether a node or pod is Ready.
-pub(crate) fn is_ready(object: &Value) -> bool {
-    pod::condition(object, names::condition::READY) == Some(true)
 }
 
 /// The comparison of all parts.
@@ -205,7 +208,7 @@ impl Comparison<'_> {
     ) -> Result<Vec<apply::Object>, UpgradeError> {
         let mut lives = Vec::new();
         for object in &objects {
-            let path = api_path(&ObjectRef::of(&object.value));
+            let path = self.sight.api.path(&ObjectRef::of(&object.value)).await?;
             let live = self.sight.api.get(&path).await?;
             lives.push((path, live));
         }
@@ -217,7 +220,7 @@ impl Comparison<'_> {
         let were: Vec<Value> = lives.iter().filter_map(|(path, live)| first(path, live)).collect();
         let mut would: Vec<Value> = Vec::new();
         for object in &objects {
-            would.push(self.sight.api.try_apply(&object.value).await?);
+            would.push(self.sight.try_apply(&object.value).await?);
         }
         let mut state = PartState {
             part,
@@ -231,7 +234,7 @@ impl Comparison<'_> {
             let (path, live) = &lives[n];
             if part::is_workload(&object.value) {
                 stamp::stamp(&mut object.value, live.as_ref(), &were, &would);
-                would[n] = self.sight.api.try_apply(&object.value).await?;
+                would[n] = self.sight.try_apply(&object.value).await?;
                 self.workload(&mut state, &object.value, live.as_ref()).await?;
             }
             if let Some(change) = diff::change(live.as_ref(), &would[n]) {
@@ -345,12 +348,14 @@ impl Tools<'_> {
 
     async fn etcd(&self, before: Option<&Before>) -> EtcdState {
         let endpoint = self.target.etcd_endpoint();
-        let etcd = Etcd { endpoint: endpoint.clone(), tls: self.target.asset_dir.join("tls") };
-        let problem =
-            match self.programs.get(&self.target.etcd_tools(), &programs::program_path("etcdctl")).await {
-                Ok(etcdctl) => etcd.problem(&etcdctl),
-                Err(error) => Some(host::error::chain(&error)),
-            };
+        let image = etcd::tools_image(&self.target.config, self.target.bundle);
+        let problem = match self.programs.get(&image, etcd::ETCDCTL).await {
+            Ok(program) => {
+                let tls = self.target.asset_dir.join("tls");
+                etcd::Tool { program: &program, endpoint: &endpoint, tls: &tls }.problem()
+            }
+            Err(error) => Some(host::error::chain(&error)),
+        };
         let snapshot = before.and_then(|before| before.snapshot.clone()).filter(|path| path.exists());
         EtcdState {
             endpoint,

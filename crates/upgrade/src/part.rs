@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use assets::{AssetTree, pod};
+use assets::AssetTree;
 use cluster::KubernetesVersion;
 use names::component;
+use objects::pod;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -114,7 +115,7 @@ const WORKLOADS: [&str; 2] = ["DaemonSet", "Deployment"];
 
 /// Whether an object rolls out pods.
 pub(crate) fn is_workload(object: &Value) -> bool {
-    WORKLOADS.contains(&pod::text(&object["kind"]))
+    WORKLOADS.contains(&objects::text(&object["kind"]))
 }
 
 /// The image of a workload's first container.
@@ -128,33 +129,9 @@ pub(crate) fn version_of(image: &str) -> Option<KubernetesVersion> {
     name.rsplit_once(':')?.1.parse().ok()
 }
 
-/// The path of an object in the API. Kinds are those that kubestrap renders, and their plurals regular.
-pub(crate) fn api_path(object: &apply::ObjectRef) -> String {
-    let base = if object.api_version.contains('/') {
-        format!("/apis/{}", object.api_version)
-    } else {
-        format!("/api/{}", object.api_version)
-    };
-    let plural = plural(&object.kind);
-    match &object.namespace {
-        Some(namespace) => format!("{base}/namespaces/{namespace}/{plural}/{}", object.name),
-        None => format!("{base}/{plural}/{}", object.name),
-    }
-}
-
-fn plural(kind: &str) -> String {
-    let kind = kind.to_lowercase();
-    match kind.strip_suffix('y') {
-        Some(stem) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{stem}ies"),
-        _ if kind.ends_with(['s', 'x']) => format!("{kind}es"),
-        _ => format!("{kind}s"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn every_manifest_has_its_part_and_tokens_have_none() {
@@ -168,18 +145,6 @@ mod tests {
         ] {
             assert_eq!(Part::of_manifest(path), part, "{path}");
         }
-    }
-
-    #[test]
-    fn paths_are_those_of_the_api() {
-        let path = |value: Value| api_path(&apply::ObjectRef::of(&value));
-        let daemonset = json!({"apiVersion": "apps/v1", "kind": "DaemonSet",
-            "metadata": {"name": "kube-proxy", "namespace": "kube-system"}});
-        assert_eq!(path(daemonset), "/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy");
-        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}});
-        assert_eq!(path(namespace), "/api/v1/namespaces/a");
-        assert_eq!(plural("NetworkPolicy"), "networkpolicies");
-        assert_eq!(plural("PodDisruptionBudget"), "poddisruptionbudgets");
     }
 
     #[test]

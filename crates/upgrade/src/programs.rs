@@ -7,10 +7,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use assets::pod;
 use bundle::Bundle;
 use cri::{ContainerState, Cri, Filter};
 use host::command::{Command, CommandError};
+use objects::pod;
 use serde_json::Value;
 
 use crate::before::StateDir;
@@ -103,7 +103,7 @@ fn judge(name: &str, success: bool, stderr: &str) -> Option<FlagAnswer> {
 pub(crate) fn flags(workload: &Value, node: &str, address: &str) -> Vec<String> {
     let Some(container) = pod::app_containers(workload).first() else { return Vec::new() };
     let mut values: Vec<(String, String)> = Vec::new();
-    for variable in pod::items(&container["env"]) {
+    for variable in objects::items(&container["env"]) {
         let field = variable["valueFrom"]["fieldRef"]["fieldPath"].as_str();
         let value = match (variable["value"].as_str(), field) {
             (Some(value), _) => value,
@@ -116,7 +116,7 @@ pub(crate) fn flags(workload: &Value, node: &str, address: &str) -> Vec<String> 
     let fill = |flag: &str| {
         values.iter().fold(flag.to_owned(), |flag, (name, value)| flag.replace(name.as_str(), value))
     };
-    pod::items(&container["args"]).iter().filter_map(Value::as_str).map(fill).collect()
+    objects::items(&container["args"]).iter().filter_map(Value::as_str).map(fill).collect()
 }
 
 /// Where a Kubernetes image has its program.

@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use assets::pod;
+use objects::owner::controller_uid;
+use objects::readiness;
 use serde_json::Value;
 
 /// What the judgement needs.
@@ -57,7 +58,7 @@ pub(crate) fn judge(seen: Seen<'_>) -> Verdict {
     let (new, old): (Vec<&Value>, Vec<&Value>) = pods.into_iter().partition(|pod| newest.is_of(pod));
     for pod in &new {
         if let Some(why) = failing(pod) {
-            return Verdict::Broken(format!("pod {}: {why}", pod::name(pod)));
+            return Verdict::Broken(format!("pod {}: {why}", objects::name(pod)));
         }
     }
     let mut containers = BTreeSet::new();
@@ -69,7 +70,7 @@ pub(crate) fn judge(seen: Seen<'_>) -> Verdict {
                 ready += 1;
                 containers.extend(ids);
             }
-            Err(why) => missing = Some(format!("pod {}: {why}", pod::name(pod))),
+            Err(why) => missing = Some(format!("pod {}: {why}", objects::name(pod))),
         }
     }
     let wanted = wanted(seen.workload);
@@ -77,8 +78,10 @@ pub(crate) fn judge(seen: Seen<'_>) -> Verdict {
         let more = missing.map(|why| format!(": {why}")).unwrap_or_default();
         return Verdict::Waiting(format!("{ready} of {wanted} new pods are ready{more}"));
     }
-    match old.first().or_else(|| new.iter().find(|pod| deleting(pod))) {
-        Some(pod) => Verdict::Ending(containers, format!("the old pod {} is still there", pod::name(pod))),
+    match old.first().or_else(|| new.iter().find(|pod| objects::is_deleting(pod))) {
+        Some(pod) => {
+            Verdict::Ending(containers, format!("the old pod {} is still there", objects::name(pod)))
+        }
         None => Verdict::Settled(containers),
     }
 }
@@ -101,7 +104,7 @@ fn newest(seen: Seen<'_>) -> Option<Newest> {
     let uid = seen.workload["metadata"]["uid"].as_str()?;
     let of_kind = |kind: &str| {
         let kind = kind.to_owned();
-        let of_ours = move |r: &&Value| r["kind"] == kind.as_str() && owner(r) == Some(uid);
+        let of_ours = move |r: &&Value| r["kind"] == kind.as_str() && controller_uid(r) == Some(uid);
         seen.revisions.iter().filter(of_ours)
     };
     if seen.workload["kind"] == "DaemonSet" {
@@ -121,13 +124,8 @@ fn newest(seen: Seen<'_>) -> Option<Newest> {
     Some(Newest { owners: uids.collect(), label, hash })
 }
 
-fn owner(object: &Value) -> Option<&str> {
-    pod::controller(object)?["uid"].as_str()
-}
-
 fn owned(pod: &Value, owners: &[String]) -> bool {
-    let ended = matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
-    !ended && owner(pod).is_some_and(|uid| owners.iter().any(|o| o == uid))
+    !readiness::has_ended(pod) && controller_uid(pod).is_some_and(|uid| owners.iter().any(|o| o == uid))
 }
 
 fn wanted(workload: &Value) -> u64 {
@@ -135,19 +133,15 @@ fn wanted(workload: &Value) -> u64 {
     of_daemonset.or_else(|| workload["spec"]["replicas"].as_u64()).unwrap_or(1)
 }
 
-fn deleting(pod: &Value) -> bool {
-    !pod["metadata"]["deletionTimestamp"].is_null()
-}
-
 fn statuses(pod: &Value) -> impl Iterator<Item = &Value> {
     ["initContainerStatuses", "containerStatuses"]
         .into_iter()
-        .flat_map(|list| pod::items(&pod["status"][list]))
+        .flat_map(|list| objects::items(&pod["status"][list]))
 }
 
 /// Why a pod will not become ready by itself.
 fn failing(pod: &Value) -> Option<String> {
-    if deleting(pod) {
+    if objects::is_deleting(pod) {
         return None;
     }
     statuses(pod).find_map(|container| {
@@ -183,28 +177,14 @@ fn last_end(container: &Value) -> String {
 
 /// The containers of a pod that is ready, each with the pod's UID; or what is missing.
 fn ready_containers(pod: &Value, seen: Seen<'_>) -> Result<Vec<String>, String> {
-    if deleting(pod) {
-        return Err("it is being deleted".to_owned());
-    }
     let here = pod["spec"]["nodeName"] == seen.node;
-    let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
-    let mut ids = Vec::new();
-    for container in pod::items(&pod["status"]["containerStatuses"]) {
-        let name = container["name"].as_str().unwrap_or_default();
-        if let Some(reason) = container["state"]["waiting"]["reason"].as_str() {
-            return Err(format!("container {name} waits with {reason}{}", last_end(container)));
-        }
-        let id = container["containerID"].as_str().unwrap_or_default();
-        let id = id.rsplit('/').next().unwrap_or_default();
-        if here && !seen.running.contains(id) {
-            return Err(format!("container {name} does not run"));
-        }
-        ids.push(format!("{uid}/{id}"));
+    let statuses = readiness::container_statuses(pod);
+    if let Some(lack) = readiness::lack(pod, here.then_some(seen.running)) {
+        let waits = statuses.iter().find(|status| status["state"]["waiting"].is_object());
+        return Err(format!("{lack}{}", waits.map(last_end).unwrap_or_default()));
     }
-    if pod::condition(pod, names::condition::READY) != Some(true) || ids.is_empty() {
-        return Err(format!("it is {} and not Ready", pod["status"]["phase"].as_str().unwrap_or("Pending")));
-    }
-    Ok(ids)
+    let uid = objects::uid(pod);
+    Ok(statuses.iter().map(|status| format!("{uid}/{}", readiness::container_id(status))).collect())
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use assets::pod;
 use names::annotation::INPUTS;
+use objects::pod;
 use serde_json::{Value, json};
 
 /// The names of Secrets and ConfigMaps whose content a workload's pods read, with their kinds.
@@ -18,7 +18,7 @@ fn references(workload: &Value) -> BTreeSet<(&'static str, String)> {
     for volume in pod::volumes(workload) {
         add("Secret", &volume["secret"]["secretName"]);
         add("ConfigMap", &volume["configMap"]["name"]);
-        for source in pod::items(&volume["projected"]["sources"]) {
+        for source in objects::items(&volume["projected"]["sources"]) {
             add("Secret", &source["secret"]["name"]);
             add("ConfigMap", &source["configMap"]["name"]);
         }

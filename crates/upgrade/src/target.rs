@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use assets::{AssetTree, pod};
+use assets::AssetTree;
 use bundle::Bundle;
 use cluster::{ClusterConfig, Component, EtcdConfig, KubernetesVersion};
 use node::{Facts, NodeConfig};
+use objects::pod;
 use serde_json::Value;
 
 /// What a cluster shall be.
@@ -45,17 +46,6 @@ impl Target<'_> {
     pub(crate) fn local_etcd(&self) -> Option<String> {
         let local = matches!(self.config.etcd, EtcdConfig::Local(_));
         local.then(|| self.config.images().get(Component::Etcd).to_owned())
-    }
-
-    /// An image that has etcd's tools.
-    pub(crate) fn etcd_tools(&self) -> String {
-        let own = self.config.images().get(Component::Etcd).to_owned();
-        let bundled = self.bundle.and_then(|bundle| bundle.image_of("registry.k8s.io/etcd"));
-        // That of a local etcd is on this node, and its tools are of the right version.
-        match (&self.config.etcd, bundled) {
-            (EtcdConfig::External(_), Some(image)) => image.name.clone(),
-            _ => own,
-        }
     }
 }
 

@@ -38,7 +38,7 @@ fn change(part: Part, from: &str, to: &str) -> Change {
         from: Some(json!(image(part, from))),
         to: Some(json!(image(part, to))),
     };
-    Change { object: apply::ObjectRef::of(&object), new: false, fields: vec![field] }
+    Change { object: objects::ObjectRef::of(&object), new: false, fields: vec![field] }
 }
 
 /// A part that is of version `from` and shall be of version `to`.
@@ -69,7 +69,7 @@ fn cluster(from: &str, to: &str) -> Observed {
             to: Some(json!(format!("kubernetesVersion: {to}\n"))),
         };
         config.changes =
-            vec![Change { object: apply::ObjectRef::of(&object), new: false, fields: vec![field] }];
+            vec![Change { object: objects::ObjectRef::of(&object), new: false, fields: vec![field] }];
     }
     let mut parts: Vec<PartState> = Part::ALL[..7].iter().map(|p| part(*p, from, to)).collect();
     parts.push(config);
@@ -212,7 +212,7 @@ fn a_config_change_touches_only_what_it_is_about() {
         |path: &str, to: Option<&str>| Field { path: path.to_owned(), from: None, to: to.map(|t| json!(t)) };
     let object = |kind: &str| {
         let version = if kind == "Secret" { "v1" } else { "apps/v1" };
-        apply::ObjectRef::of(&json!({"apiVersion": version, "kind": kind,
+        objects::ObjectRef::of(&json!({"apiVersion": version, "kind": kind,
             "metadata": {"name": "kube-apiserver", "namespace": "kube-system"}}))
     };
     observed.parts[1].changes = vec![

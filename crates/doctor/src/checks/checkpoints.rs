@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use assets::pod;
 use checkpoint::{Component, Generation, GenerationId, Problem, StaticDir, Store, StoreError};
 use jiff::Timestamp;
+use objects::{Origin, pod};
 use serde_json::Value;
 
 use crate::certificates::{self, Limits};
@@ -14,7 +14,7 @@ use crate::check::Check;
 use crate::files::Files;
 use crate::manifests;
 use crate::runtime::{self, Answer};
-use crate::source::{self, Source};
+use crate::source;
 
 const WAIT: &str = "see that its pod is Ready on this node and the guardian runs: it writes one then; kubectl -n kube-system get pods -o wide";
 const DAMAGED: &str =
@@ -251,15 +251,15 @@ fn current(name: String, component: &Component, newest: &Generation, runtime: &A
             "wait until it is Ready; the node comes back with the older one until then",
         )
     };
-    let mut answers = running.iter().map(|running| match &running.source {
-        Source::Api if running.is_of(newest) => {
+    let mut answers = running.iter().map(|running| match &running.origin {
+        Origin::Api if running.is_of(newest) => {
             Ok(format!("the newest generation {} is what runs", newest.id))
         }
-        Source::Api => {
+        Origin::Api => {
             Err(format!("{} runs, and the newest generation {} is of another pod", running.pod, newest.id))
         }
-        Source::Checkpoint { generation } => Ok(format!("generation {generation} itself runs")),
-        Source::Temporary | Source::Static => {
+        Origin::Checkpoint { generation } => Ok(format!("generation {generation} itself runs")),
+        Origin::Temporary | Origin::Static => {
             Err(format!("the temporary {} runs: a bring-up is not finished", running.pod))
         }
     });

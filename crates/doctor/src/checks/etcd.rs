@@ -3,13 +3,13 @@
 
 use std::net::IpAddr;
 
-use assets::pod;
+use etcd::{Etcd, Health, server};
 use jiff::Timestamp;
+use objects::pod;
 
 use super::guardian;
 use crate::certificates::{self, Judged, Limits, Renewal};
 use crate::check::Check;
-use crate::etcd::{self, Etcd, Health};
 use crate::files::Files;
 use crate::manifests::{Manifest, Manifests};
 use crate::runtime::{self, Answer};
@@ -18,7 +18,7 @@ const LOOK: &str = "look at it with: crictl ps -a --name etcd; crictl logs <id>"
 
 /// The static pod of this node's own etcd.
 pub(crate) fn manifest(manifests: &Manifests) -> Option<&Manifest> {
-    manifests.pods.iter().find(|manifest| etcd::server(&manifest.pod).is_some())
+    manifests.pods.iter().find(|manifest| server::container(&manifest.pod).is_some())
 }
 
 /// What has to lie on this node's disk.
@@ -52,11 +52,11 @@ pub(crate) fn on_disk(
     static_pod.remedy = static_pod
         .remedy
         .map(|_| "put it back: `kubestrap start` writes manifest and certificates".to_owned());
-    let places = etcd::places(&manifest.pod);
+    let places = server::places(&manifest.pod);
     vec![static_pod, image, certificates(files, &places, limits, now), data(files, &places)]
 }
 
-fn certificates(files: &Files, places: &etcd::Places, limits: Limits, now: Timestamp) -> Check {
+fn certificates(files: &Files, places: &server::Places, limits: Limits, now: Timestamp) -> Check {
     let mut judged = Judged::default();
     for (flag, path) in &places.certificates {
         let place = path.display().to_string();
@@ -76,7 +76,7 @@ fn certificates(files: &Files, places: &etcd::Places, limits: Limits, now: Times
     Check::of_problems("EtcdCertificates", &judged.fatal, &judged.minor, judged.summary(), remedy)
 }
 
-fn data(files: &Files, places: &etcd::Places) -> Check {
+fn data(files: &Files, places: &server::Places) -> Check {
     const NAME: &str = "EtcdData";
     let Some(dir) = &places.data else {
         return Check::failed(

@@ -1,7 +1,7 @@
 //! The guardian: its static pod, its image, its credentials. Without it nobody starts a checkpoint.
 
-use assets::pod;
 use jiff::Timestamp;
+use objects::pod;
 
 use crate::certificates::{self, Judged, Limits, Renewal};
 use crate::check::Check;

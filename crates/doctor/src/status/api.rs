@@ -3,17 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use assets::pod;
+use api::{Call, Client};
 use checkpoint::Component;
 use jiff::{SignedDuration, Timestamp};
-use kube::Client;
-use names::condition::{CONTAINERS_READY, READY};
+use names::condition::CONTAINERS_READY;
 use names::{annotation, component, label, object};
+use objects::{Origin, pod, readiness};
 use serde_json::Value;
 
 use super::{Leader, PodStatus, image_version};
 use crate::report::NodeReport;
-use crate::source::Source;
 
 /// How the state of a pod begins that is ready but for a readiness gate, whose name follows.
 pub(super) const WAITS_FOR_GATE: &str = "waits for ";
@@ -65,20 +64,11 @@ pub async fn gather(client: &Client) -> Result<ApiView, String> {
         leases.extend(get(client, &path).await.ok());
     }
     let version = version["gitVersion"].as_str().unwrap_or_default().to_owned();
-    Ok(view(version, &items(&pods), &items(&nodes), leases))
+    Ok(view(version, objects::items(&pods["items"]), objects::items(&nodes["items"]), leases))
 }
 
 async fn get(client: &Client, path: &str) -> Result<Value, String> {
-    let request = http::Request::get(path).body(Vec::new()).map_err(|error| error.to_string())?;
-    match tokio::time::timeout(LIMIT, client.request::<Value>(request)).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(format!("{path}: {}", host::error::chain(&error))),
-        Err(_) => Err(format!("{path}: no answer within {} s", LIMIT.as_secs())),
-    }
-}
-
-fn items(list: &Value) -> Vec<Value> {
-    list["items"].as_array().cloned().unwrap_or_default()
+    Call::get(path).object(client, LIMIT).await.map_err(|error| host::error::chain(&error))
 }
 
 fn view(version: String, pods: &[Value], nodes: &[Value], leases: Vec<Value>) -> ApiView {
@@ -98,7 +88,7 @@ fn view(version: String, pods: &[Value], nodes: &[Value], leases: Vec<Value>) ->
         let mut on_node = by_node.get(name(node).as_str()).cloned().unwrap_or_default();
         on_node.sort_by(|a, b| (&a.component, &a.pod).cmp(&(&b.component, &b.pod)));
         NodeView {
-            ready: condition(node, READY),
+            ready: readiness::is_ready(node),
             report: report(pods, &name(node)),
             pods: on_node,
             name: name(node),
@@ -109,28 +99,22 @@ fn view(version: String, pods: &[Value], nodes: &[Value], leases: Vec<Value>) ->
 
 /// A pod of the control plane; none for all others.
 fn pod_status(pod: &Value, node: &str) -> Option<PodStatus> {
-    let metadata = &pod["metadata"];
-    let name = pod::name(pod);
-    let is_static = !metadata["annotations"][annotation::CONFIG_MIRROR].is_null();
+    let (metadata, name) = (&pod["metadata"], objects::name(pod));
     let static_name = || name.strip_suffix(&format!("-{node}")).unwrap_or(name);
-    let (component, source) = if let Some(of) = metadata["labels"][label::CHECKPOINT_OF].as_str() {
-        let generation =
-            metadata["annotations"][annotation::GENERATION].as_str().unwrap_or_default().to_owned();
-        (of.to_owned(), Source::Checkpoint { generation })
-    } else if is_static && static_name().starts_with(object::TEMPORARY_PREFIX) {
-        (static_name().trim_start_matches(object::TEMPORARY_PREFIX).to_owned(), Source::Temporary)
-    } else if metadata["labels"][label::TIER] == label::CONTROL_PLANE_TIER
-        || checkpoint::wants_checkpoint(pod)
-    {
-        let component = if is_static { static_name().to_owned() } else { Component::of(pod)?.name };
-        (component, if is_static { Source::Static } else { Source::Api })
-    } else {
-        return None;
+    let wanted =
+        || metadata["labels"][label::TIER] == label::CONTROL_PLANE_TIER || checkpoint::wants_checkpoint(pod);
+    let source = Origin::of_object(pod);
+    let component = match &source {
+        Origin::Checkpoint { .. } => metadata["labels"][label::CHECKPOINT_OF].as_str()?.to_owned(),
+        Origin::Temporary => static_name().trim_start_matches(object::TEMPORARY_PREFIX).to_owned(),
+        _ if !wanted() => return None,
+        Origin::Static => static_name().to_owned(),
+        Origin::Api => Component::of(pod)?.name,
     };
-    let statuses = pod::items(&pod["status"]["containerStatuses"]).iter();
+    let statuses = readiness::container_statuses(pod).iter();
     let image = pod::containers(pod).last().and_then(|container| container["image"].as_str());
     Some(PodStatus {
-        namespace: metadata["namespace"].as_str().unwrap_or_default().to_owned(),
+        namespace: objects::namespace(pod).to_owned(),
         component,
         pod: name.to_owned(),
         source,
@@ -143,16 +127,16 @@ fn pod_status(pod: &Value, node: &str) -> Option<PodStatus> {
 
 /// One word, and the reason where there is one.
 fn state(pod: &Value) -> String {
-    if !pod["metadata"]["deletionTimestamp"].is_null() {
+    if objects::is_deleting(pod) {
         return "ending".to_owned();
     }
-    if condition(pod, READY) {
+    if readiness::is_ready(pod) {
         return "ready".to_owned();
     }
     if let Some(gate) = closed_gate(pod).filter(|_| condition(pod, CONTAINERS_READY)) {
         return format!("{WAITS_FOR_GATE}{gate}");
     }
-    let mut statuses = pod::items(&pod["status"]["containerStatuses"]).iter();
+    let mut statuses = readiness::container_statuses(pod).iter();
     let waiting = statuses.find_map(|status| status["state"]["waiting"]["reason"].as_str());
     match (waiting, pod["status"]["phase"].as_str()) {
         (Some(reason), _) => reason.to_owned(),
@@ -163,12 +147,12 @@ fn state(pod: &Value) -> String {
 
 /// The first readiness gate that nobody has opened.
 fn closed_gate(pod: &Value) -> Option<&str> {
-    let gates = pod::items(&pod["spec"]["readinessGates"]).iter();
+    let gates = objects::items(&pod["spec"]["readinessGates"]).iter();
     gates.filter_map(|gate| gate["conditionType"].as_str()).find(|gate| !condition(pod, gate))
 }
 
 fn condition(object: &Value, kind: &str) -> bool {
-    pod::condition(object, kind) == Some(true)
+    objects::condition(object, kind) == Some(true)
 }
 
 /// The newest report of a node: while an installer is replaced there may be two pods.
@@ -205,7 +189,7 @@ fn leader(lease: &Value, now: Timestamp) -> Leader {
     let length = SignedDuration::from_secs(spec["leaseDurationSeconds"].as_i64().unwrap_or(15));
     let holder = spec["holderIdentity"].as_str().filter(|holder| !holder.is_empty());
     Leader {
-        component: pod::name(lease).to_owned(),
+        component: objects::name(lease).to_owned(),
         holder: holder.map(str::to_owned),
         renewed,
         expired: renewed.is_none_or(|renewed| now.duration_since(renewed) > length),
@@ -292,11 +276,11 @@ mod tests {
         assert_eq!(
             told,
             [
-                ("etcd", Source::Static, "ready", 2),
-                ("kube-apiserver", Source::Temporary, "ending", 2),
-                ("kube-apiserver", Source::Api, "ready", 2),
-                ("kube-scheduler", Source::Api, "CrashLoopBackOff", 7),
-                ("kube-scheduler", Source::Checkpoint { generation: "000002-abc".to_owned() }, "ready", 2),
+                ("etcd", Origin::Static, "ready", 2),
+                ("kube-apiserver", Origin::Temporary, "ending", 2),
+                ("kube-apiserver", Origin::Api, "ready", 2),
+                ("kube-scheduler", Origin::Api, "CrashLoopBackOff", 7),
+                ("kube-scheduler", Origin::Checkpoint { generation: "000002-abc".to_owned() }, "ready", 2),
             ]
         );
         assert!(view.nodes[0].report.as_ref().unwrap().steering.on);

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use checkpoint::Component;
 use cri::{Container, ContainerState, Cri, CriError, Filter, Pod, PodState};
 use jiff::Timestamp;
-use names::{annotation, label, object};
+use names::{label, object};
+use objects::Origin;
 
 use super::{CertificateStatus, EtcdStatus, PodStatus, image_version};
 use crate::certificates;
 use crate::checks::checkpoints::{Checkpoints, Kept};
 use crate::diagnose::{Disk, Options};
 use crate::report::{ComponentReport, GenerationReport};
-use crate::source::{self, Source};
+use crate::source;
 
 /// This node as it tells itself.
 #[derive(Clone, Debug)]
@@ -111,18 +112,20 @@ fn state(state: ContainerState) -> &'static str {
     }
 }
 
-fn identify(sandbox: &Pod, checkpoints: &Checkpoints, node: &str) -> Option<(String, Source)> {
-    if let Some(of) = sandbox.labels.get(label::CHECKPOINT_OF) {
-        let generation = sandbox.annotations.get(annotation::GENERATION).cloned().unwrap_or_default();
-        return Some((of.clone(), Source::Checkpoint { generation }));
-    }
-    if source::is_static(sandbox) {
-        let name = sandbox.name.strip_suffix(&format!("-{node}")).unwrap_or(&sandbox.name);
-        return match name.strip_prefix(object::TEMPORARY_PREFIX) {
-            Some(component) => Some((component.to_owned(), Source::Temporary)),
-            None => Some((name.to_owned(), Source::Static)),
-        };
-    }
+fn identify(sandbox: &Pod, checkpoints: &Checkpoints, node: &str) -> Option<(String, Origin)> {
+    let origin = Origin::of_sandbox(&sandbox.name, &sandbox.labels, &sandbox.annotations);
+    let static_name = || sandbox.name.strip_suffix(&format!("-{node}")).unwrap_or(&sandbox.name);
+    let name = match &origin {
+        Origin::Checkpoint { .. } => sandbox.labels.get(label::CHECKPOINT_OF).cloned(),
+        Origin::Temporary => Some(static_name().trim_start_matches(object::TEMPORARY_PREFIX).to_owned()),
+        Origin::Static => Some(static_name().to_owned()),
+        Origin::Api => of_api(sandbox, checkpoints),
+    };
+    Some((name?, origin))
+}
+
+/// The component of a pod that the API made; none for one that is not of the control plane.
+fn of_api(sandbox: &Pod, checkpoints: &Checkpoints) -> Option<String> {
     let is_of = |component: &&Component| {
         component.namespace == sandbox.namespace && source::is_named_after(sandbox, &component.name)
     };
@@ -132,7 +135,7 @@ fn identify(sandbox: &Pod, checkpoints: &Checkpoints, node: &str) -> Option<(Str
         let tier = sandbox.labels.get(label::TIER)?;
         (tier == label::CONTROL_PLANE_TIER).then(|| source::controller(sandbox).to_owned())
     };
-    Some((known.map(|component| component.name.clone()).or_else(name)?, Source::Api))
+    known.map(|component| component.name.clone()).or_else(name)
 }
 
 fn components(checkpoints: &Checkpoints, sandboxes: &[Pod]) -> Vec<ComponentReport> {
@@ -140,7 +143,7 @@ fn components(checkpoints: &Checkpoints, sandboxes: &[Pod]) -> Vec<ComponentRepo
         namespace: component.namespace.clone(),
         name: component.name.clone(),
         generations: kept.generations.iter().map(|seen| generation(&seen.generation)).collect(),
-        running: source::running(sandboxes, component).into_iter().map(|running| running.source).collect(),
+        running: source::running(sandboxes, component).into_iter().map(|running| running.origin).collect(),
         placed: kept.placed.as_ref().map(ToString::to_string),
         last_event: None,
     };
@@ -200,7 +203,7 @@ mod tests {
         let disk = Disk::read(&world.options);
         let mut etcd = sandbox("etcd", "");
         etcd.name = "etcd-a".to_owned();
-        etcd.annotations.insert(annotation::CONFIG_SOURCE.to_owned(), "file".to_owned());
+        etcd.annotations.insert(names::annotation::CONFIG_SOURCE.to_owned(), "file".to_owned());
         let mut unknown = sandbox("kube-other", "1");
         unknown.labels.insert("tier".to_owned(), "control-plane".to_owned());
         let sandboxes = [sandbox("kube-scheduler", "1"), etcd, sandbox("coredns", "1"), unknown];
@@ -223,7 +226,7 @@ mod tests {
         );
         let components = components(&disk.checkpoints, &sandboxes);
         assert_eq!(components.len(), 3);
-        assert_eq!(components[2].running, [Source::Api]);
+        assert_eq!(components[2].running, [Origin::Api]);
         assert!(components[2].generations[0].good);
         let certificates = expiries(&disk.checkpoints);
         assert_eq!(certificates.len(), 9, "{certificates:#?}");

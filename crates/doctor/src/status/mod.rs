@@ -10,13 +10,12 @@ mod api;
 mod local;
 
 use jiff::Timestamp;
+use objects::Origin;
 use serde::Serialize;
 
 use crate::check::Verdict;
 use crate::checks::guardian;
-use crate::etcd::Member;
 use crate::report::{ComponentReport, News, NodeReport, SteeringReport};
-use crate::source::Source;
 
 pub use api::{ApiView, NodeView, gather};
 pub use local::{LocalView, look};
@@ -32,7 +31,7 @@ pub struct PodStatus {
     /// Its name.
     pub pod: String,
     /// Who made it.
-    pub source: Source,
+    pub source: Origin,
     /// The tag of its image, or the digest where it has no tag.
     pub version: String,
     /// Ready, starting, ending, failing: one word.
@@ -60,7 +59,7 @@ pub struct CertificateStatus {
 /// From where it is known what a node keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Origin {
+pub enum KnownFrom {
     /// Its own disk and runtime, right now.
     Disk,
     /// Its guardian's published report.
@@ -82,7 +81,7 @@ pub struct NodeStatus {
     /// The control plane's pods on it.
     pub pods: Vec<PodStatus>,
     /// From where the rest is known.
-    pub origin: Origin,
+    pub origin: KnownFrom,
     /// When the rest was true; none when nothing is known.
     pub as_of: Option<Timestamp>,
     /// What is kept of each component.
@@ -120,7 +119,7 @@ pub struct Leader {
 #[serde(rename_all = "camelCase")]
 pub struct EtcdStatus {
     /// Its members, as etcd itself says.
-    pub members: Vec<Member>,
+    pub members: Vec<etcd::Member>,
     /// Why they are not known; none when they are.
     pub unknown: Option<String>,
 }
@@ -206,7 +205,7 @@ fn local_node<'a>(
         name: local.node,
         local: true,
         pods,
-        origin: Origin::Disk,
+        origin: KnownFrom::Disk,
         as_of: Some(local.time),
         components: with_events(local.components, report),
         certificates: local.certificates,
@@ -261,7 +260,7 @@ fn other_node(node: &NodeView) -> NodeStatus {
         local: false,
         ready: Some(node.ready),
         pods: if node.ready { node.pods.clone() } else { remembered(&node.pods) },
-        origin: if report.is_some() { Origin::Report } else { Origin::Nothing },
+        origin: if report.is_some() { KnownFrom::Report } else { KnownFrom::Nothing },
         as_of: report.map(|report| report.time),
         components: report.map(|report| report.components.clone()).unwrap_or_default(),
         certificates: Vec::new(),
@@ -315,7 +314,7 @@ mod tests {
             namespace: "kube-system".to_owned(),
             component: "kube-apiserver".to_owned(),
             pod: name.to_owned(),
-            source: Source::Api,
+            source: Origin::Api,
             version: "v1".to_owned(),
             state: state.to_owned(),
             restarts: 0,

@@ -7,8 +7,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use apply::{ApiError, Call, ClientError, ClientOptions};
-use assets::pod;
+use api::{ApiError, Call, ClientError, ClientOptions};
+use objects::pod;
 use tokio::signal::unix::{SignalKind, signal};
 
 pub use files::{FilesError, PLACEHOLDER, put, take_away};
@@ -106,7 +106,7 @@ async fn keep(options: &InstallOptions) {
 /// A pod is not told of its own image otherwise.
 async fn own_image(options: &InstallOptions) -> Result<String, ImageError> {
     let kubeconfig = options.credentials_from.join("kubeconfig");
-    let client = apply::client_from_kubeconfig(&kubeconfig, &ClientOptions::default()).await?;
+    let client = api::client_from_kubeconfig(&kubeconfig, &ClientOptions::default()).await?;
     let path = format!("/api/v1/namespaces/{}/pods/{}", options.namespace, options.pod_name);
     let pod = Call::get(path).object(&client, LIMIT).await?;
     let own = pod::app_containers(&pod).iter().find(|c| c["name"] == CONTAINER);

@@ -1,5 +1,7 @@
 //! What the machine is told.
 
+use objects::Origin;
+
 use super::{Digest, Disk, Generation, GenerationId};
 
 /// One thing that happened. `now_ms` is a monotonic clock's milliseconds, its zero is of no matter;
@@ -64,8 +66,8 @@ pub struct Instance {
     /// when one of them is started anew.
     pub container: String,
     /// Who wants it to run.
-    pub source: Source,
-    /// Of an [`Source::Api`] instance: the digest that a checkpoint made of it now would have;
+    pub origin: Origin,
+    /// Of an [`Origin::Api`] instance: the digest that a checkpoint made of it now would have;
     /// `None` when it cannot be told (the pod's spec is not known). Not looked at for a copy: its
     /// generation says it.
     pub digest: Option<Digest>,
@@ -87,20 +89,6 @@ pub struct Instance {
     pub terminating: bool,
     /// How often the kubelet has started its containers again.
     pub restarts: u32,
-}
-
-/// Who wants an instance to run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// A pod made by the API.
-    Api,
-    /// A static pod of ours.
-    Copy {
-        /// Its annotation `kubestrap.io/generation`.
-        generation: GenerationId,
-    },
-    /// A static pod of the temporary control plane (`bootstrap-*`): `start` is at work.
-    Temporary,
 }
 
 /// What the API says of the component.

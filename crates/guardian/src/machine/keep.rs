@@ -1,6 +1,8 @@
 //! What is kept on the disk: checkpoints are written, promoted, pruned.
 
-use super::{Action, ActionKind, GenerationId, Instance, Machine, Source};
+use objects::Origin;
+
+use super::{Action, ActionKind, GenerationId, Instance, Machine};
 
 impl Machine {
     /// Rule R1, then old generations.
@@ -37,8 +39,8 @@ impl Machine {
             (instance, self.disk.with_digest(digest)?, time)
         } else {
             let copy = self.copy_serving()?;
-            let Source::Copy { generation } = &copy.source else { return None };
-            (copy, self.disk.get(generation)?, self.limits.proven_ms)
+            let Origin::Checkpoint { generation } = &copy.origin else { return None };
+            (copy, self.disk.get(&GenerationId(generation.clone()))?, self.limits.proven_ms)
         };
         if self.is_good(Some(&generation.digest)) {
             return None;
@@ -74,10 +76,10 @@ impl Machine {
     }
 
     fn is_of(&self, instance: &Instance, id: &GenerationId) -> bool {
-        match &instance.source {
-            Source::Copy { generation } => generation == id,
-            Source::Temporary => false,
-            Source::Api => {
+        match &instance.origin {
+            Origin::Checkpoint { generation } => *generation == id.0,
+            Origin::Temporary | Origin::Static => false,
+            Origin::Api => {
                 let digest = self.tracks.digest(instance);
                 digest.and_then(|d| self.disk.with_digest(&d)).is_some_and(|g| g.id == *id)
             }

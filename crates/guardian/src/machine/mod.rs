@@ -26,7 +26,9 @@ mod track;
 
 pub use action::Action;
 pub use disk::{Digest, Disk, Generation, GenerationId};
-pub use event::{ActionKind, ApiView, Event, Instance, Observation, Source};
+use objects::Origin;
+
+pub use event::{ActionKind, ApiView, Event, Instance, Observation};
 pub use limits::{Limits, MIN_READY_SECONDS};
 pub use report::{Cause, Report};
 
@@ -274,11 +276,11 @@ impl Machine {
 
     /// Serving instances that the API made.
     fn api_serving(&self) -> impl Iterator<Item = &Instance> {
-        self.instances().iter().filter(|i| i.source == Source::Api && self.serves(i))
+        self.instances().iter().filter(|i| i.origin == Origin::Api && self.serves(i))
     }
 
     fn copy_serving(&self) -> Option<&Instance> {
-        self.instances().iter().find(|i| matches!(i.source, Source::Copy { .. }) && self.serves(i))
+        self.instances().iter().find(|i| matches!(i.origin, Origin::Checkpoint { .. }) && self.serves(i))
     }
 
     fn is_good(&self, digest: Option<&Digest>) -> bool {
@@ -293,9 +295,11 @@ impl Machine {
 
 /// It was told to end: by the API, or because the file it was made of is gone.
 fn ends(disk: &Disk, instance: &Instance) -> bool {
-    let replaced = match &instance.source {
-        Source::Copy { generation } => disk.placed.as_ref() != Some(generation),
-        Source::Api | Source::Temporary => false,
+    let replaced = match &instance.origin {
+        Origin::Checkpoint { generation } => {
+            disk.placed.as_ref().is_none_or(|placed| placed.0 != *generation)
+        }
+        Origin::Api | Origin::Temporary | Origin::Static => false,
     };
     instance.terminating || replaced
 }

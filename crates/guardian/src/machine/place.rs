@@ -1,6 +1,8 @@
 //! When nobody serves: a copy is started, another one when that does not work either.
 
-use super::{Action, ActionKind, Cause, Generation, GenerationId, Instance, Machine, Report, Source};
+use objects::Origin;
+
+use super::{Action, ActionKind, Cause, Generation, GenerationId, Instance, Machine, Report};
 
 impl Machine {
     /// Rules R3 and R6.
@@ -91,7 +93,7 @@ impl Machine {
     }
 
     fn copies<'a>(&'a self, id: &'a GenerationId) -> impl Iterator<Item = &'a Instance> {
-        let of_it = move |i: &&Instance| matches!(&i.source, Source::Copy { generation } if generation == id);
+        let of_it = move |i: &&Instance| matches!(&i.origin, Origin::Checkpoint { generation } if *generation == id.0);
         self.instances().iter().filter(of_it)
     }
 

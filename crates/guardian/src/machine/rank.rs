@@ -1,6 +1,8 @@
 //! Who gets the traffic when several are Ready.
 
-use super::{Instance, Machine, Source};
+use objects::Origin;
+
+use super::{Instance, Machine};
 
 /// Above all revisions.
 const COPY: u64 = 1 << 32;
@@ -14,12 +16,12 @@ impl Machine {
     /// unproven one. The temporary control plane comes last.
     pub fn rank(&self, instance: &Instance) -> u64 {
         let revision = 1 + instance.revision.min(COPY - 2);
-        match &instance.source {
-            Source::Temporary => 0,
-            Source::Copy { .. } if self.ends(instance) => 0,
-            Source::Copy { .. } => COPY,
-            Source::Api if self.copy_serving().is_some() && self.proven(instance) => PROVEN + revision,
-            Source::Api => revision,
+        match &instance.origin {
+            Origin::Temporary | Origin::Static => 0,
+            Origin::Checkpoint { .. } if self.ends(instance) => 0,
+            Origin::Checkpoint { .. } => COPY,
+            Origin::Api if self.copy_serving().is_some() && self.proven(instance) => PROVEN + revision,
+            Origin::Api => revision,
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Who is there, and is somebody about to serve?
 
-use super::{Action, Cause, Digest, Generation, Instance, Machine, Report, Source, State};
+use objects::Origin;
+
+use super::{Action, Cause, Digest, Generation, Instance, Machine, Report, State};
 
 /// Why nobody serves, and from when on nobody can be expected to by himself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +21,7 @@ impl Machine {
             return State::Unknown;
         }
         let (placed, empty) = (self.disk.placed.is_some(), self.disk.generations.is_empty());
-        if self.instances().iter().any(|i| self.serves(i) && !matches!(i.source, Source::Copy { .. })) {
+        if self.instances().iter().any(|i| self.serves(i) && !matches!(i.origin, Origin::Checkpoint { .. })) {
             if placed { State::HandingOver } else { State::Serving }
         } else if self.copy_serving().is_some() {
             State::Restored
@@ -39,7 +41,7 @@ impl Machine {
     }
 
     pub(super) fn temporary_runs(&self) -> bool {
-        self.instances().iter().any(|i| i.source == Source::Temporary && i.running)
+        self.instances().iter().any(|i| i.origin == Origin::Temporary && i.running)
     }
 
     /// The API wants it to run elsewhere and not here, and there it runs.
@@ -94,7 +96,7 @@ impl Machine {
 
     /// The API's instances that may serve by themselves some time.
     fn candidates(&self) -> impl Iterator<Item = &Instance> {
-        self.instances().iter().filter(|i| i.source == Source::Api && !self.ends(i))
+        self.instances().iter().filter(|i| i.origin == Origin::Api && !self.ends(i))
     }
 
     /// It runs something else than that, for certain.

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Digest, Instance, Source};
+use objects::Origin;
+
+use super::{Digest, Instance};
 
 /// All pods that the runtime knew when it answered last.
 #[derive(Debug, Clone, Default)]
@@ -90,7 +92,7 @@ impl Tracks {
     /// Does the container that runs prove its digest by being Ready? Not when the content came later.
     pub(super) fn proves(&self, instance: &Instance) -> bool {
         let same = self.of(instance).is_some_and(|track| track.digest == instance.digest);
-        instance.source == Source::Api && same && instance.started_ms > instance.content_since_ms
+        instance.origin == Origin::Api && same && instance.started_ms > instance.content_since_ms
     }
 }
 

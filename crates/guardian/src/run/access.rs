@@ -3,9 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use apply::{ClientError, ClientOptions, Connection};
+use api::{Client, ClientError, ClientOptions, Connection};
 use host::fs::FsError;
-use kube::Client;
 use steer::probe::Probe;
 
 /// How long TCP and TLS handshake with the API may take.

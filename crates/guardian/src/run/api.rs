@@ -1,14 +1,13 @@
 //! All that goes with the guardian's credentials: a client, the watches, and the steering of the port.
 
+use api::{Change, Client};
 use cri::Cri;
-use kube::Client;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::Options;
 use super::access::Access;
 use super::alarm::{self, Bell, Task};
 use super::steering::Steering;
-use super::watch::{self, Change};
 
 /// News of the API.
 pub(crate) enum ApiNews {
@@ -43,7 +42,7 @@ impl Api {
                 let _ = news.send(wrap(change));
                 bell.ring();
             };
-            Task::spawn(watch::follow(client.clone(), path, query, tell))
+            Task::spawn(api::follow(client.clone(), path, query, tell))
         };
         let pods = format!("/api/v1/namespaces/{}/pods", names::object::KUBE_SYSTEM);
         let tasks = [

@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use assets::pod::{self, items};
+use api::Change;
 use checkpoint::Component;
 use jiff::Timestamp;
 use names::condition::{CONTAINERS_READY, READY, SERVING};
 use names::{annotation, label, object};
+use objects::items;
 use serde_json::Value;
-
-use super::watch::Change;
 
 /// Who controls a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,8 +54,8 @@ impl ApiPod {
         let metadata = object.get_mut("metadata")?.as_object_mut()?;
         metadata.remove("managedFields");
         let (metadata, status) = (&object["metadata"], &object["status"]);
-        let text = |value: &Value| pod::text(value).to_owned();
-        let condition = |name: &str| pod::condition(&object, name);
+        let text = |value: &Value| objects::text(value).to_owned();
+        let condition = |name: &str| objects::condition(&object, name);
         let mut pod = Self {
             uid: text(&metadata["uid"]),
             namespace: text(&metadata["namespace"]),
@@ -76,7 +75,8 @@ impl ApiPod {
                 .filter_map(|c| c["containerID"].as_str()?.rsplit('/').next().map(str::to_owned))
                 .collect(),
             installer: metadata["labels"][label::APP] == object::GUARDIAN_INSTALLER,
-            owner: pod::controller(&object).map(|o| Owner { kind: text(&o["kind"]), name: text(&o["name"]) }),
+            owner: objects::owner::controller(&object)
+                .map(|o| Owner { kind: text(&o["kind"]), name: text(&o["name"]) }),
             revision: checkpoint::revision(&object).unwrap_or_default(),
             mirror_of: metadata["annotations"][annotation::CONFIG_MIRROR].as_str().map(str::to_owned),
             component,

@@ -4,10 +4,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use apply::{ApiError, Call};
+use api::{ApiError, Call, Client};
 use checkpoint::Component;
 use jiff::Timestamp;
-use kube::Client;
 use serde_json::{Value, json};
 
 use super::parents::Parent;

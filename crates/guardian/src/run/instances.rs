@@ -2,16 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use assets::pod;
 use checkpoint::Component;
 use cri::{Container, ContainerState};
 use names::object::KUBE_SYSTEM;
+use objects::{Origin, pod};
 use traffic::{State, View};
 
 use super::cluster::{ApiPod, Cluster};
 use super::digests::Digests;
 use super::snapshot::PodSeen;
-use crate::machine::{GenerationId, Instance, Source};
+use crate::machine::Instance;
 
 /// A container that nobody can ask and that ran for so long without being started again counts as Ready.
 const SETTLED_MS: u64 = 10_000;
@@ -93,7 +93,7 @@ impl Sight<'_> {
     fn instance(&self, pod: &PodSeen, component: &Component) -> Option<Instance> {
         let known = self.cluster.pods.get(&pod.uid);
         let init = match (pod.copy_of(), known.and_then(|known| known.object.as_ref())) {
-            (Some((_, generation)), _) => (self.init)(component, generation),
+            (Some((_, generation)), _) => (self.init)(component, &generation),
             (None, Some(object)) => init_containers(object),
             (None, None) => Vec::new(),
         };
@@ -105,7 +105,7 @@ impl Sight<'_> {
         Some(Instance {
             pod: pod.uid.clone(),
             container: containers.iter().map(|c| c.id.as_str()).collect::<Vec<_>>().join(","),
-            source: source(pod),
+            origin: origin(pod),
             digest: made.map(|made| made.digest.clone()),
             revision: known.map_or(0, |known| self.cluster.revision_number(known)),
             revision_name: known.map_or_else(String::new, |known| known.revision.clone()),
@@ -147,11 +147,11 @@ pub(crate) fn asks_each(view: &View) -> bool {
     view.rounds > 0 && (view.steady.is_some() || view.seen.len() < 2)
 }
 
-fn source(pod: &PodSeen) -> Source {
-    match pod.copy_of() {
-        Some((_, generation)) => Source::Copy { generation: GenerationId(generation.to_owned()) },
-        None if pod.is_temporary() => Source::Temporary,
-        None => Source::Api,
+/// A static pod that stays is none of ours to end or to place: it counts as whatever the API wants.
+fn origin(pod: &PodSeen) -> Origin {
+    match pod.origin() {
+        Origin::Static => Origin::Api,
+        origin => origin,
     }
 }
 

@@ -6,8 +6,8 @@ use names::label::CHECKPOINT_OF;
 use serde_json::{Value, json};
 use traffic::{Listener, ListenerId, OwnCalls, Owner, Seen};
 
-use super::super::watch::Change;
 use super::*;
+use api::Change;
 
 const SCHEDULER: &str = "kube-scheduler";
 
@@ -145,13 +145,13 @@ fn whose_a_pod_is_and_who_made_it() {
         pod("6", "kube-scheduler-extender-abcde", "api"),
     ];
     let world = World { pods, ..World::default() };
-    let found: Vec<_> = world.of(SCHEDULER).into_iter().map(|i| (i.pod, i.source)).collect();
-    let generation = GenerationId("000001-abc".to_owned());
+    let found: Vec<_> = world.of(SCHEDULER).into_iter().map(|i| (i.pod, i.origin)).collect();
+    let generation = "000001-abc".to_owned();
     let expected = [
-        ("1", Source::Temporary),
-        ("3", Source::Copy { generation }),
-        ("4", Source::Api),
-        ("5", Source::Api),
+        ("1", Origin::Temporary),
+        ("3", Origin::Checkpoint { generation }),
+        ("4", Origin::Api),
+        ("5", Origin::Api),
     ];
     assert_eq!(found, expected.map(|(uid, source)| (uid.to_owned(), source)));
 }

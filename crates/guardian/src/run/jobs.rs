@@ -3,10 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use apply::ApiError;
+use api::{ApiError, Client};
 use checkpoint::Component;
 use doctor::Diagnosis;
-use kube::Client;
 use tokio::task::JoinSet;
 
 use super::events::{self, Telling};

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use tokio::net::UnixListener;
 
 use super::super::digests::Digests;
-use super::super::watch::Change as News;
 use super::*;
-use crate::machine::{Observation, Source};
+use crate::machine::Observation;
+use api::Change as News;
 
 const UID: &str = "u";
 
@@ -94,7 +94,7 @@ async fn what_the_machine_asks_for_is_on_the_disk() {
     let serving = Instance {
         pod: UID.to_owned(),
         container: "c".to_owned(),
-        source: Source::Api,
+        origin: objects::Origin::Api,
         digest: Some(digest(&world).await),
         revision: 1,
         revision_name: "1".to_owned(),

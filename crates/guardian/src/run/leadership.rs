@@ -4,10 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use apply::{ApiError, HeldLease};
+use api::{ApiError, Client, HeldLease};
 use cri::ContainerState;
 use jiff::Timestamp;
-use kube::Client;
 
 use super::snapshot::PodSeen;
 
@@ -144,7 +143,7 @@ pub(crate) async fn ask(client: &Client, question: Question) -> Answer {
 }
 
 async fn outcome(client: &Client, question: Question) -> Result<Outcome, ApiError> {
-    let held = apply::held_lease(client, question.lease, LIMIT).await?;
+    let held = api::held_lease(client, question.lease, LIMIT).await?;
     let settled = |candidates: Option<Candidates>| match candidates {
         Some(candidates) => Outcome::Settled(candidates.containers),
         None => Outcome::Idle,

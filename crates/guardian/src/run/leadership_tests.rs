@@ -70,18 +70,13 @@ fn api(holder: &str) -> (Client, tokio::sync::mpsc::UnboundedReceiver<serde_json
     let lease = json!({"metadata": {"name": LEASE, "resourceVersion": "7"},
         "spec": {"holderIdentity": holder, "acquireTime": "2026-01-01T00:00:00.000000Z"}});
     let (sender, written) = tokio::sync::mpsc::unbounded_channel();
-    let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
-        let (lease, sender) = (lease.clone(), sender.clone());
-        async move {
-            if request.method() == http::Method::PUT {
-                let body = request.into_body().collect_bytes().await.unwrap();
-                sender.send(serde_json::from_slice(&body).unwrap()).unwrap();
-            }
-            let body = kube::client::Body::from(lease.to_string().into_bytes());
-            Ok::<_, tower::BoxError>(http::Response::new(body))
+    let client = fakes::api::client(move |asked| {
+        if asked.method == "PUT" {
+            sender.send(asked.body).unwrap();
         }
+        (200, lease.clone()).into()
     });
-    (Client::new(service, "default"), written)
+    (client, written)
 }
 
 #[tokio::test]

@@ -32,7 +32,6 @@ mod serving;
 mod snapshot;
 mod standin;
 mod steering;
-mod watch;
 
 use std::io;
 use std::net::IpAddr;

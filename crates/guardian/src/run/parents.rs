@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use apply::{ApiError, Call};
+use api::{ApiError, Call, Client};
 use checkpoint::Component;
-use kube::Client;
 use names::annotation::{BOOTKUBE_CHECKPOINT, CHECKPOINT};
 use serde_json::Value;
 

@@ -5,8 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use apply::{ApiError, Call};
-use kube::Client;
+use api::{ApiError, Call, Client};
 use names::component::KUBE_APISERVER;
 use names::label;
 use names::object::KUBE_SYSTEM;

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use apply::{ApiError, Call};
+use api::{ApiError, Call, Client};
 use doctor::report::NodeReport;
-use kube::Client;
 use serde_json::json;
 
 use super::cluster::{ApiPod, Cluster};

@@ -3,11 +3,8 @@
 
 use std::time::Duration;
 
-use apply::{ApiError, Call};
-use jiff::Timestamp;
-use kube::Client;
+use api::{ApiError, Client};
 use names::condition::SERVING;
-use serde_json::json;
 use traffic::{Seen, State, View};
 
 use super::cluster::{ApiPod, Cluster};
@@ -59,22 +56,25 @@ fn serves(pod: &ApiPod, view: &View) -> Option<bool> {
 
 /// Sets the condition of that very pod.
 pub(crate) async fn change(client: &Client, gate: &Gate) -> Result<(), ApiError> {
-    let status = if gate.serving { "True" } else { "False" };
-    let time = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
-    let condition = json!({"type": SERVING, "status": status, "lastTransitionTime": time.to_string()});
-    let patch = json!({"metadata": {"uid": gate.uid}, "status": {"conditions": [condition]}});
-    let path = format!("/api/v1/namespaces/{}/pods/{}/status", gate.namespace, gate.name);
-    Call::strategic_merge(path, &patch).object(client, LIMIT).await.map(|_| ())
+    let Gate { namespace, name, uid, serving } = gate;
+    let why = match serving {
+        true => ("Probed", "this very instance answered /readyz"),
+        false => {
+            ("ProbeFailed", "this very instance does not answer /readyz as it should, or does not listen")
+        }
+    };
+    api::set_condition(client, (namespace, name, uid), SERVING, *serving, why, LIMIT).await
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
+    use api::Change;
     use host::proc::ProcessId;
+    use serde_json::json;
     use traffic::{Listener, ListenerId, OwnCalls, Owner};
 
-    use super::super::watch::Change;
     use super::*;
 
     /// One gated pod of that UID, of which the kubelet says that its containers are ready.

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use checkpoint::Component;
 use cri::{Container, ContainerState, Cri, Filter, PodState};
 use names::component::KUBE_APISERVER;
+use names::label;
 use names::object::KUBE_SYSTEM;
-use names::{annotation, label, object};
+use objects::Origin;
 
 /// A pod whose sandbox runs, with the newest container of each name.
 #[derive(Debug, Clone)]
@@ -19,22 +20,24 @@ pub(crate) struct PodSeen {
 }
 
 impl PodSeen {
+    pub(crate) fn origin(&self) -> Origin {
+        Origin::of_sandbox(&self.name, &self.labels, &self.annotations)
+    }
+
     pub(crate) fn is_of_api(&self) -> bool {
-        self.annotations
-            .get(annotation::CONFIG_SOURCE)
-            .is_some_and(|source| source == annotation::CONFIG_SOURCE_API)
+        self.origin() == Origin::Api
     }
 
     /// A static pod of `kubestrap start`.
     pub(crate) fn is_temporary(&self) -> bool {
-        !self.is_of_api() && self.name.starts_with(object::TEMPORARY_PREFIX)
+        self.origin() == Origin::Temporary
     }
 
     /// The component and the generation that this is a copy of.
-    pub(crate) fn copy_of(&self) -> Option<(Component, &str)> {
-        let name = self.labels.get(label::CHECKPOINT_OF).filter(|_| !self.is_of_api())?;
-        let generation = self.annotations.get(annotation::GENERATION)?;
-        Some((Component { namespace: KUBE_SYSTEM.to_owned(), name: name.clone() }, generation))
+    pub(crate) fn copy_of(&self) -> Option<(Component, String)> {
+        let Origin::Checkpoint { generation } = self.origin() else { return None };
+        let name = self.labels.get(label::CHECKPOINT_OF)?.clone();
+        Some((Component { namespace: KUBE_SYSTEM.to_owned(), name }, generation))
     }
 
     /// Whether a pod of this name would be of that component. Only for a pod that the API has not told

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use apply::ApiError;
+use api::{ApiError, Change, Client};
 use cri::{ContainerState, Cri, CriError, Filter};
-use kube::Client;
 use names::object;
 use traffic::{Instance, Port, Seen};
 
@@ -15,7 +14,6 @@ use super::access::{Access, AccessError};
 use super::cluster::Cluster;
 use super::serving;
 use super::steering::{Rank, instance};
-use super::watch::{Change, list};
 
 /// How often the port is looked at.
 const PERIOD: Duration = Duration::from_millis(200);
@@ -111,7 +109,7 @@ async fn round(
     opened: &mut Vec<String>,
 ) -> Result<Option<String>, ApiError> {
     let path = format!("/api/v1/namespaces/{}/pods", object::KUBE_SYSTEM);
-    let (pods, _) = list(client, &path, &format!("fieldSelector=spec.nodeName={node}")).await?;
+    let (pods, _) = api::list(client, &path, &format!("fieldSelector=spec.nodeName={node}")).await?;
     let mut cluster = Cluster::default();
     cluster.pods_changed(Change::All(pods));
     port.steered_round(&|seen: &Seen| worth(seen, &cluster)).await;

@@ -59,10 +59,9 @@ fn one_that_was_started_and_does_not_listen_yet_is_looked_out_for() {
 
 #[test]
 fn the_temporary_one_is_not_ours_to_steer() {
-    let both = [
-        apiserver("a", "kube-apiserver-a", ContainerState::Running),
-        apiserver("b", "bootstrap-kube-apiserver-n", ContainerState::Running),
-    ];
+    let mut temporary = apiserver("b", "bootstrap-kube-apiserver-n", ContainerState::Running);
+    temporary.annotations.insert(names::annotation::CONFIG_SOURCE.to_owned(), "file".to_owned());
+    let both = [apiserver("a", "kube-apiserver-a", ContainerState::Running), temporary];
     assert_eq!(decide(&both, &view(Vec::new())).0, Mode::HandsOff);
 }
 

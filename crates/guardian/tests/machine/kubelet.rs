@@ -1,6 +1,7 @@
 //! A model of pods on a node: how their containers start, become Ready, exit and are started again.
 
-use guardian::machine::{Digest, GenerationId, Instance, Source};
+use guardian::machine::{Digest, GenerationId, Instance};
+use objects::Origin;
 
 /// Between a pod's arrival at the kubelet and its container's start.
 pub const POD_START: u64 = 1_000;
@@ -45,7 +46,7 @@ pub enum State {
 #[derive(Debug, Clone)]
 pub struct Pod {
     pub uid: String,
-    pub source: Source,
+    pub origin: Origin,
     pub revision: u64,
     /// What its files and spec say now.
     pub content: usize,
@@ -61,10 +62,10 @@ pub struct Pod {
 }
 
 impl Pod {
-    pub fn new(uid: String, source: Source, revision: u64, content: usize, starts: u64) -> Self {
+    pub fn new(uid: String, origin: Origin, revision: u64, content: usize, starts: u64) -> Self {
         Self {
             uid,
-            source,
+            origin,
             revision,
             content,
             content_since: starts.saturating_sub(500),
@@ -78,11 +79,11 @@ impl Pod {
     }
 
     pub fn is_copy(&self, id: Option<&GenerationId>) -> bool {
-        matches!(&self.source, Source::Copy { generation } if id.is_none_or(|id| id == generation))
+        matches!(&self.origin, Origin::Checkpoint { generation } if id.is_none_or(|id| id.0 == *generation))
     }
 
     pub fn is_api(&self) -> bool {
-        self.source == Source::Api
+        self.origin == Origin::Api
     }
 
     pub fn runs(&self) -> bool {
@@ -149,7 +150,7 @@ impl Pod {
         Instance {
             pod: self.uid.clone(),
             container: format!("{}@{}", self.uid, self.started),
-            source: self.source.clone(),
+            origin: self.origin.clone(),
             digest: (self.is_api() && spec_known).then(|| digest(self.content)),
             revision: self.revision,
             revision_name: format!("r{}", self.revision),

@@ -2,8 +2,8 @@
 
 use guardian::machine::{
     Action, ActionKind, ApiView, Disk, Event, Generation, GenerationId, Limits, Machine, Observation, Report,
-    Source,
 };
+use objects::Origin;
 
 use crate::kubelet::{BECOMES_READY, Behaviour, DRAIN, POD_START, Pod, State, digest};
 use crate::witness::Witness;
@@ -81,7 +81,7 @@ impl Node {
         };
         let uid = node.uid();
         node.objects.push(Object { uid: uid.clone(), revision: 1, content: 0, deleted: false });
-        node.pods.push(Pod::new(uid, Source::Api, 1, 0, node.now));
+        node.pods.push(Pod::new(uid, Origin::Api, 1, 0, node.now));
         node.now += BECOMES_READY;
         node.pods[0].started = node.now - BECOMES_READY;
         node.pods[0].state = State::Runs { ready_from: Some(node.now), dies_at: None };
@@ -164,11 +164,11 @@ impl Node {
     }
 
     pub fn set_temporary(&mut self, there: bool) {
-        self.pods.retain(|pod| pod.source != Source::Temporary);
+        self.pods.retain(|pod| pod.origin != Origin::Temporary);
         if there {
             self.behaviours.push(Behaviour::Healthy);
             let (uid, content) = (self.uid(), self.behaviours.len() - 1);
-            self.pods.push(Pod::new(uid, Source::Temporary, 0, content, self.now));
+            self.pods.push(Pod::new(uid, Origin::Temporary, 0, content, self.now));
         }
     }
 
@@ -241,8 +241,8 @@ impl Node {
             let content = self.disk.generations.iter().find(|g| g.id == id).expect("placed is whole");
             let content = content.digest.0[1..].parse().unwrap();
             let uid = self.uid();
-            let source = Source::Copy { generation: id };
-            self.pods.push(Pod::new(uid, source, 0, content, now + POD_START));
+            let origin = Origin::Checkpoint { generation: id.0 };
+            self.pods.push(Pod::new(uid, origin, 0, content, now + POD_START));
         }
     }
 
@@ -278,7 +278,7 @@ impl Node {
                 (Some(_), false) => {}
                 (None, false) => {
                     let Object { uid, revision, content, .. } = object.clone();
-                    pods.push(Pod::new(uid, Source::Api, revision, content, now + POD_START));
+                    pods.push(Pod::new(uid, Origin::Api, revision, content, now + POD_START));
                 }
             }
             true

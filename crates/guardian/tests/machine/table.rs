@@ -5,8 +5,8 @@ use std::fmt::Write;
 
 use guardian::machine::{
     Action, ApiView, Digest, Disk, Event, Generation, GenerationId, Instance, Limits, Machine, Observation,
-    Source,
 };
+use objects::Origin;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/guardian.md");
 const BEGIN: &str = "<!-- generated from the state machine: begin -->\n";
@@ -43,7 +43,7 @@ fn instance(digests: Digests, change: fn(&mut Instance)) -> Vec<Instance> {
     let mut instance = Instance {
         pod: "pod".to_owned(),
         container: "container".to_owned(),
-        source: Source::Api,
+        origin: Origin::Api,
         digest: Some(digest),
         revision: 1,
         revision_name: "r1".to_owned(),
@@ -94,7 +94,7 @@ fn situations() -> Vec<Situation> {
             both.extend(instance(Proven, |i| { i.pod = "new".into(); i.ready = false; }));
             both
         }, HERE),
-        row("the temporary control plane runs", || instance(Proven, |i| { i.source = Source::Temporary; i.ready = false; }), None),
+        row("the temporary control plane runs", || instance(Proven, |i| { i.origin = Origin::Temporary; i.ready = false; }), None),
         Situation { wanted: Some(false), ..row("not wanted here any more, another node serves", Vec::new, ELSEWHERE) },
         Situation { wanted: Some(false), ..row("not wanted here any more, nobody else serves", Vec::new, PARENT) },
         Situation { runtime: false, ..row("the container runtime does not answer", Vec::new, None) },
@@ -115,7 +115,7 @@ fn observed(now_ms: u64, situation: &Situation, copy: Copy, api: Vec<Instance>) 
     let mut all = api;
     if copy != Copy::None {
         let mut one = instance(Proven, |i| i.pod = "copy".into()).remove(0);
-        one.source = Source::Copy { generation: id("good") };
+        one.origin = Origin::Checkpoint { generation: id("good").0 };
         one.ready = copy == Copy::Serves;
         all.push(one);
     }

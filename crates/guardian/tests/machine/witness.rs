@@ -1,6 +1,7 @@
 //! Looks over the machine's shoulder: what must never happen.
 
-use guardian::machine::{Action, Disk, Event, Instance, Limits, Machine, Observation, Source};
+use guardian::machine::{Action, Disk, Event, Instance, Limits, Machine, Observation};
+use objects::Origin;
 
 use crate::kubelet::Pod;
 
@@ -40,7 +41,7 @@ impl Witness {
                         .iter()
                         .any(|content| Some(&crate::kubelet::digest(*content)) == best)
             };
-            let somebody = |i: &Instance| serves(i) || (i.running && i.source == Source::Temporary);
+            let somebody = |i: &Instance| serves(i) || (i.running && i.origin == Origin::Temporary);
             let unwanted = seen.wanted == Some(false) && seen.api.is_some_and(|api| api.others_serve);
             let held = instances.iter().any(somebody) || unwanted || moved(seen);
             let nothing_to_do = best.is_none() || disk.placed.is_some();
@@ -88,7 +89,7 @@ impl Witness {
                 let instances = instances.expect("placed without knowing what runs");
                 let serves = |i: &&Instance| i.running && i.ready && !ends(i, disk);
                 assert_eq!(instances.iter().find(serves), None, "placed while an instance serves");
-                let temporary = |i: &&Instance| i.running && i.source == Source::Temporary;
+                let temporary = |i: &&Instance| i.running && i.origin == Origin::Temporary;
                 assert_eq!(instances.iter().find(temporary), None, "placed while start is at work");
             }
             Action::Promote { generation } => {
@@ -144,8 +145,10 @@ impl Witness {
 }
 
 fn ends(instance: &Instance, disk: &Disk) -> bool {
-    let replaced = match &instance.source {
-        Source::Copy { generation } => disk.placed.as_ref() != Some(generation),
+    let replaced = match &instance.origin {
+        Origin::Checkpoint { generation } => {
+            disk.placed.as_ref().is_none_or(|placed| placed.0 != *generation)
+        }
         _ => false,
     };
     instance.terminating || replaced

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use apply::ClientOptions;
+use api::ClientOptions;
 use doctor::Options;
 use doctor::status::{ApiView, gather};
 use node::{Facts, Root};
@@ -61,7 +61,7 @@ impl ClusterArgs {
             }
             return Ok(Err(missing));
         }
-        let client = apply::client_from_kubeconfig(&path, &ClientOptions::default()).await;
+        let client = api::client_from_kubeconfig(&path, &ClientOptions::default()).await;
         match client {
             Ok(client) => Ok(gather(&client).await),
             Err(error) => Err(Failure::new(Exit::Config, error).hint("give another one with --kubeconfig")),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use assets::AssetDir;
-use bringup::{EtcdEndpoint, EtcdProblem, Event, Options, Progress, Reporter, StartError, Summary};
+use bringup::{Event, Options, Progress, Reporter, StartError, Summary};
 use cluster::SubjectName;
 use names::port::Part;
 use names::{component, path};
@@ -172,29 +172,28 @@ pub(crate) async fn etcd_checks(dir: &AssetDir) -> Vec<Check> {
     bringup::external_etcd(dir).await.into_iter().map(etcd_check).collect()
 }
 
-fn etcd_check(endpoint: EtcdEndpoint) -> Check {
-    let url = endpoint.url;
-    let problem = |cause: String, remedy: &str| Problem { cause, remedy: remedy.to_owned() };
-    let outcome = match endpoint.problem {
+fn etcd_check((url, problem): (String, Option<etcd::Problem>)) -> Check {
+    let with = |cause: String, remedy: &str| Problem { cause, remedy: remedy.to_owned() };
+    let outcome = match problem {
         None => Outcome::Passed,
-        Some(EtcdProblem::NoAnswer(why)) => Outcome::Failed(problem(
+        Some(etcd::Problem::NoAnswer(why)) => Outcome::Failed(with(
             format!("etcd does not answer at {url}: {why}"),
             "start it, or mend etcd.external.endpoints and what is between it and this host",
         )),
-        Some(EtcdProblem::Untrusted(why)) => Outcome::Failed(problem(
+        Some(etcd::Problem::Untrusted(why)) => Outcome::Failed(with(
             format!("etcd at {url} and the certificates given for it do not fit: {why}"),
             "give the CA that signed etcd's certificate, and a client certificate that etcd accepts \
              (etcd.external.caFile, certFile and keyFile), and render again",
         )),
-        Some(EtcdProblem::Unknown(why)) => {
-            Outcome::Unknown(problem(format!("etcd at {url}: {why}"), "see that it answers"))
+        Some(etcd::Problem::Unknown(why)) => {
+            Outcome::Unknown(with(format!("etcd at {url}: {why}"), "see that it answers"))
         }
     };
     Check { name: format!("Etcd-{url}"), outcome }
 }
 
 /// A client of this node's own API, with the administrator's credentials.
-pub(crate) async fn local_client(asset_dir: &Path) -> Result<bringup::Client, Failure> {
+pub(crate) async fn local_client(asset_dir: &Path) -> Result<api::Client, Failure> {
     bringup::client(&Options::new(asset_dir.to_owned(), String::new())).await.map_err(failure)
 }
 

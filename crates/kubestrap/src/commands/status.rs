@@ -3,9 +3,12 @@
 
 use std::fmt::Write as _;
 
-use doctor::status::{ApiStatus, EtcdStatus, Leader, NodeStatus, Origin, PodStatus, Status, combine, look};
-use doctor::{Source, words};
+use doctor::status::{
+    ApiStatus, EtcdStatus, KnownFrom, Leader, NodeStatus, PodStatus, Status, combine, look,
+};
+use doctor::words;
 use jiff::Timestamp;
+use objects::Origin;
 
 use super::cluster::ClusterArgs;
 use crate::exit::{Exit, Failure};
@@ -99,12 +102,12 @@ fn pods(status: &Status) -> String {
     section("Control plane", &table)
 }
 
-fn source(source: &Source) -> String {
+fn source(source: &Origin) -> String {
     match source {
-        Source::Api => "API".to_owned(),
-        Source::Checkpoint { generation } => format!("checkpoint {generation}"),
-        Source::Temporary => "temporary".to_owned(),
-        Source::Static => "static pod".to_owned(),
+        Origin::Api => "API".to_owned(),
+        Origin::Checkpoint { generation } => format!("checkpoint {generation}"),
+        Origin::Temporary => "temporary".to_owned(),
+        Origin::Static => "static pod".to_owned(),
     }
 }
 
@@ -145,11 +148,11 @@ fn node_text(node: &NodeStatus, now: Timestamp) -> String {
     });
     let generations = table(["COMPONENT", "GENERATION", "AGE", "REVISION", ""], rows);
     let from = match (node.origin, node.as_of) {
-        (Origin::Disk, _) => "from its disk".to_owned(),
-        (Origin::Report, Some(time)) => {
+        (KnownFrom::Disk, _) => "from its disk".to_owned(),
+        (KnownFrom::Report, Some(time)) => {
             format!("as its guardian said {} ago", words(now.duration_since(time)))
         }
-        (Origin::Report | Origin::Nothing, _) => "its guardian says nothing".to_owned(),
+        (KnownFrom::Report | KnownFrom::Nothing, _) => "its guardian says nothing".to_owned(),
     };
     let lines: String = lines.iter().fold(String::new(), |text, line| text + line + "\n");
     let mut text = section(&format!("Node {} ({from})", node.name), &(lines + &generations));

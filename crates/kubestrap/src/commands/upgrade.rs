@@ -322,8 +322,7 @@ fn keep_etcd(config: &mut ClusterConfig) {
     let path = Path::new(names::path::STATIC_PODS).join(names::path::ETCD_FILE);
     let Ok(text) = host::fs::read_to_string(&path) else { return };
     let pod = assets::parse_documents(&text).ok().and_then(|documents| documents.into_iter().next());
-    let image = pod
-        .and_then(|pod| Some(assets::pod::app_containers(&pod.value).first()?["image"].as_str()?.to_owned()));
+    let image = pod.and_then(|pod| etcd::server::image(&pod.value).map(str::to_owned));
     let Some(image) = image.filter(|image| config.images().get(Component::Etcd) != image) else { return };
     if let Ok(image) = image.parse() {
         config.images.overrides.insert(Component::Etcd.name().to_owned(), image);

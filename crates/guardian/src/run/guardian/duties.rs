@@ -1,8 +1,8 @@
 //! What the guardian asks of the API and tells it, besides its watches.
 
+use api::Client;
 use checkpoint::Component;
 use doctor::report::{DoctorReport, News, SteeringReport};
-use kube::Client;
 
 use super::super::jobs::Done;
 use super::super::keeper::Keeper;

@@ -8,11 +8,9 @@ use jiff::Timestamp;
 use kube::Client;
 use serde_json::{Value, json};
 
+use crate::CONFLICT;
+use crate::call::Call;
 use crate::error::ApiError;
-use crate::request::Call;
-
-/// HTTP: it was changed meanwhile.
-const CONFLICT: u16 = 409;
 
 /// A lease that somebody holds.
 #[derive(Debug, Clone, PartialEq)]
@@ -127,24 +125,18 @@ mod tests {
             "spec": {"holderIdentity": "node-1_5f2c", "acquireTime": "2026-01-01T00:00:00.000000Z",
                 "leaseDurationSeconds": 15}});
         let (sender, written) = tokio::sync::mpsc::unbounded_channel();
-        let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
-            let (lease, sender) = (lease.clone(), sender.clone());
-            async move {
-                assert_eq!(
-                    request.uri().path(),
-                    "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kube-scheduler"
-                );
-                let mut status = 200;
-                if request.method() == http::Method::PUT {
-                    let body = request.into_body().collect_bytes().await.unwrap();
-                    sender.send(serde_json::from_slice(&body).unwrap()).unwrap();
-                    status = answer;
-                }
-                let body = kube::client::Body::from(lease.to_string().into_bytes());
-                Ok::<_, tower::BoxError>(http::Response::builder().status(status).body(body).unwrap())
+        let client = fakes::api::client(move |asked| {
+            assert_eq!(
+                asked.path,
+                "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/kube-scheduler"
+            );
+            if asked.method == http::Method::PUT {
+                sender.send(asked.body).unwrap();
+                return (answer, lease.clone()).into();
             }
+            (200, lease.clone()).into()
         });
-        (Client::new(service, "default"), written)
+        (client, written)
     }
 
     #[tokio::test]

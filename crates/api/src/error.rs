@@ -2,10 +2,11 @@
 
 use std::error::Error;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A request to the API server that failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum ApiError {
     /// No answer: nobody listens, the connection broke, or the server is not whom we trust.
     #[error("no answer to {request}: {}", root(source))]
@@ -13,7 +14,7 @@ pub enum ApiError {
         /// Method and path.
         request: String,
         /// What the connection gave; its own words are about layers, so the message has the root.
-        source: kube::Error,
+        source: Arc<kube::Error>,
     },
     /// No answer in time.
     #[error("no answer to {request} within {:.1} s", limit.as_secs_f32())]
@@ -34,6 +35,14 @@ pub enum ApiError {
         reason: String,
         /// What it said.
         message: String,
+    },
+    /// The API server has no such kind.
+    #[error("the API server serves no {kind} of {api_version}")]
+    NotServed {
+        /// The kind.
+        kind: String,
+        /// Its group and version.
+        api_version: String,
     },
     /// An answer that is not what Kubernetes answers.
     #[error("{request} was answered with something else than expected: {message}")]

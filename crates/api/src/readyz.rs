@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use kube::Client;
 
+use crate::call::Call;
 use crate::error::ApiError;
-use crate::request::Call;
 
 /// Why an API server is not ready.
 #[derive(Debug, thiserror::Error)]

@@ -1,5 +1,6 @@
 //! One request to the API server, with a time limit, and its answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, Request, StatusCode};
@@ -16,10 +17,10 @@ const SHOWN_CHARS: usize = 300;
 /// A request to be sent, possibly many times.
 #[derive(Debug, Clone)]
 pub struct Call {
-    pub(crate) method: Method,
-    pub(crate) path: String,
-    pub(crate) content_type: &'static str,
-    pub(crate) body: Vec<u8>,
+    method: Method,
+    path: String,
+    content_type: &'static str,
+    body: Vec<u8>,
 }
 
 impl Call {
@@ -57,6 +58,11 @@ impl Call {
     /// Removes an object.
     pub fn delete(path: impl Into<String>) -> Self {
         Self { method: Method::DELETE, path: path.into(), content_type: "", body: Vec::new() }
+    }
+
+    /// Removes an object as these `DeleteOptions` say.
+    pub fn delete_with(path: impl Into<String>, options: &Value) -> Self {
+        Self::with_json(Method::DELETE, path.into(), "application/json", options)
     }
 
     /// Asks only what would come of it: nothing is stored.
@@ -104,17 +110,16 @@ impl Call {
         };
         match tokio::time::timeout(limit, exchange).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(source)) => Err(ApiError::Unreachable { request: self.name(), source }),
+            Ok(Err(source)) => Err(ApiError::Unreachable { request: self.name(), source: Arc::new(source) }),
             Err(_) => Err(ApiError::TimedOut { request: self.name(), limit }),
         }
     }
 
-    /// Sends it and takes the JSON of a success.
-    pub(crate) async fn json(
-        &self,
-        client: &Client,
-        limit: Duration,
-    ) -> Result<(StatusCode, Value), ApiError> {
+    /// Sends it, and takes status and object of a success: 201 says that it was not there before.
+    ///
+    /// # Errors
+    /// As [`Call::object`].
+    pub async fn json(&self, client: &Client, limit: Duration) -> Result<(StatusCode, Value), ApiError> {
         let (status, body) = self.send(client, limit).await?;
         if !status.is_success() {
             return Err(self.refusal(status, &body));

@@ -1,5 +1,5 @@
-//! etcd: whether it is healthy, and a snapshot of it by its own tool. The file carries the checksum that
-//! etcd puts at its end; it is compared before the snapshot counts.
+//! etcd by its own tool: whether it is healthy, and a snapshot. The file carries the checksum that etcd puts at
+//! its end; it is compared before the snapshot counts.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use host::command::{Command, CommandError};
+use host::fs::FsError;
 use sha2::{Digest as _, Sha256};
-
-use crate::error::UpgradeError;
 
 /// How long a snapshot may take: etcd holds 8 GiB at most, from a slow disk.
 const SNAPSHOT_LIMIT: Duration = Duration::from_mins(10);
@@ -18,18 +17,38 @@ const HEALTH_LIMIT: Duration = Duration::from_secs(15);
 /// The checksum's length: SHA-256, at the end of the file (server/etcdserver/api/v3rpc/maintenance.go).
 const SUM: usize = 32;
 
-/// Where etcd is and how to be let in.
-#[derive(Debug, Clone)]
-pub(crate) struct Etcd {
-    pub(crate) endpoint: String,
-    /// The directory that holds `etcd/ca.crt` and `apiserver-etcd-client.{crt,key}`.
-    pub(crate) tls: PathBuf,
+/// Why there is no snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The tool failed.
+    #[error("etcd gave no snapshot")]
+    Tool(#[source] CommandError),
+    /// It was written and is not whole.
+    #[error("the snapshot {} is not whole: its checksum does not fit its content", path.display())]
+    Broken {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file could not be written.
+    #[error(transparent)]
+    Fs(#[from] FsError),
 }
 
-impl Etcd {
-    fn etcdctl(&self, program: &Path, args: &[&str]) -> Command {
+/// `etcdctl`, and the etcd that it is to ask.
+#[derive(Debug, Clone)]
+pub struct Tool<'a> {
+    /// The program.
+    pub program: &'a Path,
+    /// Where etcd is.
+    pub endpoint: &'a str,
+    /// The directory that holds `etcd/ca.crt` and `apiserver-etcd-client.{crt,key}`.
+    pub tls: &'a Path,
+}
+
+impl Tool<'_> {
+    fn command(&self, args: &[&str]) -> Command {
         let file = |flag: &str, name: &str| format!("{flag}={}", self.tls.join(name).display());
-        Command::new(program)
+        Command::new(self.program)
             .env_clear()
             .arg(format!("--endpoints={}", self.endpoint))
             .arg(file("--cacert", "etcd/ca.crt"))
@@ -38,10 +57,9 @@ impl Etcd {
             .args(args)
     }
 
-    /// What is wrong with it; none when it is healthy.
-    pub(crate) fn problem(&self, etcdctl: &Path) -> Option<String> {
-        let health = self.etcdctl(etcdctl, &["endpoint", "health"]).timeout(HEALTH_LIMIT).run();
-        match health {
+    /// What is wrong with etcd; none when it is healthy.
+    pub fn problem(&self) -> Option<String> {
+        match self.command(&["endpoint", "health"]).timeout(HEALTH_LIMIT).run() {
             Ok(_) => None,
             Err(CommandError::Failed { stderr, .. }) => {
                 Some(stderr.lines().last().unwrap_or("it is not healthy").trim().to_owned())
@@ -51,26 +69,29 @@ impl Etcd {
     }
 
     /// Takes a snapshot into a new file of this directory.
-    pub(crate) fn snapshot(&self, etcdctl: &Path, dir: &Path, name: &str) -> Result<PathBuf, UpgradeError> {
+    ///
+    /// # Errors
+    /// [`SnapshotError`]; under the final name is only what is whole and on the disk.
+    pub fn snapshot(&self, dir: &Path, name: &str) -> Result<PathBuf, SnapshotError> {
         host::fs::create_dir_all(dir, 0o700)?;
         let (temp, path) = (dir.join(format!(".{name}.tmp")), dir.join(name));
         host::fs::remove_file(&temp)?;
         let target = temp.to_string_lossy().into_owned();
-        let save = self.etcdctl(etcdctl, &["snapshot", "save", &target]).timeout(SNAPSHOT_LIMIT);
-        save.run().map_err(UpgradeError::Snapshot)?;
+        let save = self.command(&["snapshot", "save", &target]).timeout(SNAPSHOT_LIMIT);
+        save.run().map_err(SnapshotError::Tool)?;
         if !is_whole(&temp)? {
-            return Err(UpgradeError::BrokenSnapshot { path: temp });
+            return Err(SnapshotError::Broken { path: temp });
         }
         let sync = File::open(&temp).and_then(|file| file.sync_all());
-        sync.map_err(|source| host::fs::FsError { verb: "sync", path: temp.clone(), source })?;
+        sync.map_err(|source| FsError { verb: "sync", path: temp.clone(), source })?;
         host::fs::rename(&temp, &path)?;
         Ok(path)
     }
 }
 
 /// Whether the checksum at the end of a snapshot is that of what is before it.
-fn is_whole(path: &Path) -> Result<bool, host::fs::FsError> {
-    let failed = |source| host::fs::FsError { verb: "read", path: path.to_owned(), source };
+fn is_whole(path: &Path) -> Result<bool, FsError> {
+    let failed = |source| FsError { verb: "read", path: path.to_owned(), source };
     let mut file = File::open(path).map_err(failed)?;
     let length = file.metadata().map_err(failed)?.len();
     let Some(mut left) = length.checked_sub(SUM as u64).filter(|left| *left > 0) else { return Ok(false) };

@@ -1,8 +1,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-use http::Response;
-use kube::client::Body;
+use fakes::api::Answer;
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -10,19 +9,14 @@ use super::*;
 
 /// Answers each request with the next of these: a status and a body.
 fn api(answers: &[(u16, String)]) -> (Client, Arc<Mutex<Vec<String>>>) {
-    let answers = Arc::new(Mutex::new(answers.iter().cloned().collect::<VecDeque<_>>()));
+    let mut answers: VecDeque<_> = answers.iter().cloned().collect();
     let asked = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&asked);
-    let service = tower::service_fn(move |request: Request<Body>| {
-        log.lock().unwrap().push(request.uri().to_string());
-        let next = answers.lock().unwrap().pop_front();
-        async move {
-            let Some((status, body)) = next else { return std::future::pending().await };
-            let response = Response::builder().status(status).body(Body::from(body.into_bytes()));
-            Ok::<_, tower::BoxError>(response.unwrap())
-        }
+    let client = fakes::api::client(move |request| {
+        log.lock().unwrap().push(format!("{}?{}", request.path, request.query));
+        answers.pop_front().map_or(Answer::Silence, |(status, body)| Answer::Text(status, body))
     });
-    (Client::new(service, "default"), asked)
+    (client, asked)
 }
 
 fn pod(name: &str, version: u32) -> Value {

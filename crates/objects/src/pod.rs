@@ -1,6 +1,4 @@
-//! Reading pods, and what makes pods, as they stand in manifests and answers of the API.
-//!
-//! In: an object as JSON, any field of which may be missing or of another type. Out: parts of it, borrowed.
+//! Pods, and what makes pods, as they stand in manifests and answers of the API.
 //!
 //! ```text
 //! object ─ template ─ spec ─┬─ containers ─┬─ words ─ flag
@@ -11,6 +9,8 @@ use std::cmp::Reverse;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+
+use crate::{items, text};
 
 /// Kinds that make pods, and where in them the pods' template is (`k8s.io/api/{core,apps,batch}/v1`). A pod
 /// is its own.
@@ -26,32 +26,6 @@ const WORKLOADS: [(&str, &str); 8] = [
 ];
 
 static NOTHING: Value = Value::Null;
-
-/// A string, empty when there is none.
-pub fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_default()
-}
-
-/// The items of a list, none when it is no list.
-pub fn items(value: &Value) -> &[Value] {
-    value.as_array().map_or(&[], Vec::as_slice)
-}
-
-/// The object's name, empty when it has none.
-pub fn name(object: &Value) -> &str {
-    text(&object["metadata"]["name"])
-}
-
-/// The owner that made the object and keeps it: its `ownerReferences` entry.
-pub fn controller(object: &Value) -> Option<&Value> {
-    items(&object["metadata"]["ownerReferences"]).iter().find(|owner| owner["controller"] == true)
-}
-
-/// Whether a condition of the object's status is `True`; none when the status has no such condition.
-pub fn condition(object: &Value, kind: &str) -> Option<bool> {
-    let found = items(&object["status"]["conditions"]).iter().find(|condition| condition["type"] == kind)?;
-    Some(found["status"] == "True")
-}
 
 /// The pod, or the template of pods, that an object is or has; none for an object that makes no pods.
 ///
@@ -218,17 +192,5 @@ mod tests {
         }
         let role = json!({"kind": "Role", "spec": {"template": template, "containers": [{"image": "a"}]}});
         assert!(super::template(&role).is_none() && images(&role).is_empty());
-    }
-
-    #[test]
-    fn conditions_and_controllers_are_found_by_what_they_say() {
-        let owner = |uid: &str, controller: bool| json!({"uid": uid, "controller": controller});
-        let pod = json!({
-            "metadata": {"ownerReferences": [owner("a", false), owner("b", true)]},
-            "status": {"conditions": [{"type": "Ready", "status": "Unknown"}, {"type": "Here", "status": "True"}]}});
-        assert_eq!(controller(&pod).unwrap()["uid"], "b");
-        let conditions = ["Ready", "Here", "Other"].map(|kind| condition(&pod, kind));
-        assert_eq!(conditions, [Some(false), Some(true), None]);
-        assert!(controller(&json!({})).is_none());
     }
 }

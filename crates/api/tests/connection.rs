@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use apply::{ApiError, ClientError, ClientOptions, Connection, ReadyzFailure, readyz};
+use api::{ApiError, ClientError, ClientOptions, Connection, ReadyzFailure, readyz};
 use base64::Engine;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -22,7 +22,7 @@ fn kubeconfig(server: &str, cluster: &str) -> String {
     )
 }
 
-async fn client(server: &str, cluster: &str, options: &ClientOptions) -> Result<kube::Client, ClientError> {
+async fn client(server: &str, cluster: &str, options: &ClientOptions) -> Result<api::Client, ClientError> {
     Connection::parse(&kubeconfig(server, cluster), "test", options).await?.client()
 }
 

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use http::Method;
 use kube::Client;
 use serde_json::json;
 
+use crate::call::Call;
 use crate::error::ApiError;
-use crate::request::Call;
 
 /// Sets labels of a node; the others stay. `None` removes one.
 pub async fn label_node(
@@ -18,11 +17,5 @@ pub async fn label_node(
     limit: Duration,
 ) -> Result<(), ApiError> {
     let patch = json!({"metadata": {"labels": labels}});
-    let call = Call {
-        method: Method::PATCH,
-        path: format!("/api/v1/nodes/{node}"),
-        content_type: "application/merge-patch+json",
-        body: patch.to_string().into_bytes(),
-    };
-    call.json(client, limit).await.map(|_| ())
+    Call::merge(format!("/api/v1/nodes/{node}"), &patch).object(client, limit).await.map(drop)
 }

@@ -4,16 +4,13 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use kube::Client;
+use objects::ObjectRef;
 use serde::Deserialize;
 use tokio::task::JoinSet;
 
-use crate::classify::{Class, Failure};
+use crate::Client;
+use crate::call::Call;
 use crate::error::ApiError;
-use crate::object::ObjectRef;
-use crate::removed;
-use crate::report::Rejection;
-use crate::request::Call;
 
 /// How a kind is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,18 +20,18 @@ struct Resource {
 }
 
 /// What is known of one group and version.
-type Kinds = Result<HashMap<String, Resource>, Failure>;
+type Kinds = Result<HashMap<String, Resource>, ApiError>;
 
 /// What is known of all groups and versions that were asked for.
 #[derive(Debug, Default)]
-pub(crate) struct Discovery {
+pub struct Discovery {
     known: HashMap<String, Kinds>,
 }
 
 impl Discovery {
     /// Asks for the groups and versions of these objects, as far as they are not known, or are known
     /// without the object's kind. All at the same time.
-    pub(crate) async fn load(
+    pub async fn load(
         &mut self,
         client: &Client,
         limit: Duration,
@@ -57,13 +54,20 @@ impl Discovery {
         }
     }
 
-    fn knows(&self, object: &ObjectRef) -> bool {
+    /// Whether the object's kind is known.
+    pub(crate) fn knows(&self, object: &ObjectRef) -> bool {
         matches!(self.known.get(&object.api_version), Some(Ok(kinds)) if kinds.contains_key(&object.kind))
     }
 
     /// The object's path, as far as [`Discovery::load`] found its kind.
-    pub(crate) fn path(&self, object: &ObjectRef) -> Result<String, Failure> {
-        let unserved = || unserved(object);
+    ///
+    /// # Errors
+    /// [`ApiError::NotServed`] when the API server has no such kind, or what kept it from saying so.
+    pub fn path(&self, object: &ObjectRef) -> Result<String, ApiError> {
+        let unserved = || {
+            let ObjectRef { kind, api_version, .. } = object.clone();
+            ApiError::NotServed { kind, api_version }
+        };
         let kinds = self.known.get(&object.api_version).ok_or_else(unserved)?;
         let kinds = kinds.as_ref().map_err(Clone::clone)?;
         let resource = kinds.get(&object.kind).ok_or_else(unserved)?;
@@ -76,23 +80,15 @@ impl Discovery {
     }
 }
 
-fn unserved(object: &ObjectRef) -> Failure {
-    let message = format!("the API server serves no {} of {}", object.kind, object.api_version);
-    let rejection = Rejection::local("NotServed", message);
-    match removed::instead_of(&object.api_version, &object.kind) {
-        Some(hint) => Failure::new(Class::Final, rejection.with_hint(hint)),
-        None => Failure::new(
-            Class::Settling,
-            rejection.with_hint("apply its CustomResourceDefinition, or correct apiVersion and kind"),
-        ),
-    }
-}
-
 fn group_path(api_version: &str) -> String {
     if api_version.contains('/') { format!("/apis/{api_version}") } else { format!("/api/{api_version}") }
 }
 
-async fn fetch(client: &Client, limit: Duration, api_version: &str) -> Kinds {
+async fn fetch(
+    client: &Client,
+    limit: Duration,
+    api_version: &str,
+) -> Result<HashMap<String, Resource>, ApiError> {
     #[derive(Deserialize)]
     struct List {
         resources: Vec<Item>,
@@ -104,10 +100,10 @@ async fn fetch(client: &Client, limit: Duration, api_version: &str) -> Kinds {
         namespaced: bool,
     }
     let path = group_path(api_version);
-    let list = match Call::get(path.clone()).json(client, limit).await {
-        Ok((_, list)) => list,
-        Err(ApiError::Refused { status: 404, .. }) => return Ok(HashMap::new()),
-        Err(error) => return Err(error.into()),
+    let list = match Call::get(path.clone()).object(client, limit).await {
+        Ok(list) => list,
+        Err(error) if error.is_not_found() => return Ok(HashMap::new()),
+        Err(error) => return Err(error),
     };
     let list: List = serde_json::from_value(list)
         .map_err(|e| ApiError::Odd { request: format!("GET {path}"), message: e.to_string() })?;

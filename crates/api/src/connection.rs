@@ -143,6 +143,24 @@ pub async fn client_from_kubeconfig(path: &Path, options: &ClientOptions) -> Res
     Connection::read(path, options).await?.client()
 }
 
+/// The host that a kubeconfig's server has: the certificate of that server is valid for it.
+///
+/// # Errors
+/// A clause that says what the text lacks.
+pub fn server_host(kubeconfig: &str) -> Result<String, String> {
+    let config = Kubeconfig::from_yaml(kubeconfig).map_err(|e| e.to_string())?;
+    let server = config.clusters.first().and_then(|c| c.cluster.as_ref()?.server.clone());
+    let server = server.ok_or("it names no server")?;
+    let uri: http::Uri = server.parse().map_err(|e| format!("its server `{server}` is no URL: {e}"))?;
+    let host = uri.host().ok_or_else(|| format!("its server `{server}` has no host"))?;
+    Ok(bare(host).to_owned())
+}
+
+/// An address without the brackets that it has in a URL.
+fn bare(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
 fn unusable(name: &str, source: KubeconfigError) -> ClientError {
     ClientError::Kubeconfig { name: name.to_owned(), source: Box::new(source) }
 }
@@ -173,8 +191,7 @@ async fn connection(
 
 /// A static binary must not call the C library's resolver, so names are refused and not looked up.
 fn refuse_host_names(config: &Config) -> Result<(), ClientError> {
-    let host = config.cluster_url.host().unwrap_or_default();
-    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let host = bare(config.cluster_url.host().unwrap_or_default());
     if host.parse::<IpAddr>().is_err() {
         return Err(ClientError::HostName { server: config.cluster_url.to_string() });
     }
@@ -213,4 +230,21 @@ fn build(connection: &Connection) -> Result<Client, ClientError> {
         .map_err(tower::BoxError::from)
         .service(http);
     Ok(Client::new(service, config.default_namespace.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_server_s_host_is_what_its_certificate_is_valid_for() {
+        let config = |server: &str| {
+            format!(
+                "apiVersion: v1\nkind: Config\nclusters: [{{name: c, cluster: {{server: \"{server}\"}}}}]\n"
+            )
+        };
+        assert_eq!(server_host(&config("https://10.0.0.1:6443")).unwrap(), "10.0.0.1");
+        assert_eq!(server_host(&config("https://[fd00::1]:6443")).unwrap(), "fd00::1");
+        assert_eq!(server_host(&config("https://api.example.org")).unwrap(), "api.example.org");
+    }
 }

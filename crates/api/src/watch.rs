@@ -4,12 +4,14 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use apply::{ApiError, Call};
 use http::Request;
 use kube::Client;
 use kube::core::WatchEvent;
 use serde_json::Value;
 use tokio_stream::StreamExt;
+
+use crate::call::Call;
+use crate::error::ApiError;
 
 /// How long the list, and the watch's first answer, may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(3);
@@ -25,7 +27,7 @@ const GONE: u16 = 410;
 
 /// What is new.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Change {
+pub enum Change {
     /// All that there is: whatever else was known is gone.
     All(Vec<Value>),
     /// One was made or changed.
@@ -49,7 +51,7 @@ enum End {
 }
 
 /// Lists what is at `path` with `query` (`fieldSelector=…`), watches it, and tells `news`, for ever.
-pub(crate) async fn follow(client: Client, path: String, query: String, news: impl Fn(Change)) {
+pub async fn follow(client: Client, path: String, query: String, news: impl Fn(Change)) {
     let mut pause = FIRST_PAUSE;
     let mut version: Option<String> = None;
     loop {
@@ -84,7 +86,11 @@ pub(crate) async fn follow(client: Client, path: String, query: String, news: im
     }
 }
 
-pub(crate) async fn list(client: &Client, path: &str, query: &str) -> Result<(Vec<Value>, String), ApiError> {
+/// What is at `path` with `query`, and the version to watch from.
+///
+/// # Errors
+/// [`ApiError`] when the API does not answer within 3 s, or refuses.
+pub async fn list(client: &Client, path: &str, query: &str) -> Result<(Vec<Value>, String), ApiError> {
     let mut list = Call::get(format!("{path}?{query}")).object(client, ANSWER_LIMIT).await?;
     let version = list["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
     let objects = match list["items"].take() {

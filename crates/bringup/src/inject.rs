@@ -1,0 +1,73 @@
+//! The steps `inject` and `addons`: the manifests go into the cluster, and the node gets the label by which the
+//! control plane's pods choose it.
+
+use crate::context::{Context, Look};
+use crate::diagnosis;
+use crate::error::StartError;
+use crate::event::Step;
+use crate::options::REQUEST_LIMIT;
+
+/// Applies the control plane's part and labels the node, both at the same time.
+///
+/// # Errors
+/// [`StartError::Rejected`] with what became of each object.
+pub(crate) async fn control_plane(context: &Context<'_>) -> Result<String, StartError> {
+    let (applied, labelled) = tokio::join!(first_part(context), label_node(context));
+    labelled?;
+    applied
+}
+
+/// Applies what the control plane does not wait for.
+///
+/// # Errors
+/// As [`control_plane`].
+pub(crate) async fn addons(context: &Context<'_>) -> Result<String, StartError> {
+    summary(part(context, Step::Addons, &context.parts.addons).await)
+}
+
+/// One object that the API rejects does not keep the others out, add-ons included.
+async fn first_part(context: &Context<'_>) -> Result<String, StartError> {
+    let mut report = part(context, Step::Inject, &context.parts.control_plane).await;
+    if !report.complete() {
+        report.outcomes.extend(part(context, Step::Inject, &context.parts.addons).await.outcomes);
+    }
+    summary(report)
+}
+
+fn summary(report: apply::Report) -> Result<String, StartError> {
+    if report.complete() {
+        Ok(report.to_string())
+    } else {
+        Err(StartError::Rejected { report: Box::new(report) })
+    }
+}
+
+async fn part(context: &Context<'_>, step: Step, part: &apply::Plan) -> apply::Report {
+    // Applying again costs nothing, waiting for an answer that was lost does: the apiserver asks
+    // connections to move now and then.
+    let options = apply::Options {
+        deadline: context.options.timeout,
+        request_timeout: REQUEST_LIMIT,
+        ..apply::Options::default()
+    };
+    let mut on_event = |event: apply::ApplyEvent| {
+        let waiting = event.waiting_for.map(|w| format!(", waiting for {}: {}", w.object, w.why));
+        let waiting = waiting.unwrap_or_default();
+        context.report.waiting(step, format!("{} of {}{waiting}", event.applied, event.total));
+    };
+    apply::apply(&context.client, part, &options, &mut on_event).await
+}
+
+/// The kubelet may not set this label.
+async fn label_node(context: &Context<'_>) -> Result<(), StartError> {
+    let (labels, node) = (context.assets.node_labels(), &context.options.node_name);
+    if labels.is_empty() {
+        return Ok(());
+    }
+    let look = async || match api::label_node(&context.client, node, &labels, REQUEST_LIMIT).await {
+        Ok(()) => Ok(Look::There(())),
+        Err(error) => Ok(Look::Missing(format!("node {node} to register: {error}"))),
+    };
+    let diagnose = async |missing: &str| diagnosis::node(context, missing).await;
+    context.until(Step::Inject, &format!("node {node}"), look, diagnose).await
+}

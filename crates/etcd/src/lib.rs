@@ -1,0 +1,25 @@
+//! etcd: where it is, how one is let in, how it is, who its members are, and a copy of what it holds.
+//!
+//! ```text
+//! static pod ─▶ server  its image, its files on the host
+//!      │
+//!      └─▶ Etcd (endpoints, TLS) ─┬─ health       of each endpoint
+//!                                 ├─ lacks        why an endpoint cannot be used
+//!                                 └─ members ──▶ may_remove
+//! tools ─▶ etcdctl ─▶ Tool ─┬─ problem
+//!                           └─ snapshot           whole, or it does not count
+//! ```
+//!
+//! What is asked is asked by HTTP/JSON, for which the program needs no other one. A snapshot is etcd's own
+//! business: its tool takes it.
+
+mod client;
+mod member;
+pub mod server;
+mod snapshot;
+mod tools;
+
+pub use client::{Etcd, Health, Problem, Read, local_health};
+pub use member::{Member, Unsafe, may_remove};
+pub use snapshot::{SnapshotError, Tool};
+pub use tools::{ETCDCTL, tools_image};

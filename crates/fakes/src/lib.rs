@@ -1,0 +1,11 @@
+//! What kubestrap stands on, for the tests of its logic: no cluster, no process, no network.
+//!
+//! ```text
+//! api      an API server of canned answers: a client that asks a function
+//! cluster  an API server that keeps objects: versions, patches, lists, discovery
+//! ```
+
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "this crate is for tests alone")]
+
+pub mod api;
+pub mod cluster;
