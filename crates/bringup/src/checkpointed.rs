@@ -61,6 +61,10 @@ async fn look(context: &Context<'_>) -> Result<(Option<String>, usize), StartErr
             let missing = standing.missing.unwrap_or_else(|| "it has no pod".to_owned());
             return Ok((Some(format!("{}: {missing}", standing.required)), found));
         };
+        // One on another node is for that node's guardian.
+        if identity.node != context.options.node_name {
+            continue;
+        }
         let Some(pod) = read_pod(context, &identity).await? else {
             return Ok((Some(format!("{}: its pod was replaced", standing.required)), found));
         };

@@ -11,12 +11,14 @@ use crate::assets::Assets;
 use crate::error::StartError;
 use crate::event::{Reporter, Step};
 use crate::options::{Options, POLL};
+use crate::required::RequiredPod;
 use crate::workloads::{self, Standing};
 
 /// See the module.
 pub(crate) struct Context<'a> {
     pub(crate) options: &'a Options,
     pub(crate) assets: Assets,
+    pub(crate) required: Vec<RequiredPod>,
     pub(crate) parts: Parts,
     pub(crate) runtime: Cri,
     pub(crate) client: Client,
@@ -45,8 +47,10 @@ impl<'a> Context<'a> {
         let assets = Assets::read(options)?;
         let runtime = Cri::connect(&options.runtime_socket).await?;
         let client = assets.client().await?;
-        let parts = addons::split(apply::plan(assets.objects.clone()), &options.required);
-        Ok(Self { options, assets, parts, runtime, client, report })
+        let workloads: Vec<_> = assets.objects.iter().map(|object| object.value.clone()).collect();
+        let required: Vec<_> = options.required.iter().cloned().map(|r| r.placed(&workloads)).collect();
+        let parts = addons::split(apply::plan(assets.objects.clone()), &required);
+        Ok(Self { options, assets, required, parts, runtime, client, report })
     }
 
     /// Runs a step between its first and its last event; the step's result is its summary.
@@ -120,13 +124,12 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// How the required pods stand on this node.
+    /// How the required pods stand, each where it has to be.
     ///
     /// # Errors
     /// When the API or the runtime does not answer.
     pub(crate) async fn standings(&self) -> Result<Vec<Standing>, StartError> {
-        let Options { node_name, required, .. } = self.options;
-        workloads::look(&self.client, &self.runtime, node_name, required).await
+        workloads::look(&self.client, &self.runtime, &self.options.node_name, &self.required).await
     }
 
     /// The sandboxes of the temporary control plane on this node, running or not.

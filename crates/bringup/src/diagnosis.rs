@@ -55,7 +55,7 @@ pub(crate) async fn temporary(context: &Context<'_>, waiting: &str) -> String {
 /// What is known of the required pods.
 pub(crate) async fn self_hosted(context: &Context<'_>, missing: &str) -> String {
     let mut parts = vec![missing.to_owned()];
-    for required in &context.options.required {
+    for required in &context.required {
         for pod in &required.alternatives {
             let selector = PodSelector::prefix(&pod.namespace, &pod.prefix);
             match context.runtime.diagnose(&selector, &[], LOG_LINES).await {

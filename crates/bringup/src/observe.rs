@@ -30,7 +30,7 @@ pub(crate) async fn observe(context: &Context<'_>) -> Result<Observed, StartErro
         addons: parts.addons.steps.len(),
         guardian: assets.guardian,
         restorable: restorable(options),
-        copies: workloads::copies(&context.runtime, &options.required).await?,
+        copies: workloads::copies(&context.runtime, &context.required).await?,
         secrets: options.secrets_dir.exists(),
     })
 }

@@ -33,7 +33,7 @@ pub(crate) async fn wait(context: &Context<'_>, steering: &Steering) -> Result<S
     };
     let diagnose = async |missing: &str| diagnosis::self_hosted(context, missing).await;
     context.until(Step::Ready, "the self-hosted control plane", look, diagnose).await?;
-    Ok(format!("{} required pods are ready", context.options.required.len()))
+    Ok(format!("{} required pods are ready", context.required.len()))
 }
 
 /// Tells of the self-hosted apiservers among the required pods which of them serve.

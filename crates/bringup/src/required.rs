@@ -6,14 +6,28 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::Serialize;
+use serde_json::Value;
 
-/// One requirement: at least one of the alternatives is ready on this node.
+/// One requirement: at least one of the alternatives is ready where it has to be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RequiredPod {
     /// What it is called in messages.
     pub description: String,
     /// Pods that fulfil it.
     pub alternatives: Vec<PodPrefix>,
+    /// Where one of them has to run.
+    pub place: Place,
+}
+
+/// Where a required pod has to run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// On this very node: each control-plane node has one (an apiserver, a guardian).
+    #[default]
+    Node,
+    /// On any node: some number of them do the work of all (a scheduler, a controller-manager).
+    Cluster,
 }
 
 /// Pods of a namespace whose names begin with a prefix.
@@ -39,6 +53,17 @@ impl RequiredPod {
     /// True when a pod of this namespace and name fulfils the requirement.
     pub fn matches(&self, namespace: &str, name: &str) -> bool {
         self.alternatives.iter().any(|a| a.matches(namespace, name))
+    }
+}
+
+impl RequiredPod {
+    /// The same at the place where these workloads put it: what a Deployment makes may be anywhere, and what
+    /// nobody here makes is looked for on this node.
+    pub(crate) fn placed(mut self, workloads: &[Value]) -> Self {
+        let makes = |object: &&Value| self.matches(objects::namespace(object), objects::name(object));
+        let anywhere = workloads.iter().find(makes).is_some_and(|found| found["kind"] == "Deployment");
+        self.place = if anywhere { Place::Cluster } else { Place::Node };
+        self
     }
 }
 
@@ -68,7 +93,7 @@ impl FromStr for RequiredPod {
         if description.is_empty() {
             return Err(invalid());
         }
-        Ok(Self { description: description.to_owned(), alternatives })
+        Ok(Self { description: description.to_owned(), alternatives, place: Place::default() })
     }
 }
 
@@ -91,6 +116,18 @@ mod tests {
         let two: RequiredPod = "scheduler:kube-system/kube-scheduler|other/my-scheduler".parse().unwrap();
         assert_eq!(two.to_string(), "scheduler");
         assert!(two.matches("other", "my-scheduler-1"));
+    }
+
+    #[test]
+    fn what_a_deployment_makes_may_be_anywhere() {
+        let object = |kind: &str, name: &str| {
+            serde_json::json!({"kind": kind, "metadata": {"name": name, "namespace": "kube-system"}})
+        };
+        let workloads = [object("DaemonSet", "kube-apiserver"), object("Deployment", "kube-scheduler")];
+        let place = |text: &str| text.parse::<RequiredPod>().unwrap().placed(&workloads).place;
+        assert_eq!(place("kube-system/kube-scheduler"), Place::Cluster);
+        assert_eq!(place("kube-system/kube-apiserver"), Place::Node);
+        assert_eq!(place("kube-system/kube-controller-manager"), Place::Node);
     }
 
     #[test]

@@ -37,7 +37,8 @@ impl Serving {
     }
 }
 
-async fn set(client: &Client, PodIdentity { namespace, name, uid }: &PodIdentity) -> Result<(), ApiError> {
+async fn set(client: &Client, pod: &PodIdentity) -> Result<(), ApiError> {
+    let PodIdentity { namespace, name, uid, .. } = pod;
     let path = format!("/api/v1/namespaces/{namespace}/pods/{name}");
     let pod = match Call::get(path).object(client, REQUEST_LIMIT).await {
         Ok(pod) => pod,
@@ -86,6 +87,7 @@ mod tests {
             namespace: "kube-system".to_owned(),
             name: "a".to_owned(),
             uid: uid.to_owned(),
+            node: "n".to_owned(),
         };
         let mut serving = Serving::default();
         let status = || cluster.objects()[path]["status"]["conditions"][0]["status"].clone();

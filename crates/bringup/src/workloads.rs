@@ -1,8 +1,8 @@
-//! Which pods of the self-hosted control plane are ready on this node, each by its identity: an
-//! owner that exists (by UID), the node it is on, and the very containers that the runtime runs
+//! Which pods of the self-hosted control plane are ready where they have to be, each by its identity: an
+//! owner that exists (by UID), the node it is on, and on this node the very containers that the runtime runs
 //! now. A pod's `Ready` alone is not believed: after a power cut it is a memory of the time before.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use api::{ApiError, Call, Client, Discovery};
 use cri::{ContainerState, Cri, Filter};
@@ -12,9 +12,9 @@ use serde_json::Value;
 
 use crate::error::StartError;
 use crate::options::REQUEST_LIMIT;
-use crate::required::RequiredPod;
+use crate::required::{Place, RequiredPod};
 
-/// How one required pod stands on this node.
+/// How one required pod stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Standing {
     /// The requirement.
@@ -34,6 +34,8 @@ pub struct PodIdentity {
     pub name: String,
     /// Its UID.
     pub uid: String,
+    /// The node that it is on.
+    pub node: String,
 }
 
 impl Standing {
@@ -60,13 +62,37 @@ pub(crate) async fn look(
         .filter(|c| c.state == ContainerState::Running)
         .map(|c| c.id)
         .collect();
-    let pods = api::pods_of_node(client, node, REQUEST_LIMIT).await?;
+    let mut here = Here { node, pods: api::pods_of_node(client, node, REQUEST_LIMIT).await?, running };
+    here.pods.extend(elsewhere(client, node, required).await?);
     let mut owners = Owners { client, discovery: Discovery::default(), known: HashMap::new() };
     let mut standings = Vec::new();
     for requirement in required {
-        standings.push(standing(requirement, &pods, &running, &mut owners).await?);
+        standings.push(standing(requirement, &here, &mut owners).await?);
     }
     Ok(standings)
+}
+
+/// What was seen from this node.
+struct Here<'a> {
+    node: &'a str,
+    /// Pods of this node first, then others.
+    pods: Vec<Value>,
+    /// The containers that run on this node.
+    running: HashSet<String>,
+}
+
+/// Pods of other nodes among which one may be required.
+async fn elsewhere(client: &Client, node: &str, required: &[RequiredPod]) -> Result<Vec<Value>, ApiError> {
+    let anywhere = required.iter().filter(|required| required.place == Place::Cluster);
+    let namespaces: BTreeSet<&str> =
+        anywhere.flat_map(|r| &r.alternatives).map(|pod| pod.namespace.as_str()).collect();
+    let mut pods = Vec::new();
+    for namespace in namespaces {
+        let path = format!("/api/v1/namespaces/{namespace}/pods");
+        let (found, _) = api::list(client, &path, &format!("fieldSelector=spec.nodeName!%3D{node}")).await?;
+        pods.extend(found);
+    }
+    Ok(pods)
 }
 
 /// The requirements for which a copy from a checkpoint runs on this node.
@@ -99,27 +125,35 @@ pub async fn unready_pods(client: &Client, namespace: &str) -> Result<Vec<String
 
 async fn standing(
     required: &RequiredPod,
-    pods: &[Value],
-    running: &HashSet<String>,
+    here: &Here<'_>,
     owners: &mut Owners<'_>,
 ) -> Result<Standing, StartError> {
-    let mut best = Standing {
-        required: required.description.clone(),
-        pod: None,
-        missing: Some("no pod of it is on this node yet".to_owned()),
+    let nobody = match required.place {
+        Place::Node => "no pod of it is on this node yet",
+        Place::Cluster => "no pod of it is on any node yet",
     };
-    for pod in pods {
+    let mut best =
+        Standing { required: required.description.clone(), pod: None, missing: Some(nobody.to_owned()) };
+    for pod in &here.pods {
         let (namespace, name) = (objects::namespace(pod), objects::name(pod));
-        if !required.matches(namespace, name) || origin::is_mirror(pod) {
+        let node = objects::text(&pod["spec"]["nodeName"]);
+        let is_here = node == here.node;
+        let fits = required.matches(namespace, name) && (is_here || required.place == Place::Cluster);
+        // One that is on no node yet is nobody's to look at.
+        if !fits || node.is_empty() || origin::is_mirror(pod) {
             continue;
         }
-        let missing = match readiness::lack(pod, Some(running)) {
+        let missing = match readiness::lack(pod, is_here.then_some(&here.running)) {
             Some(lack) => Some(lack.to_string()),
             None => owners.missing(pod).await?,
         };
         let ready = missing.is_none();
-        let uid = objects::uid(pod).to_owned();
-        let pod = PodIdentity { namespace: namespace.to_owned(), name: name.to_owned(), uid };
+        let pod = PodIdentity {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            uid: objects::uid(pod).to_owned(),
+            node: node.to_owned(),
+        };
         best = Standing { pod: Some(pod), missing, ..best };
         if ready {
             break;
@@ -186,7 +220,8 @@ mod tests {
         let daemonset = json!({"apiVersion": "apps/v1", "kind": "DaemonSet",
             "metadata": {"name": "kube-apiserver", "namespace": "kube-system", "uid": "now"}});
         cluster.put("/apis/apps/v1/namespaces/kube-system/daemonsets/kube-apiserver", daemonset);
-        let (client, running) = (cluster.client(), HashSet::from(["new".to_owned()]));
+        let client = cluster.client();
+        let running = HashSet::from(["new".to_owned()]);
         let mut mirror = of("now");
         mirror["metadata"]["annotations"] = json!({names::annotation::CONFIG_MIRROR: "x"});
         let mut before = of("now");
@@ -202,8 +237,32 @@ mod tests {
         for (pod, missing) in cases {
             let mut owners =
                 Owners { client: &client, discovery: Discovery::default(), known: HashMap::new() };
-            let found = standing(&required, &[pod], &running, &mut owners).await.unwrap();
+            let here = Here { node: "n", pods: vec![pod], running: running.clone() };
+            let found = standing(&required, &here, &mut owners).await.unwrap();
             assert_eq!(found.missing.as_deref(), missing);
         }
+    }
+
+    #[tokio::test]
+    async fn one_on_another_node_counts_where_any_node_will_do() {
+        let cluster = Cluster::default();
+        let daemonset = json!({"metadata": {"name": "kube-apiserver", "namespace": "kube-system", "uid": "now"}});
+        cluster.put("/apis/apps/v1/namespaces/kube-system/daemonsets/kube-apiserver", daemonset);
+        let mut other = of("now");
+        other["spec"]["nodeName"] = json!("other");
+        let mut unbound = of("now");
+        unbound["spec"] = json!({});
+        let look = async |place: Place, pod: &Value| {
+            let mut required: RequiredPod = "kube-system/kube-apiserver".parse().unwrap();
+            required.place = place;
+            let client = cluster.client();
+            let mut owners =
+                Owners { client: &client, discovery: Discovery::default(), known: HashMap::new() };
+            let here = Here { node: "n", pods: vec![pod.clone()], running: HashSet::new() };
+            standing(&required, &here, &mut owners).await.unwrap().missing
+        };
+        assert_eq!(look(Place::Cluster, &other).await, None);
+        assert_eq!(look(Place::Node, &other).await.unwrap(), "no pod of it is on this node yet");
+        assert_eq!(look(Place::Cluster, &unbound).await.unwrap(), "no pod of it is on any node yet");
     }
 }
