@@ -120,9 +120,7 @@ mod tests {
 
     #[test]
     fn what_a_deployment_makes_may_be_anywhere() {
-        let object = |kind: &str, name: &str| {
-            serde_json::json!({"kind": kind, "metadata": {"name": name, "namespace": "kube-system"}})
-        };
+        let object = |kind: &str, name: &str| serde_json::json!({"kind": kind, "metadata": {"name": name, "namespace": "kube-system"}});
         let workloads = [object("DaemonSet", "kube-apiserver"), object("Deployment", "kube-scheduler")];
         let place = |text: &str| text.parse::<RequiredPod>().unwrap().placed(&workloads).place;
         assert_eq!(place("kube-system/kube-scheduler"), Place::Cluster);

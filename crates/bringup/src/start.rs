@@ -61,14 +61,30 @@ pub async fn dry_run(options: &Options, report: &Reporter<'_>) -> Result<Plan, S
 /// # Errors
 /// [`StartError`]; the temporary control plane stays up then.
 pub async fn start(options: &Options, report: &Reporter<'_>) -> Result<Summary, StartError> {
-    run(&Context::new(options, report).await?).await
+    run(&Context::new(options, report).await?, watch).await
 }
 
-async fn run(context: &Context<'_>) -> Result<Summary, StartError> {
+/// Who watches while the API moves.
+struct Watch {
+    steering: Steering,
+    sampler: Option<Sampler>,
+}
+
+async fn watch(context: &Context<'_>) -> Result<Watch, StartError> {
+    let probe = context.assets.probe().await?;
+    let unsteered = (!context.assets.shares_port).then(|| NOT_SHARED.to_owned());
+    let steering = Steering::start(context.assets.port, probe.clone(), context.runtime.clone(), unsteered);
+    Ok(Watch { steering, sampler: Some(Sampler::start(probe)) })
+}
+
+async fn run(
+    context: &Context<'_>,
+    watch: impl AsyncFnOnce(&Context<'_>) -> Result<Watch, StartError>,
+) -> Result<Summary, StartError> {
     let plan = what_is_to_do(context).await?;
     let mut summary = Summary { changed: false, gap: None, unsteered: None, pods: Vec::new(), elapsed_ms: 0 };
     if plan.has(Step::Stage) {
-        bring_up(context, &mut summary).await?;
+        bring_up(context, watch, &mut summary).await?;
     }
     if plan.has(Step::Verify) {
         context.step(Step::Verify, verify::verify(context)).await?;
@@ -98,7 +114,11 @@ async fn what_is_to_do(context: &Context<'_>) -> Result<Plan, StartError> {
     Ok(plan(&observed))
 }
 
-async fn bring_up(context: &Context<'_>, summary: &mut Summary) -> Result<(), StartError> {
+async fn bring_up(
+    context: &Context<'_>,
+    watch: impl AsyncFnOnce(&Context<'_>) -> Result<Watch, StartError>,
+    summary: &mut Summary,
+) -> Result<(), StartError> {
     let mut staged = None;
     let stage = async {
         let written = stage_all(&context.assets)?;
@@ -109,13 +129,12 @@ async fn bring_up(context: &Context<'_>, summary: &mut Summary) -> Result<(), St
         Ok(format!("{written} files written, all others were in place"))
     };
     context.step(Step::Stage, stage).await?;
-    let probe = context.assets.probe().await?;
-    let unsteered = (!context.assets.shares_port).then(|| NOT_SHARED.to_owned());
-    let steering = Steering::start(context.assets.port, probe.clone(), context.runtime.clone(), unsteered);
-    let sampler = Sampler::start(probe);
+    let Watch { steering, sampler } = watch(context).await?;
     let outcome = move_in(context, &steering, staged).await;
     summary.unsteered = steering.view().unsteered().map(str::to_owned);
-    summary.gap = Some(sampler.finish().await);
+    if let Some(sampler) = sampler {
+        summary.gap = Some(sampler.finish().await);
+    }
     summary.changed = true;
     // On failure the program stays in place: the temporary apiserver keeps the traffic.
     outcome?;
@@ -154,3 +173,7 @@ async fn move_in(
     }
     context.step(Step::Pivot, pivot::pivot(context, steering)).await
 }
+
+#[cfg(test)]
+#[path = "start_tests.rs"]
+mod tests;

@@ -60,8 +60,10 @@ impl View {
 
 /// The running watch. Dropping it stops the watching and leaves the traffic as it is.
 pub(crate) struct Steering {
-    traffic: Traffic,
+    view: watch::Receiver<traffic::View>,
     pivot: watch::Sender<bool>,
+    /// None in tests: what is seen comes from elsewhere then.
+    traffic: Option<Traffic>,
 }
 
 impl Steering {
@@ -71,12 +73,20 @@ impl Steering {
         let (pivot, pivoting) = watch::channel(false);
         let port = Port::new(port, probe, runtime, unsteered);
         let rank = move |seen: &Seen| instance(seen, *pivoting.borrow());
-        Self { traffic: Traffic::start(port, Control::default(), rank), pivot }
+        let traffic = Traffic::start(port, Control::default(), rank);
+        Self { view: traffic.subscribe(), pivot, traffic: Some(traffic) }
+    }
+
+    /// One that sees what a test says, and tells it whether the pivot has begun.
+    #[cfg(test)]
+    pub(crate) fn of_view(view: watch::Receiver<traffic::View>) -> (Self, watch::Receiver<bool>) {
+        let (pivot, pivoting) = watch::channel(false);
+        (Self { view, pivot, traffic: None }, pivoting)
     }
 
     /// What is known right now.
     pub(crate) fn view(&self) -> View {
-        View(self.traffic.view())
+        View(self.view.borrow().clone())
     }
 
     /// Lets traffic go to the self-hosted instance as soon as it is Ready.
@@ -86,7 +96,10 @@ impl Steering {
 
     /// Stops watching and takes the program away: where nobody steers later, one listener needs no steering.
     pub(crate) async fn finish(self) -> Result<(), SteerError> {
-        self.traffic.finish().await
+        match self.traffic {
+            Some(traffic) => traffic.finish().await,
+            None => Ok(()),
+        }
     }
 }
 

@@ -246,7 +246,8 @@ mod tests {
     #[tokio::test]
     async fn one_on_another_node_counts_where_any_node_will_do() {
         let cluster = Cluster::default();
-        let daemonset = json!({"metadata": {"name": "kube-apiserver", "namespace": "kube-system", "uid": "now"}});
+        let daemonset =
+            json!({"metadata": {"name": "kube-apiserver", "namespace": "kube-system", "uid": "now"}});
         cluster.put("/apis/apps/v1/namespaces/kube-system/daemonsets/kube-apiserver", daemonset);
         let mut other = of("now");
         other["spec"]["nodeName"] = json!("other");

@@ -10,6 +10,7 @@ use hyper_util::rt::TokioIo;
 use k8s_cri::v1;
 use k8s_cri::v1::image_service_client::ImageServiceClient;
 use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Response, Status};
@@ -79,9 +80,18 @@ impl Cri {
             let path = path.clone();
             async move { Ok::<_, io::Error>(TokioIo::new(UnixStream::connect(path).await?)) }
         });
-        // The address is a formality: the connector above knows where to go.
+        Ok(Self::over(connector, socket))
+    }
+
+    /// Asks whoever is at the other end of these connections; `name` is what messages call it.
+    pub fn over<C, I>(connector: C, name: &Path) -> Self
+    where
+        C: tower::Service<Uri, Response = TokioIo<I>, Error = io::Error, Future: Send> + Send + 'static,
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        // The address is a formality: the connector knows where to go.
         let channel = Endpoint::from_static("http://localhost").connect_with_connector_lazy(connector);
-        Ok(Self { channel, socket: socket.to_owned(), read_limit: READ_LIMIT })
+        Self { channel, socket: name.to_owned(), read_limit: READ_LIMIT }
     }
 
     /// The same connection with another limit for calls that only read.

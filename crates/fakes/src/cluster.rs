@@ -88,6 +88,11 @@ impl Cluster {
         self.state().texts.insert(path.to_owned(), (status, text.to_owned()));
     }
 
+    /// Takes back what a path was to answer.
+    pub fn say_nothing(&self, path: &str) {
+        self.state().texts.remove(path);
+    }
+
     /// Whether nobody answers.
     pub fn set_away(&self, away: bool) {
         self.state().away = away;
@@ -111,6 +116,9 @@ impl State {
         self.asked.push(format!("{} {}", asked.method, asked.path));
         if let Some((status, text)) = self.texts.get(&asked.path) {
             return Answer::Text(*status, text.clone());
+        }
+        if asked.path == "/readyz" {
+            return Answer::Text(200, "ok".to_owned());
         }
         let path = asked.path.strip_suffix("/status").unwrap_or(&asked.path).to_owned();
         let dry_run = asked.query.contains("dryRun=All");

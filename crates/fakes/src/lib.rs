@@ -3,9 +3,13 @@
 //! ```text
 //! api      an API server of canned answers: a client that asks a function
 //! cluster  an API server that keeps objects: versions, patches, lists, discovery
+//! runtime  a container runtime without processes, over a connection in memory
+//! kubelet  moves static pods and pods of the API between the two
 //! ```
 
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "this crate is for tests alone")]
 
 pub mod api;
 pub mod cluster;
+pub mod kubelet;
+pub mod runtime;

@@ -1,0 +1,300 @@
+//! A bring-up from end to end on fakes: an API that keeps objects, a runtime without processes, and a kubelet that
+//! moves pods between them. The clock stands still but for the waits.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cri::Cri;
+use fakes::cluster::Cluster;
+use fakes::kubelet::Kubelet;
+use fakes::runtime::Runtime;
+use host::proc::ProcessId;
+use names::component::{KUBE_APISERVER, KUBE_CONTROLLER_MANAGER, KUBE_SCHEDULER};
+use serde_json::json;
+use tokio::sync::watch::{self, Sender};
+use traffic::{Listener, ListenerId, OwnCalls, Owner, Seen, State};
+
+use super::*;
+use crate::addons;
+use crate::event::{Event, Progress};
+
+const NODE: &str = "n";
+
+/// A node, its disk, and what runs on it.
+struct World {
+    _dir: tempfile::TempDir,
+    options: Options,
+    kubelet: Arc<Mutex<Kubelet>>,
+    cluster: Cluster,
+    runtime: Runtime,
+}
+
+impl World {
+    /// A host with an asset directory, on which nothing was started yet.
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (assets, manifests) = (dir.path().join("assets"), dir.path().join("manifests"));
+        std::fs::create_dir_all(&manifests).unwrap();
+        write_assets(&assets);
+        let (cluster, runtime) = (Cluster::default(), Runtime::default());
+        let kubelet = Kubelet {
+            node: NODE.to_owned(),
+            manifest_dir: manifests.clone(),
+            runtime: runtime.clone(),
+            cluster: cluster.clone(),
+            ready: true,
+        };
+        kubelet.step();
+        let mut options = Options::new(assets, NODE.to_owned());
+        options.manifest_dir = manifests;
+        options.secrets_dir = dir.path().join("secrets");
+        options.checkpoint_dir = dir.path().join("checkpoints");
+        // Each tenth of a second of it is a look at everything.
+        options.timeout = Duration::from_secs(5);
+        Self { _dir: dir, options, kubelet: Arc::new(Mutex::new(kubelet)), cluster, runtime }
+    }
+
+    /// Brings it up; `kill` is asked at each event whether the process ends there.
+    async fn start(&self, kill: impl Fn(&Event) -> bool + Send + Sync) -> Result<Summary, StartError> {
+        let (killed, mut dead) = watch::channel(false);
+        let sink = move |event: Event| {
+            if kill(&event) {
+                let _ = killed.send(true);
+            }
+        };
+        let report = Reporter::new(&sink);
+        let context = self.context(&report);
+        let (view, seen) = watch::channel(traffic::View::default());
+        let (steering, pivoting) = Steering::of_view(seen);
+        let node = self.run_node(view, pivoting);
+        let work = run(&context, async move |_: &Context<'_>| Ok(Watch { steering, sampler: None }));
+        let outcome = tokio::select! {
+            outcome = work => outcome,
+            _ = dead.wait_for(|dead| *dead) => Err(StartError::LeftOver { left: "killed".into(), after: Duration::ZERO }),
+        };
+        node.abort();
+        let _ = node.await;
+        outcome
+    }
+
+    fn context<'a>(&'a self, report: &'a Reporter<'a>) -> Context<'a> {
+        let assets = Assets::read(&self.options).unwrap();
+        let workloads: Vec<_> = assets.objects.iter().map(|object| object.value.clone()).collect();
+        let required: Vec<_> = self.options.required.iter().cloned().map(|r| r.placed(&workloads)).collect();
+        let parts = addons::split(apply::plan(assets.objects.clone()), &required);
+        let runtime = Cri::over(self.runtime.connector(), Path::new("fake"));
+        Context {
+            options: &self.options,
+            assets,
+            required,
+            parts,
+            runtime,
+            client: self.cluster.client(),
+            report,
+        }
+    }
+
+    /// The kubelet looks, and the kernel shows who listens: an apiserver that runs.
+    fn run_node(
+        &self,
+        view: Sender<traffic::View>,
+        pivoting: watch::Receiver<bool>,
+    ) -> tokio::task::JoinHandle<()> {
+        let (kubelet, runtime) = (Arc::clone(&self.kubelet), self.runtime.clone());
+        tokio::spawn(async move {
+            loop {
+                kubelet.lock().unwrap().step();
+                let _ = view.send(seen(&runtime, *pivoting.borrow()));
+                tokio::time::sleep(Duration::from_millis(30)).await;
+            }
+        })
+    }
+
+    fn set_ready(&self, ready: bool) {
+        self.kubelet.lock().unwrap().ready = ready;
+    }
+
+    /// What is left of the temporary control plane.
+    fn temporary(&self) -> Vec<String> {
+        let files = std::fs::read_dir(&self.options.manifest_dir).unwrap();
+        let files = files.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let sandboxes = self.runtime.sandboxes();
+        let pods = sandboxes.iter().map(|sandbox| sandbox.name.clone());
+        let objects = self.cluster.objects();
+        let objects = objects.keys().map(|path| path.rsplit('/').next().unwrap().to_owned());
+        files.chain(pods).chain(objects).filter(|name| name.starts_with("bootstrap-")).collect()
+    }
+
+    fn is_self_hosted(&self) {
+        assert_eq!(self.temporary(), Vec::<String>::new());
+        assert!(!self.options.secrets_dir.exists(), "the temporary control plane's secrets are still there");
+        let sandboxes = self.runtime.sandboxes();
+        let mut running: Vec<_> =
+            sandboxes.iter().filter(|s| s.running).map(|s| s.container.as_str()).collect();
+        running.sort_unstable();
+        assert_eq!(running, [KUBE_APISERVER, KUBE_CONTROLLER_MANAGER, KUBE_SCHEDULER]);
+    }
+}
+
+fn seen(runtime: &Runtime, pivoting: bool) -> traffic::View {
+    let sandboxes = runtime.sandboxes();
+    let listens = sandboxes.iter().enumerate().filter(|(_, s)| s.running && s.container == KUBE_APISERVER);
+    let seen: Vec<Seen> = listens
+        .map(|(n, sandbox)| {
+            let inode = n as u64 + 1;
+            let id = ListenerId { process: ProcessId { pid: 1, started: inode }, inode };
+            let address = "127.0.0.1:6443".parse().unwrap();
+            let owner = Owner {
+                namespace: sandbox.namespace.clone(),
+                name: sandbox.name.clone(),
+                uid: sandbox.uid.clone(),
+                container: "c".to_owned(),
+                annotations: sandbox.annotations.iter().cloned().collect(),
+            };
+            let listener = Listener { id, address, uid: 0, container: None, fd: 3 };
+            Seen {
+                listener,
+                owner: Some(owner),
+                state: State::Ready,
+                why: String::new(),
+                own_calls: OwnCalls::None,
+            }
+        })
+        .collect();
+    let of = |api: bool| seen.iter().find(|s| s.owner.as_ref().is_some_and(|o| o.from_api() == api));
+    let steady = of(pivoting).or(of(!pivoting)).map(|seen| seen.listener.id);
+    traffic::View { seen, steady, rounds: 1, ..traffic::View::default() }
+}
+
+fn write_assets(dir: &Path) {
+    let me = std::fs::metadata("/proc/self").unwrap();
+    let (uid, gid) = (me.uid(), me.gid());
+    let put = |path: &str, content: &str| {
+        let path: PathBuf = dir.join(path);
+        host::fs::create_dir_all(path.parent().unwrap(), 0o700).unwrap();
+        host::fs::write(&path, content.as_bytes(), 0o600).unwrap();
+    };
+    let cluster = json!([{"name": "c", "cluster": {"server": "https://127.0.0.1:6443"}}]);
+    let kubeconfig =
+        json!({"apiVersion": "v1", "kind": "Config", "clusters": cluster, "users": [], "contexts": []});
+    put("auth/kubeconfig", &kubeconfig.to_string());
+    put("tls/ca.key", "secret");
+    let container = |name: &str| {
+        let flags = match name {
+            KUBE_APISERVER => json!(["--etcd-servers=https://127.0.0.1:2379", "--permit-port-sharing"]),
+            _ => json!([]),
+        };
+        json!([{"name": name, "image": "i", "command": [format!("/{name}")], "args": flags}])
+    };
+    for name in [KUBE_APISERVER, KUBE_CONTROLLER_MANAGER, KUBE_SCHEDULER] {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": format!("bootstrap-{name}"), "namespace": "kube-system"},
+            "spec": {"containers": container(name), "securityContext": {"runAsUser": uid, "runAsGroup": gid}}});
+        put(&format!("bootstrap-manifests/bootstrap-{name}.yaml"), &pod.to_string());
+        let kind = if name == KUBE_APISERVER { "DaemonSet" } else { "Deployment" };
+        let spec = json!({"containers": container(name), "hostNetwork": true, "automountServiceAccountToken": false,
+            "nodeSelector": {names::label::CONTROL_PLANE_NODE: ""}});
+        let object = json!({"apiVersion": "apps/v1", "kind": kind,
+            "metadata": {"name": name, "namespace": "kube-system"}, "spec": {"template": {"spec": spec}}});
+        put(&format!("manifests/{name}.yaml"), &object.to_string());
+    }
+    let addon = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "kube-system"}});
+    put("manifests/config.yaml", &addon.to_string());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bare_host_becomes_self_hosted_and_a_second_start_changes_nothing() {
+    let world = World::new();
+    let summary = world.start(|_| false).await.unwrap();
+    assert!(summary.changed);
+    assert_eq!(summary.pods.len(), 3);
+    world.is_self_hosted();
+    let node = &world.cluster.objects()["/api/v1/nodes/n"];
+    assert_eq!(node["metadata"]["labels"][names::label::CONTROL_PLANE_NODE], "");
+    let before = world.cluster.asked().len();
+    assert!(!world.start(|_| false).await.unwrap().changed);
+    let asked = world.cluster.asked();
+    assert!(asked[before..].iter().all(|asked| asked.starts_with("GET ")), "{:?}", &asked[before..]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn killed_in_any_step_and_run_again_it_ends_the_same() {
+    for step in [Step::Stage, Step::Api, Step::Inject, Step::Ready, Step::Addons, Step::Pivot, Step::Verify] {
+        for at_its_end in [false, true] {
+            let world = World::new();
+            let here = move |event: &Event| {
+                let done = matches!(event.progress, Progress::Done(_));
+                event.step == step && done == at_its_end
+            };
+            // At the end of the last step there is nothing left to be killed.
+            let killed = world.start(here).await;
+            assert!(killed.is_err() || step == Step::Verify, "{step:?} {at_its_end}");
+            world.start(|_| false).await.unwrap_or_else(|error| panic!("{step:?} {at_its_end}: {error}"));
+            world.is_self_hosted();
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_that_never_get_ready_are_named_and_the_temporary_control_plane_stays() {
+    let world = World::new();
+    world.set_ready(false);
+    let error = world.start(|_| false).await.unwrap_err();
+    let StartError::NotReady { what, after, diagnosis } = &error else { panic!("{error}") };
+    assert_eq!(what, "the self-hosted control plane");
+    assert!(*after > world.options.timeout, "{after:?}");
+    assert!(
+        diagnosis.starts_with("kube-system/kube-apiserver: the pod is Running and not Ready"),
+        "{diagnosis}"
+    );
+    assert!(world.temporary().iter().any(|name| name == "bootstrap-kube-apiserver-n"));
+    // What was lacking has come: the next one goes on from there.
+    world.set_ready(true);
+    world.start(|_| false).await.unwrap();
+    world.is_self_hosted();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_of_the_api_in_between_is_waited_out() {
+    let world = World::new();
+    let cluster = world.cluster.clone();
+    let refused = Arc::new(Mutex::new(false));
+    let flag = Arc::clone(&refused);
+    let once = move |event: &Event| {
+        if event.step == Step::Ready && event.progress == Progress::Started {
+            cluster.say("/api/v1/pods", 500, "etcd has no leader");
+            *flag.lock().unwrap() = true;
+        }
+        if let Progress::Waiting(what) = &event.progress
+            && what.contains("refused")
+        {
+            cluster.say_nothing("/api/v1/pods");
+        }
+        false
+    };
+    world.start(once).await.unwrap();
+    assert!(*refused.lock().unwrap());
+    world.is_self_hosted();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_apiserver_that_crashes_again_and_again_ends_the_wait_at_once() {
+    let world = World::new();
+    let runtime = world.runtime.clone();
+    let crash = move |event: &Event| {
+        if event.step == Step::Api {
+            for sandbox in runtime.sandboxes().iter_mut().filter(|s| s.container == KUBE_APISERVER) {
+                sandbox.crashes = 5;
+            }
+        }
+        false
+    };
+    world.cluster.say("/readyz", 500, "[-]etcd failed");
+    let error = world.start(crash).await.unwrap_err();
+    assert!(
+        matches!(&error, StartError::Crashing { what, .. } if what.contains("bootstrap-kube-apiserver")),
+        "{error}"
+    );
+}

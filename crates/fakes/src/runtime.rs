@@ -1,0 +1,274 @@
+//! A container runtime that keeps what it is told: sandboxes and containers, without a process behind them. It
+//! speaks CRI v1 over a connection in memory, so that a test may stop the clock.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
+
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use k8s_cri::v1;
+use tokio::io::DuplexStream;
+use tonic::body::Body;
+use tonic::server::{NamedService, UnaryService};
+use tonic::{Request, Response, Status};
+
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// A pod in the runtime, with one container.
+#[derive(Debug, Clone)]
+pub struct Sandbox {
+    /// The sandbox's id, and its container's.
+    pub id: String,
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod's name.
+    pub name: String,
+    /// The pod's UID.
+    pub uid: String,
+    /// The container's name.
+    pub container: String,
+    /// Labels of the pod.
+    pub labels: Vec<(String, String)>,
+    /// Annotations of the pod.
+    pub annotations: Vec<(String, String)>,
+    /// Whether it runs.
+    pub running: bool,
+    /// How often its container was started again after an error.
+    pub crashes: u32,
+    /// When it was made, in nanoseconds since 1970.
+    pub created: i64,
+}
+
+/// See the module.
+#[derive(Debug, Clone, Default)]
+pub struct Runtime(Arc<Mutex<Vec<Sandbox>>>);
+
+impl Runtime {
+    /// What it has now; to be looked at and changed.
+    pub fn sandboxes(&self) -> MutexGuard<'_, Vec<Sandbox>> {
+        self.0.lock().expect("no test panicked in here")
+    }
+
+    /// Connects to it.
+    pub fn connector(
+        &self,
+    ) -> impl tower::Service<
+        Uri,
+        Response = TokioIo<DuplexStream>,
+        Error = io::Error,
+        Future = std::future::Ready<io::Result<TokioIo<DuplexStream>>>,
+    > + Clone
+    + Send
+    + 'static {
+        let runtime = self.clone();
+        tower::service_fn(move |_: Uri| {
+            let (ours, theirs) = tokio::io::duplex(1 << 16);
+            let server = tonic::transport::Server::builder()
+                .add_service(RuntimeService(runtime.clone()))
+                .add_service(ImageService);
+            let once = tokio_stream::once(Ok::<_, io::Error>(theirs));
+            tokio::spawn(server.serve_with_incoming(once));
+            std::future::ready(Ok(TokioIo::new(ours)))
+        })
+    }
+}
+
+/// Answers one call with what the function makes of the request.
+struct Unary<F>(F);
+
+impl<Q, A, F> UnaryService<Q> for Unary<F>
+where
+    F: FnMut(Q) -> Result<A, Status>,
+    A: Send + 'static,
+{
+    type Response = A;
+    type Future = Boxed<Result<Response<A>, Status>>;
+
+    fn call(&mut self, request: Request<Q>) -> Self::Future {
+        let answer = (self.0)(request.into_inner()).map(Response::new);
+        Box::pin(async move { answer })
+    }
+}
+
+async fn unary<Q, A>(
+    request: http::Request<Body>,
+    answer: impl FnMut(Q) -> Result<A, Status>,
+) -> http::Response<Body>
+where
+    Q: prost::Message + Default + 'static,
+    A: prost::Message + Default + 'static,
+{
+    let codec = tonic_prost::ProstCodec::<A, Q>::default();
+    tonic::server::Grpc::new(codec).unary(Unary(answer), request).await
+}
+
+#[derive(Clone)]
+struct RuntimeService(Runtime);
+
+#[derive(Clone)]
+struct ImageService;
+
+impl NamedService for RuntimeService {
+    const NAME: &'static str = "runtime.v1.RuntimeService";
+}
+
+impl NamedService for ImageService {
+    const NAME: &'static str = "runtime.v1.ImageService";
+}
+
+impl tower::Service<http::Request<Body>> for RuntimeService {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Boxed<Result<http::Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let runtime = self.0.clone();
+        Box::pin(async move {
+            let call = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+            Ok(match call.as_str() {
+                "ListPodSandbox" => unary(request, |asked| Ok(runtime.list_sandboxes(asked))).await,
+                "ListContainers" => unary(request, |asked| Ok(runtime.list_containers(asked))).await,
+                "ContainerStatus" => unary(request, |asked| runtime.container_status(&asked)).await,
+                "StopPodSandbox" => {
+                    unary(request, |asked: v1::StopPodSandboxRequest| {
+                        runtime.each(&asked.pod_sandbox_id, |sandbox| sandbox.running = false);
+                        Ok(v1::StopPodSandboxResponse {})
+                    })
+                    .await
+                }
+                "RemovePodSandbox" => {
+                    unary(request, |asked: v1::RemovePodSandboxRequest| {
+                        runtime.sandboxes().retain(|sandbox| sandbox.id != asked.pod_sandbox_id);
+                        Ok(v1::RemovePodSandboxResponse {})
+                    })
+                    .await
+                }
+                _ => Status::unimplemented(call).into_http(),
+            })
+        })
+    }
+}
+
+impl Runtime {
+    fn each(&self, id: &str, change: impl Fn(&mut Sandbox)) {
+        self.sandboxes().iter_mut().filter(|sandbox| sandbox.id == id).for_each(change);
+    }
+
+    fn list_sandboxes(&self, asked: v1::ListPodSandboxRequest) -> v1::ListPodSandboxResponse {
+        let wanted = asked.filter.unwrap_or_default().label_selector;
+        let sandboxes = self.sandboxes();
+        let fits =
+            |sandbox: &&Sandbox| wanted.iter().all(|(key, value)| labels(sandbox).get(key) == Some(value));
+        let items = sandboxes.iter().filter(fits).map(|sandbox| v1::PodSandbox {
+            id: sandbox.id.clone(),
+            metadata: Some(v1::PodSandboxMetadata {
+                name: sandbox.name.clone(),
+                uid: sandbox.uid.clone(),
+                namespace: sandbox.namespace.clone(),
+                attempt: 0,
+            }),
+            state: if sandbox.running {
+                v1::PodSandboxState::SandboxReady.into()
+            } else {
+                v1::PodSandboxState::SandboxNotready.into()
+            },
+            created_at: sandbox.created,
+            labels: labels(sandbox),
+            annotations: sandbox.annotations.iter().cloned().collect(),
+            ..v1::PodSandbox::default()
+        });
+        v1::ListPodSandboxResponse { items: items.collect() }
+    }
+
+    fn list_containers(&self, asked: v1::ListContainersRequest) -> v1::ListContainersResponse {
+        let filter = asked.filter.unwrap_or_default();
+        let sandboxes = self.sandboxes();
+        let fits = |sandbox: &&Sandbox| {
+            (filter.pod_sandbox_id.is_empty() || filter.pod_sandbox_id == sandbox.id)
+                && filter.label_selector.iter().all(|(key, value)| labels(sandbox).get(key) == Some(value))
+        };
+        let containers = sandboxes.iter().filter(fits).map(|sandbox| v1::Container {
+            id: container_id(sandbox),
+            pod_sandbox_id: sandbox.id.clone(),
+            metadata: Some(metadata(sandbox)),
+            state: state(sandbox),
+            created_at: sandbox.created,
+            labels: labels(sandbox),
+            ..v1::Container::default()
+        });
+        v1::ListContainersResponse { containers: containers.collect() }
+    }
+
+    fn container_status(
+        &self,
+        asked: &v1::ContainerStatusRequest,
+    ) -> Result<v1::ContainerStatusResponse, Status> {
+        let sandboxes = self.sandboxes();
+        let found = sandboxes.iter().find(|sandbox| container_id(sandbox) == asked.container_id);
+        let sandbox = found.ok_or_else(|| Status::not_found(asked.container_id.clone()))?;
+        let status = v1::ContainerStatus {
+            id: container_id(sandbox),
+            metadata: Some(metadata(sandbox)),
+            state: state(sandbox),
+            created_at: sandbox.created,
+            exit_code: i32::from(sandbox.crashes > 0),
+            ..v1::ContainerStatus::default()
+        };
+        Ok(v1::ContainerStatusResponse { status: Some(status), ..v1::ContainerStatusResponse::default() })
+    }
+}
+
+/// The id of a sandbox's container.
+pub fn container_id(sandbox: &Sandbox) -> String {
+    format!("{}-c{}", sandbox.id, sandbox.crashes)
+}
+
+fn labels(sandbox: &Sandbox) -> std::collections::HashMap<String, String> {
+    let own = [
+        (names::label::POD_NAMESPACE, &sandbox.namespace),
+        (names::label::POD_NAME, &sandbox.name),
+        (names::label::POD_UID, &sandbox.uid),
+    ];
+    let own = own.map(|(key, value)| (key.to_owned(), value.clone()));
+    sandbox.labels.iter().cloned().chain(own).collect()
+}
+
+fn metadata(sandbox: &Sandbox) -> v1::ContainerMetadata {
+    v1::ContainerMetadata { name: sandbox.container.clone(), attempt: sandbox.crashes }
+}
+
+fn state(sandbox: &Sandbox) -> i32 {
+    if sandbox.running && sandbox.crashes == 0 {
+        v1::ContainerState::ContainerRunning.into()
+    } else {
+        v1::ContainerState::ContainerExited.into()
+    }
+}
+
+impl tower::Service<http::Request<Body>> for ImageService {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Boxed<Result<http::Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Every image is there.
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        Box::pin(async move {
+            Ok(unary(request, |_: v1::ImageStatusRequest| {
+                let image = Some(v1::Image::default());
+                Ok(v1::ImageStatusResponse { image, ..v1::ImageStatusResponse::default() })
+            })
+            .await)
+        })
+    }
+}
