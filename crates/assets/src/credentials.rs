@@ -11,8 +11,10 @@ use pki::{
     SigningKeyPair, Terms,
 };
 
+use crate::error::RenderError;
 use crate::given::Given;
-use crate::render::{RenderError, RenderInput};
+use crate::input::RenderInput;
+use crate::paths::{self, auth};
 use crate::tree::AssetTree;
 use crate::yaml;
 
@@ -26,18 +28,6 @@ const API_NAME: &str = names::object::KUBERNETES_SERVICE;
 /// their own users are made by the apiserver seconds after it serves: as those they would start with
 /// refusals and wait before they ask again.
 const TEMPORARY: (&str, &str) = ("bootstrap-control-plane", names::user::MASTERS);
-
-/// Names of the files under `auth/`.
-pub(crate) mod auth {
-    pub(crate) const ADMIN: &str = "auth/kubeconfig";
-    pub(crate) const SUPER_ADMIN: &str = "auth/kubeconfig-super-admin";
-    pub(crate) const KUBELET: &str = "auth/kubeconfig-kubelet";
-    pub(crate) const NODE: &str = "auth/kubeconfig-node";
-    pub(crate) const CONTROLLER_MANAGER: &str = "auth/kubeconfig-kube-controller-manager";
-    pub(crate) const BOOTSTRAP: &str = "auth/kubeconfig-bootstrap";
-    pub(crate) const SCHEDULER: &str = "auth/kubeconfig-kube-scheduler";
-    pub(crate) const GUARDIAN: &str = "auth/kubeconfig-kubestrap-guardian";
-}
 
 /// What the manifests need to know of the credentials.
 #[derive(Debug)]
@@ -273,7 +263,7 @@ impl Maker<'_> {
     }
 
     fn old_token(&self) -> Option<(BootstrapToken, Timestamp)> {
-        let secret = yaml::parse(self.old.text(crate::render::BOOTSTRAP_TOKEN)?).ok()?;
+        let secret = yaml::parse(self.old.text(paths::BOOTSTRAP_TOKEN)?).ok()?;
         let field = |name: &str| decode(secret["data"][name].as_str()?);
         let token = format!("{}.{}", field("token-id")?, field("token-secret")?).parse().ok()?;
         Some((token, field("expiration")?.parse().ok()?))

@@ -218,7 +218,7 @@ impl AssetDir {
     /// The kubeconfig for bringing up the cluster: one that needs no RBAC objects, which are not
     /// there yet. In a directory that we did not render, the administrator's.
     pub fn start_kubeconfig(&self) -> PathBuf {
-        let path = self.root.join(crate::credentials::auth::SUPER_ADMIN);
+        let path = self.root.join(crate::paths::auth::SUPER_ADMIN);
         if path.exists() { path } else { self.kubeconfig() }
     }
 
@@ -253,7 +253,7 @@ impl AssetDir {
             ));
         }
         if self.ours {
-            let file = crate::credentials::auth::BOOTSTRAP;
+            let file = crate::paths::auth::BOOTSTRAP;
             files.push((self.root.join(file), PathBuf::from(file.trim_start_matches("auth/"))));
         } else {
             files.push((self.kubeconfig(), PathBuf::from("kubeconfig")));

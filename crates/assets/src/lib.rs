@@ -16,8 +16,11 @@
 
 mod credentials;
 mod dir;
+mod error;
 mod flags;
 mod given;
+mod input;
+mod paths;
 mod render;
 mod secret;
 mod static_pod;
@@ -26,8 +29,10 @@ mod tree;
 mod yaml;
 
 pub use dir::{AssetDir, AssetErrors, AssetProblem, HostFile, Object, StaticPod};
+pub use error::RenderError;
 pub use given::{ExternalEtcdFiles, Given, GivenError};
-pub use render::{RenderError, RenderInput, render};
+pub use input::RenderInput;
+pub use render::render;
 pub use static_pod::static_pod_problems;
 pub use template::TemplateError;
 pub use tree::{AssetFile, AssetTree, CONFIG_FILE, Change, ChangeKind, TreeError};

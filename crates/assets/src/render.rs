@@ -1,104 +1,23 @@
 //! From a config to an asset directory's files. Pure: the same input gives the same tree, but for
 //! keys and certificates, which are made with the system's randomness where there are none yet.
 
-use std::net::IpAddr;
-
 use base64::Engine as _;
 use cluster::{
     ClusterConfig, Component, ComponentConfig, EtcdConfig, FlannelBackend, Host, NetworkProvider, ProxyMode,
 };
-use jiff::Timestamp;
 use names::{component, object, port};
-use pki::{NodeIdentity, PkiError};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use crate::credentials::{self, Facts, auth};
+use crate::credentials::{self, Facts};
+use crate::error::RenderError;
 use crate::flags::Flags;
 use crate::given::Given;
+use crate::input::RenderInput;
+use crate::paths::{self, auth};
 use crate::secret::Secret;
 use crate::template::{TemplateError, Values, fill};
 use crate::tree::{AssetTree, CONFIG_FILE};
-
-/// The bootstrap token's manifest.
-pub(crate) const BOOTSTRAP_TOKEN: &str = "manifests/bootstrap-token.yaml";
-/// etcd's static pod, which stays after the pivot.
-pub(crate) const ETCD: &str = "static-manifests/etcd.yaml";
-
-/// The manifests that not every config makes us render: one of them that is there and not rendered
-/// now is from an earlier config, not the operator's own.
-pub(crate) const OPTIONAL: [&str; 3] = [ETCD, "manifests/kube-proxy.yaml", "manifests/flannel.yaml"];
-
-/// What a render needs besides the config.
-#[derive(Debug)]
-pub struct RenderInput {
-    /// The node on which the cluster is brought up; it has at least one address.
-    pub node: NodeIdentity,
-    /// Files that the config names.
-    pub given: Given,
-    /// What an earlier render wrote into the same asset directory: its secrets are kept.
-    pub existing: Option<AssetTree>,
-    /// Whether the nodes have a resolver that DNS queries for other domains can be sent to. CoreDNS
-    /// on a node with an empty resolv.conf would ask itself, notice the loop and exit.
-    pub upstream_dns: bool,
-    /// The time now.
-    pub now: Timestamp,
-}
-
-impl RenderInput {
-    /// The node's first address.
-    pub(crate) fn primary_address(&self) -> IpAddr {
-        self.node.addresses.first().copied().unwrap_or(IpAddr::from([127, 0, 0, 1]))
-    }
-}
-
-/// A config that cannot be rendered.
-#[derive(Debug, thiserror::Error)]
-pub enum RenderError {
-    /// The node has no address: certificates and etcd need one.
-    #[error("no address is known for the node {node:?}")]
-    NoAddress {
-        /// The node's name.
-        node: String,
-    },
-    /// No address of the node is of the family that Services have first.
-    #[error("the node {node:?} has no {family} address, and network.serviceCIDRs begins with {family}")]
-    NoAddressOfFamily {
-        /// The node's name.
-        node: String,
-        /// `IPv4` or `IPv6`.
-        family: &'static str,
-    },
-    /// etcd is external, and the files for it were not given.
-    #[error("etcd is external, and its certificates were not given")]
-    NoEtcdFiles,
-    /// An authority's key is gone from the asset directory.
-    #[error("{path} is missing in the asset directory, and its certificate is there")]
-    NoKey {
-        /// The key's path in the asset directory.
-        path: String,
-    },
-    /// A file that is to be kept cannot be used.
-    #[error("{path} in the asset directory cannot be used")]
-    Kept {
-        /// The file's path in the asset directory.
-        path: String,
-        /// Why.
-        source: PkiError,
-    },
-    /// A credential could not be made.
-    #[error(transparent)]
-    Pki(#[from] PkiError),
-    /// The config could not be written out.
-    #[error("cannot write out the config: {message}")]
-    Config {
-        /// What the YAML library said.
-        message: String,
-    },
-    /// A fault in kubestrap itself.
-    #[error(transparent)]
-    Template(#[from] TemplateError),
-}
 
 /// Renders the asset directory of a cluster.
 ///
@@ -117,7 +36,7 @@ pub fn render(config: &ClusterConfig, mut input: RenderInput) -> Result<AssetTre
         flags.extend(&config.components.etcd);
         let pod = include_str!("../manifests/static/etcd.yaml");
         let text = |uid: &str| context.with("uid", uid).with_flags("etcd", pod, &flags);
-        tree.public(ETCD, text(&uid(&text("")?))?);
+        tree.public(paths::ETCD, text(&uid(&text("")?))?);
     }
     context.control_plane(&mut tree)?;
     context.guardian(&mut tree)?;
@@ -435,7 +354,10 @@ fn secrets(tree: &mut AssetTree, facts: &Facts) {
     for secret in secrets {
         tree.private(format!("manifests/{}-secret.yaml", secret.name()), secret.to_yaml());
     }
-    tree.private(BOOTSTRAP_TOKEN, Secret::bootstrap_token(&facts.token, facts.token_expires).to_yaml());
+    tree.private(
+        paths::BOOTSTRAP_TOKEN,
+        Secret::bootstrap_token(&facts.token, facts.token_expires).to_yaml(),
+    );
 }
 
 fn path(name: &str) -> String {

@@ -6,7 +6,7 @@ use cluster::BootstrapToken;
 use jiff::Timestamp;
 use names::{component, object};
 
-use crate::credentials::auth;
+use crate::paths::auth;
 use crate::tree::AssetTree;
 
 /// What kube-apiserver reads: the key in the Secret, and the file's path, the same under `tls/` and

@@ -188,7 +188,7 @@ impl AssetTree {
 
     /// Whether a file that we could have made is none of this tree's.
     fn is_stale(&self, path: &str) -> bool {
-        crate::render::OPTIONAL.contains(&path) && !self.files.contains_key(path)
+        crate::paths::OPTIONAL.contains(&path) && !self.files.contains_key(path)
     }
 
     /// What [`write`](Self::write) would change.

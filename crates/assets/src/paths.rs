@@ -1,0 +1,22 @@
+//! Paths in the asset directory that more than one place here knows.
+
+/// The bootstrap token's manifest.
+pub(crate) const BOOTSTRAP_TOKEN: &str = "manifests/bootstrap-token.yaml";
+/// etcd's static pod, which stays after the pivot.
+pub(crate) const ETCD: &str = "static-manifests/etcd.yaml";
+
+/// The manifests that not every config makes us render: one of them that is there and not rendered
+/// now is from an earlier config, not the operator's own.
+pub(crate) const OPTIONAL: [&str; 3] = [ETCD, "manifests/kube-proxy.yaml", "manifests/flannel.yaml"];
+
+/// Names of the files under `auth/`.
+pub(crate) mod auth {
+    pub(crate) const ADMIN: &str = "auth/kubeconfig";
+    pub(crate) const SUPER_ADMIN: &str = "auth/kubeconfig-super-admin";
+    pub(crate) const KUBELET: &str = "auth/kubeconfig-kubelet";
+    pub(crate) const NODE: &str = "auth/kubeconfig-node";
+    pub(crate) const CONTROLLER_MANAGER: &str = "auth/kubeconfig-kube-controller-manager";
+    pub(crate) const BOOTSTRAP: &str = "auth/kubeconfig-bootstrap";
+    pub(crate) const SCHEDULER: &str = "auth/kubeconfig-kube-scheduler";
+    pub(crate) const GUARDIAN: &str = "auth/kubeconfig-kubestrap-guardian";
+}
