@@ -231,7 +231,7 @@ fn tool(path: &str, package: &'static str) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::blob::read_inputs;
+    use crate::inputs::read_inputs;
     use host::command::Command;
 
     #[test]

@@ -8,9 +8,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::blob::{Content, Inputs, path_of, read_inputs};
+use crate::blob::{Content, path_of};
 use crate::catalog::{self, ImagePlan, Plan};
 use crate::digest::Digest;
+use crate::inputs::{Inputs, read_inputs};
 use crate::oci::{self, Annotations, Descriptor, ImageConfig, Index, Manifest, Platform, annotation};
 use crate::open::{FORMAT, check_replaceable};
 use crate::programs::Programs;

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use host::disk::Steady;
 use tar::{EntryType, Header};
 
-use crate::blob::{hash_file, path_of};
+use crate::blob::path_of;
 use crate::digest::{Digest, Hashing, copy};
+use crate::inputs::hash_file;
 use crate::oci::{self, Annotations, Descriptor, Index};
 use crate::{Bundle, BundleError, Program, Result};
 

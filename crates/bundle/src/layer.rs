@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use tar::{EntryType, Header};
 
-use crate::blob::Inputs;
 use crate::digest::Hashing;
+use crate::inputs::Inputs;
 use crate::{BundleError, Result};
 
 /// The mode of programs and libraries, and of directories that nobody asked a mode for.
@@ -146,7 +146,7 @@ fn add_file<W: Write>(tar: &mut tar::Builder<W>, path: &str, source: &Path, inpu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::blob::read_inputs;
+    use crate::inputs::read_inputs;
 
     #[test]
     fn a_layer_is_sorted_rootly_and_timeless() {

@@ -20,6 +20,7 @@ mod digest;
 mod elf;
 mod error;
 mod export;
+mod inputs;
 mod layer;
 mod oci;
 mod open;

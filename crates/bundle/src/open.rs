@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::blob::{hash_file, path_of};
+use crate::blob::path_of;
 use crate::digest::Digest;
+use crate::inputs::hash_file;
 use crate::oci::{self, Descriptor, Index, Manifest, annotation};
 use crate::{BundleError, Result, catalog};
 
