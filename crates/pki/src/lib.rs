@@ -22,6 +22,7 @@ mod inspect;
 mod key;
 mod kubeconfig;
 mod leaf;
+mod node;
 mod set;
 mod token;
 
@@ -32,5 +33,6 @@ pub use inspect::{CertificateInfo, inspect};
 pub use key::SigningKeyPair;
 pub use kubeconfig::{Credential, Kubeconfig};
 pub use leaf::{Leaf, Usage};
-pub use set::{Authorities, GivenAuthorities, NodeIdentity};
+pub use node::NodeIdentity;
+pub use set::{Authorities, GivenAuthorities};
 pub use token::{encryption_key, generate_bootstrap_token};

@@ -1,28 +1,9 @@
 //! The authorities of a cluster: those that are given, and new ones for the others.
 
-use std::net::IpAddr;
-
-use cluster::{ClusterConfig, EtcdConfig, SubjectName};
+use cluster::{ClusterConfig, EtcdConfig};
 use jiff::Timestamp;
 
 use crate::{Authority, PkiError, Terms};
-
-/// A node as certificates know it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeIdentity {
-    /// The node's name: its host name in lower case.
-    pub name: String,
-    /// The addresses under which others reach it.
-    pub addresses: Vec<IpAddr>,
-}
-
-impl NodeIdentity {
-    /// Name and addresses, as certificates list them.
-    pub fn subject_names(&self) -> Vec<SubjectName> {
-        let name = SubjectName::Dns(self.name.clone());
-        std::iter::once(name).chain(self.addresses.iter().copied().map(SubjectName::Ip)).collect()
-    }
-}
 
 /// Authorities that are there already, given by the operator or from an earlier render.
 #[derive(Debug, Default)]
