@@ -10,7 +10,9 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use nix::libc;
 
 use crate::asm::Instruction;
-use crate::program::SLOTS;
+
+/// How many listeners can be known at once.
+pub const SLOTS: u16 = 16;
 
 /// What map and program are called in `bpftool`; 15 letters at most.
 const NAME: &CStr = c"kubestrap_steer";

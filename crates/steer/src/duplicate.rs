@@ -10,7 +10,8 @@ use rustix::io::Errno;
 use rustix::net::sockopt;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
-use crate::{Listener, SteerError};
+use crate::error::SteerError;
+use crate::listener::Listener;
 
 /// IPPROTO_MPTCP of linux/in.h.
 const MPTCP: u32 = 262;

@@ -37,6 +37,7 @@
 mod asm;
 mod bpf;
 mod duplicate;
+mod error;
 mod listener;
 mod own_calls;
 mod policy;
@@ -44,8 +45,10 @@ pub mod probe;
 mod program;
 mod steerer;
 
+pub use bpf::SLOTS;
+pub use error::SteerError;
 pub use listener::{ListError, Listener, ListenerId, listeners, listening};
 pub use own_calls::{OwnCall, OwnCalls, own_calls};
 pub use policy::{Instance, Policy, State, policy};
-pub use program::{FIRST_PROBE_PORT, SLOTS};
-pub use steerer::{SteerError, Steerer};
+pub use program::FIRST_PROBE_PORT;
+pub use steerer::Steerer;

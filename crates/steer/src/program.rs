@@ -16,11 +16,8 @@
 use std::os::fd::OwnedFd;
 
 use crate::asm::{Assembler, Instruction, Label, Register, Size, When};
-use crate::bpf::{self, LoadError, SocketMap};
+use crate::bpf::{self, LoadError, SLOTS, SocketMap};
 use crate::own_calls::PidNamespace;
-
-/// How many listeners can be known at once.
-pub const SLOTS: u16 = 16;
 
 /// The source port of a probe of slot 0; slot n has this plus n.
 ///
