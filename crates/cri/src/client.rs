@@ -17,7 +17,6 @@ use tonic::{Response, Status};
 use tower::service_fn;
 
 use crate::error::CriError;
-use crate::events::ContainerEvents;
 use crate::model::{CgroupDriver, Container, ContainerStatus, Image, Pod, RuntimeStatus, Version};
 
 /// How long a call that only reads may take. The kubelet allows 2 minutes; who waits at a terminal
@@ -151,13 +150,6 @@ impl Cri {
         Ok(answer.containers.into_iter().map(Into::into).collect())
     }
 
-    /// News of all containers from now on.
-    pub async fn events(&self) -> Result<ContainerEvents, CriError> {
-        let request = v1::GetEventsRequest {};
-        let stream = self.read("GetContainerEvents", self.runtime().get_container_events(request)).await?;
-        Ok(ContainerEvents::new(stream, self.clone()))
-    }
-
     /// Everything about one container.
     pub async fn container_status(&self, id: &str) -> Result<ContainerStatus, CriError> {
         let request = v1::ContainerStatusRequest { container_id: id.to_owned(), verbose: true };
@@ -220,7 +212,7 @@ impl Cri {
         gone_is_fine(self.call("StopContainer", CHANGE_LIMIT + grace, answer).await)
     }
 
-    fn runtime(&self) -> RuntimeServiceClient<Channel> {
+    pub(crate) fn runtime(&self) -> RuntimeServiceClient<Channel> {
         RuntimeServiceClient::new(self.channel.clone()).max_decoding_message_size(ANSWER_LIMIT)
     }
 
@@ -233,7 +225,7 @@ impl Cri {
         CriError::from_status(&self.socket, call, self.read_limit, status)
     }
 
-    async fn read<T>(
+    pub(crate) async fn read<T>(
         &self,
         call: &'static str,
         answer: impl Future<Output = Result<Response<T>, Status>>,

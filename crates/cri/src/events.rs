@@ -34,11 +34,16 @@ pub struct ContainerEvents {
     runtime: Cri,
 }
 
-impl ContainerEvents {
-    pub(crate) fn new(stream: Streaming<v1::ContainerEventResponse>, runtime: Cri) -> Self {
-        Self { stream, runtime }
+impl Cri {
+    /// News of all containers from now on.
+    pub async fn events(&self) -> Result<ContainerEvents, CriError> {
+        let request = v1::GetEventsRequest {};
+        let stream = self.read("GetContainerEvents", self.runtime().get_container_events(request)).await?;
+        Ok(ContainerEvents { stream, runtime: self.clone() })
     }
+}
 
+impl ContainerEvents {
     /// Waits for the next one, without a limit. `None` when the runtime ended the stream: it stops, or
     /// somebody else listens now. Can be dropped while it waits, and nothing is lost.
     ///
