@@ -4,9 +4,9 @@ use api::{Change, Client};
 use cri::Cri;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::Options;
 use super::access::Access;
 use super::alarm::{self, Bell, Task};
+use super::options::Options;
 use super::steering::Steering;
 
 /// News of the API.

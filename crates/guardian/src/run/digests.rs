@@ -11,8 +11,7 @@ use cri::{ContainerState, Cri};
 use serde_json::Value;
 
 use super::cluster::Cluster;
-use super::instances::milliseconds;
-use super::snapshot::PodSeen;
+use super::snapshot::{PodSeen, milliseconds};
 use crate::machine;
 
 /// What the kubelet makes of volumes whose content is copied.

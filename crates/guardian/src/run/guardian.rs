@@ -3,6 +3,7 @@
 mod duties;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,17 +20,18 @@ use super::api::{Api, ApiNews};
 use super::cluster::Cluster;
 use super::digests::Digests;
 use super::events::Events;
-use super::files::Files;
+use super::files::{DiskError, Files};
 use super::instances::{Ages, Sight};
 use super::jobs::Jobs;
 use super::keeper::{Keeper, Tools};
 use super::leadership::Leadership;
+use super::options::Options;
 use super::parents::Parents;
 use super::peers::Peers;
 use super::publish::Publisher;
 use super::snapshot::{self, PodSeen};
 use super::steering::Rank;
-use super::{Options, RunError, memory, serving};
+use super::{memory, serving};
 use crate::machine::{ApiView, Event, Instance, Observation, Report, State};
 
 /// How long the runtime may take to say what runs; a hung one counts as unknown.
@@ -52,7 +54,26 @@ const FORGET_PERIOD_MS: u64 = 5_000;
 /// The guardian leaves a node so long after the last component did, in milliseconds.
 const LEAVE_MS: u64 = 30_000;
 
-pub(crate) struct Guardian {
+/// The guardian could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The directories of checkpoints or static pods cannot be used.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The signal handler could not be set.
+    #[error("cannot wait for SIGTERM")]
+    Signals(#[source] io::Error),
+}
+
+/// Guards the node until SIGTERM. What was steered stays so: program and map live in the kernel.
+///
+/// # Errors
+/// [`RunError`] when it cannot begin. Later troubles are logged and tried again.
+pub async fn run(options: Options) -> Result<(), RunError> {
+    Guardian::open(options)?.guard().await
+}
+
+struct Guardian {
     options: Options,
     began: Instant,
     files: Arc<Files>,
@@ -85,7 +106,7 @@ pub(crate) struct Guardian {
 
 impl Guardian {
     /// Reads the disk. Nothing else is asked yet.
-    pub(crate) fn open(options: Options) -> Result<Self, RunError> {
+    fn open(options: Options) -> Result<Self, RunError> {
         let began = Instant::now();
         let files = Arc::new(Files::open(&options.checkpoint_dir, &options.static_pod_dir)?);
         let mut keepers = BTreeMap::new();
@@ -127,7 +148,7 @@ impl Guardian {
     }
 
     /// Guards until SIGTERM.
-    pub(crate) async fn guard(mut self) -> Result<(), RunError> {
+    async fn guard(mut self) -> Result<(), RunError> {
         let mut terminated = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
         let components: Vec<_> = self.keepers.keys().map(ToString::to_string).collect();
         tracing::info!(node = self.options.node_name, ?components, after = ?self.began.elapsed(), "the disk is read");

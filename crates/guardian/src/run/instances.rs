@@ -10,7 +10,7 @@ use traffic::{State, View};
 
 use super::cluster::{ApiPod, Cluster};
 use super::digests::Digests;
-use super::snapshot::PodSeen;
+use super::snapshot::{PodSeen, milliseconds};
 use crate::machine::Instance;
 
 /// A container that nobody can ask and that ran for so long without being started again counts as Ready.
@@ -159,11 +159,6 @@ fn origin(pod: &PodSeen) -> Origin {
 pub(crate) fn init_containers(object: &serde_json::Value) -> Vec<String> {
     let named = pod::init_containers(object).iter();
     named.filter_map(|container| container["name"].as_str().map(str::to_owned)).collect()
-}
-
-/// Milliseconds from the epoch.
-pub(crate) fn milliseconds(time: jiff::Timestamp) -> u64 {
-    u64::try_from(time.as_millisecond()).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -104,3 +104,8 @@ fn newest<'a>(containers: impl Iterator<Item = &'a Container>) -> Vec<Container>
     }
     by_name.into_values().cloned().collect()
 }
+
+/// Milliseconds from the epoch.
+pub(crate) fn milliseconds(time: jiff::Timestamp) -> u64 {
+    u64::try_from(time.as_millisecond()).unwrap_or(0)
+}
