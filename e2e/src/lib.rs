@@ -11,6 +11,7 @@ pub mod cases;
 pub mod ceiling;
 mod exchange;
 pub mod identity;
+pub mod inputs;
 mod lives;
 pub mod load;
 pub mod moment;

@@ -13,7 +13,7 @@ use anyhow::{Result, ensure};
 use host::command::Command;
 
 use crate::background::lock;
-use crate::node::Inputs;
+use crate::inputs::Inputs;
 
 /// On a real disk: containerd's overlays cannot lie on another overlay, nor on a small tmpfs.
 const ROOT: &str = "/var/tmp";

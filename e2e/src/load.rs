@@ -26,7 +26,8 @@ use crate::exchange::{
     CONFIG_MAPS, PATIENCE, connect, finish, fresh, get, inside, ms, object as object_of, request,
 };
 use crate::identity::Identity;
-use crate::node::{Inputs, Node};
+use crate::inputs::Inputs;
+use crate::node::Node;
 use crate::runner;
 use crate::witness::{OFTEN, Pauses, Witness};
 

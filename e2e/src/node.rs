@@ -16,6 +16,8 @@ use crate::ceiling::{Ceiling, ROLLOUT, eventually};
 use crate::identity::Identity;
 use crate::lives::{self, Dir};
 
+pub use crate::inputs::Inputs;
+
 /// Where the bundle lies inside the node.
 pub const BUNDLE: &str = "/opt/kubestrap/bundle";
 
@@ -33,51 +35,6 @@ const NOT_IN_TIME_AFTER: Duration = Duration::from_mins(5);
 /// A configuration of a test's cluster, with what all of them have.
 pub fn config(more: &str) -> String {
     format!("guardian: {{minReadySeconds: {MIN_READY_SECONDS}}}\n{more}\n")
-}
-
-/// What the tests run: set by `cargo xtask test`, which builds all of it.
-#[derive(Debug, Clone)]
-pub struct Inputs {
-    /// The program.
-    pub kubestrap: PathBuf,
-    /// Upstream's programs.
-    pub programs: PathBuf,
-    /// The bundle of both.
-    pub bundle: PathBuf,
-    /// The bundle of the oldest Kubernetes that is built, where the test needs it.
-    pub older_bundle: Option<PathBuf>,
-    /// Repeat what has to hold every time.
-    pub soak: bool,
-    /// Leave the nodes to a person who wants to look at them.
-    pub keep: bool,
-}
-
-impl Inputs {
-    /// Reads the environment.
-    ///
-    /// # Panics
-    /// When the tests were not started by `cargo xtask test`: they cannot run then, and say so.
-    pub fn get() -> Self {
-        let path = |name: &str| {
-            std::env::var_os(name).map(PathBuf::from).filter(|p| p.exists()).unwrap_or_else(|| {
-                panic!("{name} names nothing: tests on real clusters are run by `cargo xtask test`")
-            })
-        };
-        Self {
-            kubestrap: path("KUBESTRAP_TEST_PROGRAM"),
-            programs: path("KUBESTRAP_TEST_PROGRAMS"),
-            bundle: path("KUBESTRAP_TEST_BUNDLE"),
-            older_bundle: std::env::var_os("KUBESTRAP_TEST_OLDER_BUNDLE")
-                .filter(|path| !path.is_empty())
-                .map(PathBuf::from),
-            soak: is_set("KUBESTRAP_TEST_SOAK"),
-            keep: is_set("KUBESTRAP_TEST_KEEP"),
-        }
-    }
-}
-
-fn is_set(name: &str) -> bool {
-    std::env::var(name).is_ok_and(|value| !value.is_empty())
 }
 
 impl Inputs {

@@ -7,7 +7,8 @@ use std::sync::Mutex;
 use anyhow::{Context, Result, ensure};
 
 use crate::background::lock;
-use crate::node::{Inputs, Node};
+use crate::inputs::Inputs;
+use crate::node::Node;
 
 /// Where the newest bundle lies in the node of the oldest release.
 pub const NEWEST_BUNDLE: &str = "/opt/kubestrap/newest";

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use clap::Parser;
 use serde::Serialize;
 
@@ -274,15 +274,6 @@ fn told(case: &Case, seen: &str, folders: &[&Folder]) -> String {
         "{name}\n  promise: {promise} ({page})\n  seen:    {seen}\n{folders}  \
          alone:   cargo xtask test --full {name} (--keep leaves its node)\n"
     )
-}
-
-/// The text of a file that may be missing.
-fn read_if_there(path: &std::path::Path) -> Result<Option<String>> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
-    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,9 @@
 //! The cases that have passed for one state of the source: a run that was stopped goes on with the others.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
-
-use super::read_if_there;
+use anyhow::{Context, Result};
 
 /// The names of cases that have passed, a line each, in a file that is named after the source's content.
 #[derive(Debug)]
@@ -32,5 +30,14 @@ impl Passed {
             host::fs::write(file, lines.as_bytes(), 0o644)?;
         }
         Ok(())
+    }
+}
+
+/// The text of a file that may be missing.
+fn read_if_there(path: &Path) -> Result<Option<String>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
 }
