@@ -1,7 +1,17 @@
 //! Figures of two tools that were measured in turn: what is in the middle, what is at the ends, and
 //! the ratio pair by pair.
 
+use clap::ValueEnum;
 use serde::Serialize;
+
+/// How figures are printed on stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// A table for people
+    Text,
+    /// One object for programs
+    Json,
+}
 
 /// The middle and the ends of some figures.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]

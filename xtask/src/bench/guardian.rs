@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
-use super::Format;
 use super::coldboot::at_rest;
+use super::figures::Format;
 use super::node::Site;
 use super::tool::Tool;
 use crate::build;

@@ -11,7 +11,7 @@ mod tool;
 mod upgrade;
 
 use anyhow::Result;
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct BenchArgs {
@@ -29,15 +29,6 @@ enum Bench {
     Guardian(guardian::GuardianArgs),
     /// From one minor of Kubernetes to the next, under load: kubestrap and kubeadm in turn
     Upgrade(upgrade::UpgradeArgs),
-}
-
-/// How figures are printed on stdout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// A table for people
-    Text,
-    /// One object for programs
-    Json,
 }
 
 /// Runs one bench.

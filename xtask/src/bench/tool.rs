@@ -6,8 +6,7 @@ use std::io::Write;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::Format;
-use super::figures::Pair;
+use super::figures::{Format, Pair};
 use super::node::{BUNDLE, Node, PROGRAMS, Site};
 use crate::build::say;
 

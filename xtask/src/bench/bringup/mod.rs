@@ -16,8 +16,7 @@ use anyhow::{Context, Result, ensure};
 use host::command::Command;
 use serde::Serialize;
 
-use super::Format;
-use super::figures::{Compared, Figure, Report, Spread};
+use super::figures::{Compared, Figure, Format, Report, Spread};
 use super::node::Site;
 use super::tool::{Tool, pairs};
 use crate::build::{self, Built, say};

@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use super::Format;
-use super::figures::{Figure, Report};
+use super::figures::{Figure, Format, Report};
 use super::node::{Node, Site};
 use super::tool::{Tool, alone, pairs};
 use crate::build::{self, say};

@@ -14,9 +14,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::Format;
 use super::coldboot::at_rest;
-use super::figures::{Figure, Report};
+use super::figures::{Figure, Format, Report};
 use super::node::{Node, Site};
 use super::tool::{IGNORED_CHECKS, Tool, alone, pairs};
 use crate::build::{self, say};
