@@ -9,6 +9,9 @@ use host::command::Command;
 use crate::build;
 use crate::components::{self, Request};
 
+/// The name of the sandbox node that `cargo xtask up` makes.
+pub(crate) const NAME: &str = "demo";
+
 #[derive(Debug, clap::Args)]
 #[command(trailing_var_arg = true, disable_help_flag = true)]
 pub(crate) struct KubectlArgs {
@@ -21,7 +24,7 @@ pub(crate) struct KubectlArgs {
 pub(crate) fn run(args: KubectlArgs) -> Result<()> {
     let kubestrap = build::kubestrap_path();
     ensure!(kubestrap.is_file(), "there is no cluster yet: run `cargo xtask up` first");
-    let kubeconfig = kubeconfig(crate::up::NAME)?;
+    let kubeconfig = kubeconfig(NAME)?;
     let programs = components::ensure(&Request::default())?;
     let kubectl =
         Command::new(programs.path.join("kubectl")).arg("--kubeconfig").arg(kubeconfig).args(args.args);

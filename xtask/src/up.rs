@@ -4,10 +4,7 @@ use anyhow::{Context, Result};
 use host::command::Command;
 
 use crate::build::{self, Built, say};
-use crate::kubectl;
-
-/// The sandbox node's name.
-pub(crate) const NAME: &str = "demo";
+use crate::kubectl::{self, NAME};
 
 /// Where the bundles lie inside the node: their folder, since a new bundle replaces the old one by
 /// a rename, which a mount of the bundle itself would not see.
