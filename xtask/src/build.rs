@@ -1,16 +1,19 @@
 //! What every task stands on: kubestrap itself, upstream's programs, and the bundle of both.
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use host::command::Command;
 
+use crate::checkout::TARGET;
 use crate::components::{self, Cache, ProgramsDir, Request};
 use crate::deps;
 use crate::idle::Idle;
 use crate::times::timed;
+
+pub(crate) use crate::checkout::{root, target_dir};
+pub(crate) use crate::say::say;
 
 /// Debian packages that building kubestrap takes: `protoc` makes the CRI client.
 const BUILD: &[&str] = &["gcc", "libc6-dev", "protobuf-compiler"];
@@ -37,9 +40,6 @@ const NODE: &[&str] = &[
 /// Debian packages that sandboxes need: their nodes' pid 1, which need not be this machine's.
 const SANDBOX: &[&str] = &["systemd"];
 
-/// The target that `.cargo/config.toml` names; static binaries need a named one.
-pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
-
 /// The oldest Kubernetes of `components/components.toml`.
 const OLDEST: &str = "1.36";
 
@@ -55,17 +55,6 @@ pub(crate) struct Built {
     pub(crate) programs: ProgramsDir,
     /// The bundle made of both.
     pub(crate) bundle: PathBuf,
-}
-
-/// The checkout's root.
-pub(crate) fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here).to_owned()
-}
-
-/// Says something on stderr.
-pub(crate) fn say(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// What comes before the first call of cargo: Debian's packages that building and running take, and compiled dependencies.
@@ -157,10 +146,6 @@ fn as_a_person(cargo: Command) -> Command {
 /// Where the program lies once it is built.
 pub(crate) fn kubestrap_path() -> PathBuf {
     target_dir().join("release/kubestrap")
-}
-
-pub(crate) fn target_dir() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
 /// The same with the oldest Kubernetes that is built: its kubelet has rules of its own.

@@ -25,8 +25,9 @@ use anyhow::{Context, Result};
 use host::command::Command;
 use serde::Deserialize;
 
-use crate::build::{self, TARGET};
+use crate::checkout::{self, TARGET};
 use crate::components::{cache_root, key as hashed};
+use crate::say::say;
 
 /// How many sets of dependencies are kept: the branches somebody works on at the same time.
 const KEPT: usize = 3;
@@ -51,7 +52,7 @@ pub(crate) struct Copied {
 /// # Errors
 /// What could not be copied. The target folder is sound then as well: cargo builds what is missing.
 pub(crate) fn restore() -> Result<Copied> {
-    Store::find()?.restore(&build::target_dir())
+    Store::find()?.restore(&checkout::target_dir())
 }
 
 /// Keeps the dependencies that cargo has built; quick when all of them are kept.
@@ -59,8 +60,8 @@ pub(crate) fn restore() -> Result<Copied> {
 /// # Errors
 /// What could not be copied. The store is sound then as well.
 pub(crate) fn save() -> Result<Copied> {
-    let lock = host::fs::read_to_string(&build::root().join("Cargo.lock"))?;
-    Store::find()?.save(&build::target_dir(), &dependencies(&lock)?)
+    let lock = host::fs::read_to_string(&checkout::root().join("Cargo.lock"))?;
+    Store::find()?.save(&checkout::target_dir(), &dependencies(&lock)?)
 }
 
 /// The names of packages from a registry. Those that the workspace calls its own as well are not
@@ -84,7 +85,7 @@ fn dependencies(lock: &str) -> Result<BTreeSet<String>> {
 
 /// Everything that compiled dependencies depend on and a unit's name does not tell.
 fn key() -> Result<String> {
-    let root = build::root();
+    let root = checkout::root();
     let read = |name| host::fs::read(&root.join(name));
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let rustc = Command::new(rustc).arg("-vV").current_dir(&root).run()?;
@@ -163,7 +164,7 @@ impl Store {
             let file = File::options().create(true).append(true).open(&path);
             let file = file.with_context(|| format!("cannot open {}", path.display()))?;
             if file.try_lock().is_err() {
-                build::say("waiting for another build");
+                say("waiting for another build");
                 file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
             }
             Ok(file)

@@ -4,6 +4,7 @@
 mod apt;
 mod bench;
 mod build;
+mod checkout;
 mod ci;
 mod components;
 mod deps;
@@ -11,6 +12,7 @@ mod idle;
 mod kubectl;
 mod logged;
 mod man;
+mod say;
 mod test;
 mod times;
 mod up;
