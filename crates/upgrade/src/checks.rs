@@ -5,9 +5,9 @@ use cluster::KubernetesVersion;
 use jiff::{SignedDuration, Timestamp};
 use node::preflight::{Check, Outcome, Problem};
 
+use crate::direction::Direction;
 use crate::observed::Observed;
 use crate::part::Part;
-use crate::plan::Direction;
 
 /// How many minors a kubelet and a kube-proxy may be older than the apiserver
 /// (kubernetes.io/releases/version-skew-policy).

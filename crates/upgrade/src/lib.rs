@@ -15,6 +15,7 @@ mod back;
 mod before;
 mod checks;
 mod diff;
+mod direction;
 mod drain;
 mod error;
 mod event;
@@ -37,6 +38,7 @@ mod text;
 
 pub use before::StateDir;
 pub use diff::{Change, Field};
+pub use direction::Direction;
 pub use error::UpgradeError;
 pub use event::Event;
 pub use execute::{Done, Failed, Upgrade};
@@ -49,5 +51,5 @@ pub use observed::{
     UnfinishedState,
 };
 pub use part::{Part, objects};
-pub use plan::{Direction, Plan, Step, plan};
+pub use plan::{Plan, Step, plan};
 pub use target::Target;

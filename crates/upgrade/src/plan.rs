@@ -9,24 +9,13 @@ use serde::Serialize;
 
 use crate::checks;
 use crate::diff::Change;
+use crate::direction::Direction;
 use crate::lifecycle::DeprecatedApi;
 use crate::observed::{CertificateState, EtcdState, NodeState, Observed, UnfinishedState};
 use crate::part::Part;
 
 /// The version of the plan's JSON form.
 const FORMAT: u32 = 1;
-
-/// Which way it goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Direction {
-    /// To a higher version: the apiserver first, kubelets last.
-    Up,
-    /// To a lower version: kubelets first, the apiserver last.
-    Down,
-    /// The version stays: the config changes.
-    Same,
-}
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Serialize)]

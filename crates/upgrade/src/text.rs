@@ -5,7 +5,8 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::diff::{Change, Field};
-use crate::plan::{Direction, Plan, Step};
+use crate::direction::Direction;
+use crate::plan::{Plan, Step};
 
 /// How many fields of one object are shown; JSON has all.
 const SHOWN_FIELDS: usize = 8;
