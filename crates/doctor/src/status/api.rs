@@ -11,7 +11,7 @@ use names::{annotation, component, label, object};
 use objects::{Origin, pod, readiness};
 use serde_json::Value;
 
-use super::{Leader, PodStatus, image_version};
+use super::model::{Leader, PodStatus, image_version};
 use crate::report::NodeReport;
 
 /// How the state of a pod begins that is ready but for a readiness gate, whose name follows.

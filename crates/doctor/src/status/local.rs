@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use names::{label, object};
 use objects::Origin;
 
-use super::{CertificateStatus, EtcdStatus, PodStatus, image_version};
+use super::model::{CertificateStatus, EtcdStatus, PodStatus, image_version};
 use crate::certificates;
 use crate::checks::checkpoints::{Checkpoints, Kept};
 use crate::diagnose::{Disk, Options};
