@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use crate::component::{Component, revision};
 use crate::digest::{Digest, digest_of};
 use crate::env::Environment;
+use crate::error::BuildError;
 use crate::manifest;
 use crate::source::{Source, source_of};
 use crate::tree::Tree;
@@ -65,80 +66,6 @@ impl fmt::Debug for Checkpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "checkpoint {} of {}", self.digest.short(), self.component)
     }
-}
-
-/// Why a pod can have no checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BuildError {
-    /// The object is none that the API made.
-    #[error("it is no pod with a name and a namespace")]
-    NoName,
-    /// The names of its copies would be refused.
-    #[error("its name is too long: {name} has more than {limit} characters")]
-    NameTooLong {
-        /// The name.
-        name: String,
-        /// How long it may be.
-        limit: usize,
-    },
-    /// Pod networks come up with the API's help.
-    #[error("it does not use the host's network (hostNetwork), and without the API no pod gets another")]
-    NotHostNetwork,
-    /// The kubelet asks the API what it means.
-    #[error("it needs the RuntimeClass {0}, which only the API knows")]
-    RuntimeClass(String),
-    /// The kubelet asks the API what was allocated.
-    #[error("it claims devices (resourceClaims), which only the API allocates")]
-    ResourceClaims,
-    /// A kind of volume that cannot be had.
-    #[error("volume {volume}: a volume of kind {kind} cannot be had without the API")]
-    Volume {
-        /// The volume's name.
-        volume: String,
-        /// The field that makes it one.
-        kind: String,
-    },
-    /// A path on the host that depends on who looks.
-    #[error("volume {volume}: its path on the host does not begin with /")]
-    RelativeHostPath {
-        /// The volume's name.
-        volume: String,
-    },
-    /// The volumes given are those of another pod.
-    #[error("volume {volume}: what it holds is not known")]
-    VolumeNotRead {
-        /// The volume's name.
-        volume: String,
-    },
-    /// Variables come from Secrets or ConfigMaps, and nobody knows what they say.
-    #[error(
-        "container {container}: its environment comes from Secrets or ConfigMaps and is not known, as it does not run"
-    )]
-    NoEnvironment {
-        /// The container's name.
-        container: String,
-    },
-    /// The object was changed after the instance started, or a shell took the variable away.
-    #[error(
-        "container {container}: variable {variable} comes from a Secret or ConfigMap and the running process does not have it"
-    )]
-    Variable {
-        /// The container's name.
-        container: String,
-        /// The variable's name.
-        variable: String,
-    },
-    /// A probe's port by a name that no port has.
-    #[error("container {container}: no port has the name {port}")]
-    Port {
-        /// The container's name.
-        container: String,
-        /// The name.
-        port: String,
-    },
-    /// A kubelet would not take the result.
-    #[error("a kubelet would refuse its copy: {}", .0.join("; "))]
-    Refused(Vec<String>),
 }
 
 /// Makes the checkpoint of a pod. Two pods of one revision with the same files give the same digest.

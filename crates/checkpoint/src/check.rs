@@ -1,32 +1,17 @@
 //! Is a generation still what was written, and would a kubelet start it?
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, open};
 
 use crate::digest::digest_of;
+use crate::error::Problem;
 use crate::generation::{Generation, MANIFEST, RECORD, Record, RecordedEntry};
 use crate::manifest::{FILES, taken_from};
 use crate::tree::{Tree, TreeError, read_tree};
 use crate::verify::manifest_problems;
-
-/// Something that is wrong on disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// What it is wrong with.
-    pub path: PathBuf,
-    /// What is wrong.
-    pub message: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path.display(), self.message)
-    }
-}
 
 /// All that is wrong with a generation whose manifest names files in `host_dir`.
 pub(crate) fn check(generation: &Generation, host_dir: &Path) -> Vec<Problem> {

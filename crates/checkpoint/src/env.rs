@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use objects::{items, pod, text};
 use serde_json::{Value, json};
 
-use crate::build::BuildError;
+use crate::error::BuildError;
 
 /// The environment of a process.
 pub type Environment = BTreeMap<String, String>;

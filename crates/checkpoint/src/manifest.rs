@@ -19,9 +19,9 @@ use names::{annotation, label};
 use objects::{items, pod, text};
 use serde_json::{Map, Value, json};
 
-use crate::build::BuildError;
 use crate::component::Component;
 use crate::env::{Environment, resolved};
+use crate::error::BuildError;
 use crate::source::{Source, source_of};
 
 /// The directory of the copied files within a generation.

@@ -6,11 +6,12 @@ use host::fs::FsError;
 use objects::text;
 use serde_json::Value;
 
-use crate::check::Problem;
 use crate::component::Component;
+use crate::error::{Problem, list};
 use crate::fault;
-use crate::generation::{Generation, GenerationId, MANIFEST};
-use crate::store::{Store, list};
+use crate::generation::{Generation, MANIFEST};
+use crate::id::GenerationId;
+use crate::store::Store;
 
 /// Only root reads it: variables may hold secrets.
 const FILE_MODE: u32 = 0o600;

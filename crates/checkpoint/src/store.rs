@@ -18,11 +18,13 @@ use host::fs::FsError;
 use jiff::Timestamp;
 
 use crate::build::Checkpoint;
-use crate::check::{self, Problem};
+use crate::check;
 use crate::component::Component;
+use crate::error::{Problem, StoreError};
 use crate::fault;
-use crate::generation::{Generation, GenerationId, Record};
-use crate::writing;
+use crate::generation::{Generation, Record};
+use crate::id::GenerationId;
+use crate::writing::{self, DIR_MODE};
 
 /// Leads to the generation that is known to work.
 const GOOD: &str = "good";
@@ -31,62 +33,6 @@ const NEW: &str = ".new-";
 const GONE: &str = ".gone-";
 /// How many generations are kept at least.
 pub const KEPT: usize = 3;
-/// Nobody but root reads what is below: it is keys.
-pub(crate) const DIR_MODE: u32 = 0o700;
-
-/// Why something about generations failed.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// A file operation.
-    #[error(transparent)]
-    Fs(#[from] FsError),
-    /// Half a file, or somebody else's.
-    #[error("cannot understand {}", path.display())]
-    Json {
-        /// Which file.
-        path: PathBuf,
-        /// What the parser says.
-        source: serde_json::Error,
-    },
-    /// Written by another version of kubestrap.
-    #[error("{} is of version {version}, which this kubestrap does not know", path.display())]
-    Version {
-        /// Which file.
-        path: PathBuf,
-        /// The version that it says.
-        version: u32,
-    },
-    /// There is no such generation.
-    #[error("{component} has no generation {id}")]
-    Unknown {
-        /// Of what.
-        component: Component,
-        /// Which one.
-        id: GenerationId,
-    },
-    /// It is not as it was written.
-    #[error("generation {id} of {component} is damaged: {}", list(problems))]
-    Damaged {
-        /// Of what.
-        component: Component,
-        /// Which one.
-        id: GenerationId,
-        /// What is wrong with it.
-        problems: Vec<Problem>,
-    },
-}
-
-impl StoreError {
-    /// True when the file system has no room left.
-    pub fn is_disk_full(&self) -> bool {
-        matches!(self, Self::Fs(error) if error.is_disk_full())
-    }
-}
-
-pub(crate) fn list(problems: &[Problem]) -> String {
-    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-}
-
 /// The directory of all generations.
 #[derive(Debug, Clone)]
 pub struct Store {

@@ -7,11 +7,13 @@ use serde::Serialize;
 
 use crate::build::Checkpoint;
 use crate::fault;
-use crate::generation::{GenerationId, MANIFEST, RECORD, Record};
+use crate::generation::{MANIFEST, RECORD, Record};
+use crate::id::GenerationId;
 use crate::manifest::{FILES, placed_at};
-use crate::store::DIR_MODE;
 use crate::tree::{Entry, Kind, Tree};
 
+/// Nobody but root reads what is below: it is keys.
+pub(crate) const DIR_MODE: u32 = 0o700;
 /// Manifest and record are for root alone: variables may hold secrets.
 const FILE_MODE: u32 = 0o600;
 
