@@ -1,24 +1,15 @@
 //! All sandboxes of a directory: creating, listing, deleting. One change at a time, by a lock.
 
-use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-
-use rustix::fs::FlockOperation;
 
 use crate::cgroup::Cgroups;
 use crate::error::{Error, Result, Tried};
+use crate::name::Name;
 use crate::node::{Change, Sandbox, State};
-use crate::record::{Mount, Name, Record, VERSION};
+use crate::place::Sandboxes;
+use crate::record::{Mount, Record, VERSION};
 use crate::{checks, disk, fabric, record};
-
-/// All sandboxes of one directory.
-#[derive(Debug, Clone)]
-pub struct Sandboxes {
-    pub(crate) dir: PathBuf,
-    pub(crate) program: PathBuf,
-}
 
 /// What to create.
 #[derive(Debug, Clone)]
@@ -146,25 +137,6 @@ impl Sandboxes {
 
     fn sandbox(&self, record: Record) -> Sandbox {
         Sandbox::new(self.clone(), record)
-    }
-
-    pub(crate) fn home(&self, name: &Name) -> PathBuf {
-        self.dir.join(name.as_str())
-    }
-
-    pub(crate) fn lock(&self) -> Result<File> {
-        let path = self.dir.join(".lock");
-        let what = || format!("lock {}", path.display());
-        loop {
-            host::fs::create_dir_all(&self.dir, 0o700)?;
-            let file = File::options().append(true).create(true).open(&path).tried(what)?;
-            rustix::fs::flock(&file, FlockOperation::LockExclusive).tried(what)?;
-            // Whoever had it before may have removed it with the last sandbox.
-            let mine = file.metadata().tried(what)?.ino();
-            if std::fs::metadata(&path).is_ok_and(|now| now.ino() == mine) {
-                return Ok(file);
-            }
-        }
     }
 
     fn names(&self) -> Result<Vec<Name>> {

@@ -1,31 +1,15 @@
 //! What a host must have to run sandboxes. All that is missing is told at once.
 
-use std::fmt;
 use std::path::Path;
 
 use host::command::Command;
 
 use crate::cgroup::Cgroups;
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 use crate::systemd::{JOURNALD, SYSTEMD};
 
 /// `OVERLAYFS_SUPER_MAGIC` of linux/magic.h.
 const OVERLAY_MAGIC: i64 = 0x794c_7630;
-
-/// Something that the host lacks, and what to do about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// What is wrong.
-    pub what: String,
-    /// What the user can do.
-    pub remedy: &'static str,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.what, self.remedy)
-    }
-}
 
 /// Checks the host; `dir` is where sandboxes are kept, or will be.
 pub(crate) fn host(dir: &Path) -> Result<()> {

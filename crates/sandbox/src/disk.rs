@@ -1,13 +1,12 @@
 //! A new node's disk: what it finds there at its first boot.
 
-use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use names::path::{self, below_root};
 use rustix::fs::XattrFlags;
 
 use crate::error::{Result, Tried};
+use crate::link::link;
 use crate::record::Record;
 use crate::systemd;
 
@@ -73,11 +72,4 @@ fn etc(etc: &Path, record: &Record) -> Result<()> {
         host::fs::write(&etc.join(name), text.as_bytes(), 0o644)?;
     }
     Ok(())
-}
-
-pub(crate) fn link(target: &str, at: &Path) -> Result<()> {
-    match fs::symlink_metadata(at) {
-        Ok(_) => Ok(()),
-        Err(_) => symlink(target, at).tried(|| format!("make the link {}", at.display())),
-    }
 }

@@ -1,25 +1,38 @@
 //! Why something could not be done to a sandbox.
 
 pub(crate) use host::error::chain;
+use std::fmt;
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use crate::checks::Problem;
-use crate::record::Name;
+use crate::name::{BadName, Name};
 
 /// The result of an operation on sandboxes.
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// Something that the host lacks, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// What is wrong.
+    pub what: String,
+    /// What the user can do.
+    pub remedy: &'static str,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.remedy)
+    }
+}
 
 /// Why something could not be done to a sandbox.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A name that cannot be a host name.
-    #[error(
-        "`{0}` cannot be a sandbox's name: use 1 to 40 of a-z, 0-9 and -, with a letter or digit at both ends"
-    )]
-    BadName(String),
+    #[error(transparent)]
+    BadName(#[from] BadName),
     /// A mount that is not `SRC:DST[:ro]` with absolute paths.
     #[error("`{0}` is no mount: write SRC:DST or SRC:DST:ro with absolute paths")]
     BadMount(String),

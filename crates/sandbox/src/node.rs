@@ -12,9 +12,9 @@ use host::proc::ProcessId;
 use nix::sched::{CloneFlags, unshare};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::all::Sandboxes;
 use crate::cgroup::Cgroups;
 use crate::error::{Error, Result, Tried};
+use crate::place::Sandboxes;
 use crate::record::{Record, VERSION};
 use crate::supply::spawn;
 use crate::{checks, fabric, kubeconfig, state};

@@ -1,6 +1,5 @@
 //! What was asked for when a sandbox was created: the only thing that is remembered of it.
 
-use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -9,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use crate::name::Name;
 
 /// The version of `sandbox.json` and of what is on the disk beside it; with 1, pid 1 was no systemd.
 pub(crate) const VERSION: u32 = 2;
@@ -16,51 +16,6 @@ pub(crate) const VERSION: u32 = 2;
 /// The fabric's network; `.1` is its bridge. Chosen because nobody routes it on purpose; it
 /// cannot clash with the host's own networks since the fabric has no way out.
 pub const SUBNET: Ipv4Addr = Ipv4Addr::new(10, 89, 0, 0);
-
-/// A sandbox's name: a short DNS label, also its host name by default.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Name(String);
-
-impl Name {
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Name {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        let good = (1..=40).contains(&text.len())
-            && text.bytes().all(inner)
-            && !text.starts_with('-')
-            && !text.ends_with('-');
-        if good { Ok(Self(text.to_owned())) } else { Err(Error::BadName(text.to_owned())) }
-    }
-}
-
-impl TryFrom<String> for Name {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<Name> for String {
-    fn from(name: Name) -> Self {
-        name.0
-    }
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// A file or directory of the host that the node sees.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

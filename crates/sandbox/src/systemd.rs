@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use crate::disk::link;
 use crate::error::Result;
+use crate::link::link;
 
 /// The program that becomes pid 1.
 pub(crate) const SYSTEMD: &str = "/usr/lib/systemd/systemd";
