@@ -1,11 +1,12 @@
 //! How long the API was away, as a client of this node felt it: a new TLS connection each 100 ms
 //! that asks `/readyz`, from the first answer to the end of the bring-up.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use steer::probe::Probe;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// How often the API is asked; the figure cannot be finer than this.
 const PERIOD: Duration = Duration::from_millis(100);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use k8s_cri::v1;
@@ -12,6 +12,7 @@ use k8s_cri::v1::image_service_client::ImageServiceClient;
 use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
+use tokio::time::{Instant, sleep};
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Response, Status};
 use tower::service_fn;
@@ -195,7 +196,7 @@ impl Cri {
             let removed = self.change("RemovePodSandbox", self.runtime().remove_pod_sandbox(request)).await;
             match gone_is_fine(removed) {
                 Err(error) if is_being_removed(&error) && began.elapsed() < CHANGE_LIMIT => {
-                    tokio::time::sleep(BEING_REMOVED_POLL).await;
+                    sleep(BEING_REMOVED_POLL).await;
                 }
                 done => return done,
             }

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cri::Cri;
 use steer::probe::Probe;
 use steer::{Instance, Listener, ListenerId, OwnCalls, State, SteerError, Steerer};
+use tokio::time::Instant;
 
 use crate::owner::Owner;
 use crate::rehearsal;

@@ -1,7 +1,6 @@
 //! Does what a plan says, step by step, each gated; and steps back when a gate stays shut.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use api::Client;
 use bundle::BundleError;
@@ -9,6 +8,7 @@ use cri::Cri;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::before::{Before, StateDir};
 use crate::error::UpgradeError;

@@ -6,13 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use checkpoint::Component;
 use cri::Cri;
 use doctor::report::{DoctorReport, News};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::access::Access;
 use super::alarm::{self, Bell, Task};
@@ -194,7 +195,7 @@ impl Guardian {
     }
 
     /// Looks at everything once and does what is to be done. Returns when to look again if nothing happens.
-    async fn round(&mut self, runtime: &Cri) -> tokio::time::Instant {
+    async fn round(&mut self, runtime: &Cri) -> Instant {
         let answer = snapshot::look(runtime).await;
         let known = answer.is_some();
         self.tell_silence(!known);
@@ -222,7 +223,7 @@ impl Guardian {
         self.ask_api(known);
         self.leave_if_unwanted();
         self.forget(busy);
-        tokio::time::Instant::now() + self.pause(busy || !known)
+        Instant::now() + self.pause(busy || !known)
     }
 
     fn take_news(&mut self) {

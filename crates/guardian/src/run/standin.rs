@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use api::{ApiError, Change, Client};
 use cri::{ContainerState, Cri, CriError, Filter};
 use names::object;
+use tokio::time::{Instant, sleep};
 use traffic::{Instance, Port, Seen};
 
 use super::access::{Access, AccessError};
@@ -83,7 +84,7 @@ pub async fn stand_in(options: &StandIn) -> Result<Vec<String>, StandInError> {
         if began.elapsed() > options.limit {
             return Err(StandInError::NotReady { limit: options.limit, waits });
         }
-        tokio::time::sleep(PERIOD).await;
+        sleep(PERIOD).await;
     }
 }
 
