@@ -2,7 +2,7 @@
 //! the images, renders the asset directory and starts.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use assets::{AssetDir, AssetTree};
 use bundle::Bundle;
@@ -12,6 +12,7 @@ use names::path;
 use node::preflight::HostInput;
 use node::{Facts, NodeConfig, NodeCredentials, Root};
 use pki::NodeIdentity;
+use tokio::time::Instant;
 
 use super::render::{self, ConfigArgs};
 use super::start::{self, HowArgs};
