@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use names::annotation::{CONFIG_MIRROR, CONFIG_SOURCE, CONFIG_SOURCE_API};
 use names::component::KUBE_APISERVER;
+use names::condition::READY;
 use names::object::KUBE_SYSTEM;
 use serde_json::{Value, json};
 
@@ -175,7 +176,7 @@ impl Kubelet {
         self.cluster.change(path, |pod| {
             pod["status"]["phase"] = json!("Running");
             pod["status"]["containerStatuses"] = container;
-            pod["status"]["conditions"] = json!([{"type": "Ready", "status": ready}]);
+            pod["status"]["conditions"] = json!([{"type": READY, "status": ready}]);
         });
     }
 }
