@@ -7,13 +7,13 @@ use std::collections::BTreeSet;
 use cluster::{BootstrapToken, ClusterConfig};
 use jiff::{Timestamp, ToSpan as _};
 use pki::{
-    Authorities, Authority, Credential, GivenAuthorities, Identity, Kubeconfig, Leaf, PkiError,
+    Authorities, Authority, Credential, GivenAuthorities, Identity, Kubeconfig, Leaf, NodeIdentity, PkiError,
     SigningKeyPair, Terms,
 };
 
 use crate::error::RenderError;
-use crate::given::Given;
-use crate::input::RenderInput;
+use crate::given::ExternalEtcdFiles;
+use crate::input::Base;
 use crate::paths::{self, auth};
 use crate::tree::AssetTree;
 use crate::yaml;
@@ -37,42 +37,48 @@ pub(crate) struct Facts {
     pub(crate) token_expires: Timestamp,
 }
 
-/// Writes `tls/` and `auth/` into the tree.
-pub(crate) fn add(
+/// Writes what all nodes share into the tree.
+pub(crate) fn of_cluster(
     tree: &mut AssetTree,
-    config: &ClusterConfig,
-    given: Given,
-    input: &RenderInput,
+    base: &Base<'_>,
+    external_etcd: Option<ExternalEtcdFiles>,
 ) -> Result<Facts, RenderError> {
-    let none = AssetTree::default();
-    let old = input.existing.as_ref().unwrap_or(&none);
-    let authorities = authorities(config, given.authorities, old, input.now)?;
-    let mut maker = Maker { tree, old, config, now: input.now };
-    maker.authority("tls/ca", &authorities.cluster);
-    maker.authority("tls/front-proxy-ca", &authorities.front_proxy);
-    maker.pair("tls/apiserver", &authorities.cluster, &Leaf::apiserver(config, &input.node))?;
-    maker.pair("tls/apiserver-kubelet-client", &authorities.cluster, &Leaf::apiserver_kubelet_client())?;
-    maker.pair("tls/front-proxy-client", &authorities.front_proxy, &Leaf::front_proxy_client())?;
+    let Authorities { cluster, front_proxy, etcd } = base.authorities;
+    let mut maker = Maker { tree, base };
+    maker.authority("tls/ca", cluster);
+    maker.authority("tls/front-proxy-ca", front_proxy);
+    maker.pair("tls/apiserver-kubelet-client", cluster, &Leaf::apiserver_kubelet_client())?;
+    maker.pair("tls/front-proxy-client", front_proxy, &Leaf::front_proxy_client())?;
     maker.service_account()?;
-    if config.encryption.enabled {
+    if base.config.encryption.enabled {
         maker.encryption()?;
     }
-    if let Some(etcd) = &authorities.etcd {
+    if let Some(etcd) = etcd {
         maker.authority("tls/etcd/ca", etcd);
-        maker.pair("tls/etcd/server", etcd, &Leaf::etcd_server(&input.node))?;
-        maker.pair("tls/etcd/peer", etcd, &Leaf::etcd_peer(&input.node))?;
         maker.pair("tls/etcd/healthcheck-client", etcd, &Leaf::etcd_healthcheck_client())?;
         maker.pair("tls/apiserver-etcd-client", etcd, &Leaf::apiserver_etcd_client())?;
-    } else if let Some(etcd) = given.external_etcd {
+    } else if let Some(etcd) = external_etcd {
         maker.tree.public("tls/etcd/ca.crt", etcd.ca_pem);
         maker.tree.public("tls/apiserver-etcd-client.crt", etcd.cert_pem);
         maker.tree.private("tls/apiserver-etcd-client.key", etcd.key_pem);
     }
-    maker.kubeconfigs(&authorities.cluster, input)
+    maker.kubeconfigs(cluster)
+}
+
+/// Writes what one node alone has into the tree.
+pub(crate) fn of_node(tree: &mut AssetTree, base: &Base<'_>, node: &NodeIdentity) -> Result<(), RenderError> {
+    let Authorities { cluster, etcd, .. } = base.authorities;
+    let mut maker = Maker { tree, base };
+    maker.pair("tls/apiserver", cluster, &Leaf::apiserver(base.config, node))?;
+    if let Some(etcd) = etcd {
+        maker.pair("tls/etcd/server", etcd, &Leaf::etcd_server(node))?;
+        maker.pair("tls/etcd/peer", etcd, &Leaf::etcd_peer(node))?;
+    }
+    maker.certificate_kubeconfig(auth::NODE, cluster, &Leaf::kubelet(&node.name), &base.api_url(), None)
 }
 
 /// Given ones first, then those of an earlier render, then new ones.
-fn authorities(
+pub(crate) fn authorities(
     config: &ClusterConfig,
     given: GivenAuthorities,
     old: &AssetTree,
@@ -108,9 +114,7 @@ fn keep_authority(
 /// Makes files, or keeps those of an earlier render.
 struct Maker<'a> {
     tree: &'a mut AssetTree,
-    old: &'a AssetTree,
-    config: &'a ClusterConfig,
-    now: Timestamp,
+    base: &'a Base<'a>,
 }
 
 impl Maker<'_> {
@@ -121,7 +125,7 @@ impl Maker<'_> {
 
     fn pair(&mut self, path: &str, authority: &Authority, leaf: &Leaf) -> Result<(), RenderError> {
         let (cert, key) = (format!("{path}.crt"), format!("{path}.key"));
-        let old = self.old.text(&cert).zip(self.old.text(&key));
+        let old = self.base.old.text(&cert).zip(self.base.old.text(&key));
         let old = old.map(|(cert, key)| Identity { cert_pem: cert.to_owned(), key_pem: key.to_owned() });
         let identity = self.keep_or_issue(old, authority, leaf)?;
         self.tree.public(cert, identity.cert_pem);
@@ -142,11 +146,11 @@ impl Maker<'_> {
     }
 
     fn terms(&self) -> Terms {
-        let certificates = &self.config.certificates;
+        let certificates = &self.base.config.certificates;
         Terms {
             algorithm: certificates.key_algorithm,
             validity: certificates.leaf_validity.as_duration(),
-            now: self.now,
+            now: self.base.now,
         }
     }
 
@@ -156,33 +160,33 @@ impl Maker<'_> {
         let names =
             |names: &[cluster::SubjectName]| names.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
         let margin = self.terms().validity / 3;
-        let ages_well = self.now.saturating_add(margin).is_ok_and(|then| then < info.not_after)
+        let ages_well = self.base.now.saturating_add(margin).is_ok_and(|then| then < info.not_after)
             // It cannot live longer than its authority: a new one would be no better.
             || info.not_after >= authority.info().not_after;
         info.common_name.as_deref() == Some(&leaf.common_name)
             && info.organizations.iter().map(String::as_str).eq(leaf.organization)
             && names(&info.names) == names(&leaf.names)
             && ages_well
-            && pki::check_dates(&identity.cert_pem, self.now).is_ok()
+            && pki::check_dates(&identity.cert_pem, self.base.now).is_ok()
             && pki::check_key(&identity.cert_pem, &identity.key_pem).is_ok()
             && pki::check_chain(&identity.cert_pem, authority.cert_pem()).is_ok()
     }
 
     fn service_account(&mut self) -> Result<(), RenderError> {
         let path = "tls/sa.key";
-        let pair = match self.old.text(path) {
+        let pair = match self.base.old.text(path) {
             Some(pem) => SigningKeyPair::from_private_pem(pem)
                 .map_err(|source| RenderError::Kept { path: path.to_owned(), source })?,
-            None => SigningKeyPair::generate(self.config.certificates.key_algorithm)?,
+            None => SigningKeyPair::generate(self.base.config.certificates.key_algorithm)?,
         };
         self.tree.public("tls/sa.pub", pair.public_pem);
-        self.tree.private(path, self.old.text(path).unwrap_or(&pair.private_pem).to_owned());
+        self.tree.private(path, self.base.old.text(path).unwrap_or(&pair.private_pem).to_owned());
         Ok(())
     }
 
     fn encryption(&mut self) -> Result<(), RenderError> {
         let path = "tls/encryption-config.yaml";
-        let text = match self.old.text(path) {
+        let text = match self.base.old.text(path) {
             // As it is: without its keys nothing that is stored can be read.
             Some(text) => text.to_owned(),
             None => include_str!("../manifests/config/encryption-config.yaml")
@@ -192,12 +196,11 @@ impl Maker<'_> {
         Ok(())
     }
 
-    fn kubeconfigs(&mut self, ca: &Authority, input: &RenderInput) -> Result<Facts, RenderError> {
-        let url = self.config.api_url(input.primary_address());
-        let local = format!("https://127.0.0.1:{}", self.config.api.port);
+    fn kubeconfigs(&mut self, ca: &Authority) -> Result<Facts, RenderError> {
+        let url = self.base.api_url();
+        let local = format!("https://127.0.0.1:{}", self.base.config.api.port);
         self.certificate_kubeconfig(auth::ADMIN, ca, &Leaf::admin(), &url, None)?;
         self.certificate_kubeconfig(auth::SUPER_ADMIN, ca, &Leaf::super_admin(), &url, None)?;
-        self.certificate_kubeconfig(auth::NODE, ca, &Leaf::kubelet(&input.node.name), &url, None)?;
         let leaf = Leaf::client(TEMPORARY.0, Some(TEMPORARY.1));
         self.certificate_kubeconfig(auth::BOOTSTRAP, ca, &leaf, &local, Some(API_NAME))?;
         let leaf = Leaf::controller_manager();
@@ -219,8 +222,11 @@ impl Maker<'_> {
         server: &str,
         server_name: Option<&str>,
     ) -> Result<(), RenderError> {
-        let old =
-            self.old.text(path).and_then(|text| user_of(text, "client-certificate-data", "client-key-data"));
+        let old = self
+            .base
+            .old
+            .text(path)
+            .and_then(|text| user_of(text, "client-certificate-data", "client-key-data"));
         let old = old.map(|(cert_pem, key_pem)| Identity { cert_pem, key_pem });
         let identity = self.keep_or_issue(old, ca, leaf)?;
         let credential = Credential::Certificate(identity);
@@ -238,7 +244,7 @@ impl Maker<'_> {
         credential: Credential,
     ) -> Result<String, PkiError> {
         Kubeconfig {
-            cluster: self.config.cluster_name.to_string(),
+            cluster: self.base.config.cluster_name.to_string(),
             server: server.to_owned(),
             ca_pem: ca.cert_pem().to_owned(),
             tls_server_name: server_name.map(str::to_owned),
@@ -250,11 +256,11 @@ impl Maker<'_> {
 
     /// The bootstrap token and when it ends: the config's, the old one while it is good, or a new one.
     fn token(&self) -> Result<(BootstrapToken, Timestamp), RenderError> {
-        let old = self.old_token().filter(|(_, expires)| *expires > self.now);
-        let fresh = self.now.saturating_add(TOKEN_HOURS.hours()).unwrap_or(self.now);
+        let old = self.old_token().filter(|(_, expires)| *expires > self.base.now);
+        let fresh = self.base.now.saturating_add(TOKEN_HOURS.hours()).unwrap_or(self.base.now);
         // The Secret keeps whole seconds; a second render must find what the first one wrote.
         let fresh = Timestamp::from_second(fresh.as_second()).unwrap_or(fresh);
-        Ok(match (self.config.bootstrap_token.clone(), old) {
+        Ok(match (self.base.config.bootstrap_token.clone(), old) {
             (Some(token), Some((old, expires))) if token == old => (token, expires),
             (Some(token), _) => (token, fresh),
             (None, Some(old)) => old,
@@ -263,7 +269,7 @@ impl Maker<'_> {
     }
 
     fn old_token(&self) -> Option<(BootstrapToken, Timestamp)> {
-        let secret = yaml::parse(self.old.text(paths::BOOTSTRAP_TOKEN)?).ok()?;
+        let secret = yaml::parse(self.base.old.text(paths::BOOTSTRAP_TOKEN)?).ok()?;
         let field = |name: &str| decode(secret["data"][name].as_str()?);
         let token = format!("{}.{}", field("token-id")?, field("token-secret")?).parse().ok()?;
         Some((token, field("expiration")?.parse().ok()?))

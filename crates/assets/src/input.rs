@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
+use cluster::ClusterConfig;
 use jiff::Timestamp;
-use pki::NodeIdentity;
+use pki::{Authorities, NodeIdentity};
 
 use crate::given::Given;
 use crate::tree::AssetTree;
@@ -24,9 +25,24 @@ pub struct RenderInput {
     pub now: Timestamp,
 }
 
-impl RenderInput {
-    /// The node's first address.
-    pub(crate) fn primary_address(&self) -> IpAddr {
-        self.node.addresses.first().copied().unwrap_or(IpAddr::from([127, 0, 0, 1]))
+/// What the assets of the cluster and those of each node are made of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Base<'a> {
+    /// The config.
+    pub(crate) config: &'a ClusterConfig,
+    /// Who signs certificates.
+    pub(crate) authorities: &'a Authorities,
+    /// What an earlier render made: it is kept as long as it will do.
+    pub(crate) old: &'a AssetTree,
+    /// An address under which clients reach the API where the config names no endpoint.
+    pub(crate) api_address: IpAddr,
+    /// The time now.
+    pub(crate) now: Timestamp,
+}
+
+impl Base<'_> {
+    /// The URL under which clients reach the API.
+    pub(crate) fn api_url(&self) -> String {
+        self.config.api_url(self.api_address)
     }
 }

@@ -5,10 +5,10 @@
 //! whoever rendered it.
 //!
 //! ```text
-//! ClusterConfig ─┐
-//! RenderInput ───┴─ render ──► AssetTree ──write/diff──► directory ──► AssetDir ──► start
-//!                      ▲                                    │
-//!                      └──────── existing secrets ──────────┘
+//! ClusterConfig ─┐          ┌ shared   what all nodes share
+//! RenderInput ───┴─ render ─┤                               ├─► AssetTree ──write/diff──► directory ──► AssetDir ──► start
+//!                      ▲    └ node     what one node has     ┘                             │
+//!                      └─────────────────────────── existing secrets ─────────────────────┘
 //! ```
 //!
 //! The manifests are YAML files under `manifests/`, with their reasons in comments that reach the
@@ -20,9 +20,11 @@ mod error;
 mod flags;
 mod given;
 mod input;
+mod node;
 mod paths;
 mod render;
 mod secret;
+mod shared;
 mod static_pod;
 mod template;
 mod tree;
