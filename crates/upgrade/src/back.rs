@@ -136,7 +136,7 @@ fn fresh(saved: &Value) -> Value {
 }
 
 /// Who owns which fields of an object, but for its status.
-fn owners(object: &Value) -> Vec<(String, String)> {
+pub(crate) fn owners(object: &Value) -> Vec<(String, String)> {
     let entries = objects::items(&object["metadata"]["managedFields"]).iter();
     let spec = entries.filter(|entry| entry["subresource"].is_null());
     let mut owners: Vec<_> =
@@ -144,7 +144,3 @@ fn owners(object: &Value) -> Vec<(String, String)> {
     owners.sort();
     owners
 }
-
-#[cfg(test)]
-#[path = "back_tests.rs"]
-mod tests;

@@ -4,14 +4,19 @@ use assets::AssetTree;
 use cluster::{ClusterConfig, KubernetesVersion};
 use fakes::cluster::Objects;
 use node::{NodeConfig, NodeCredentials, Root};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::*;
+use crate::back::owners;
+use crate::before::Before;
 use crate::before::StateDir;
+use crate::diff;
+use crate::error::UpgradeError;
+use crate::execute::{Failed, Upgrade};
 use crate::fixture::Node;
 use crate::gate::Patience;
 use crate::look::Looked;
 use crate::observed::{DrainState, EtcdState, ImageState, Observed};
+use crate::part::Part;
 use crate::plan::{Plan, Step};
 use crate::target::Target;
 
@@ -25,7 +30,7 @@ fn path(name: &str) -> String {
     format!("/api/v1/namespaces/kube-system/configmaps/{name}")
 }
 
-fn target(state: &StateDir) -> Target<'static> {
+pub(crate) fn target(state: &StateDir) -> Target<'static> {
     let config = ClusterConfig::parse_with_overrides("test", "", &[]).unwrap();
     let credentials = NodeCredentials::Bootstrap(String::new());
     let node = NodeConfig::new(&config, "n", vec!["10.0.0.1".parse().unwrap()], "", credentials, "pause");
@@ -70,7 +75,7 @@ async fn the_step_back_leaves_no_object_as_the_run_changed_it() {
     let (lower, higher): (KubernetesVersion, KubernetesVersion) =
         ("v1.36.3".parse().unwrap(), "v1.37.2".parse().unwrap());
     for (from, to) in [(lower, higher), (higher, lower)] {
-        let node = Node::new(left.clone()).await;
+        let node = Node::new(left.clone());
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::new(dir.path().join("upgrade"));
         let mut before = Before::new(from, to, "2026-11-22T12:00:00Z".parse().unwrap());
@@ -91,7 +96,7 @@ async fn the_step_back_leaves_no_object_as_the_run_changed_it() {
     }
 }
 
-fn nothing_seen(version: KubernetesVersion) -> Observed {
+pub(crate) fn nothing_seen(version: KubernetesVersion) -> Observed {
     Observed {
         node: "n".to_owned(),
         version,
@@ -113,7 +118,7 @@ fn nothing_seen(version: KubernetesVersion) -> Observed {
 
 #[tokio::test]
 async fn a_run_whose_gate_stays_shut_steps_back() {
-    let node = Node::new(Objects::from([(path("a"), object("a", "new", "us"))])).await;
+    let node = Node::new(Objects::from([(path("a"), object("a", "new", "us"))]));
     let dir = tempfile::tempdir().unwrap();
     let state = StateDir::new(dir.path().join("upgrade"));
     let (client, runtime) = (node.sight.api.client().clone(), node.sight.runtime.clone());

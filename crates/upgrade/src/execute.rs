@@ -237,3 +237,7 @@ impl<'a> Upgrade<'a> {
         Gate { sight: &self.sight, patience: &self.patience, report: self.report }
     }
 }
+
+#[cfg(test)]
+#[path = "execute_tests.rs"]
+mod tests;

@@ -1,29 +1,25 @@
-//! A node whose API has a few objects, for tests.
+//! A node whose API and runtime have what a test puts there.
+
+use std::path::Path;
 
 use cri::Cri;
 use fakes::cluster::{Cluster, Objects};
-use tokio::net::UnixListener;
+use fakes::runtime::Runtime;
 
 use crate::look::Sight;
 
 /// See the module.
 pub(crate) struct Node {
     pub(crate) sight: Sight,
-    cluster: Cluster,
-    _dir: tempfile::TempDir,
-    /// The container runtime's. Nobody answers there.
-    _socket: UnixListener,
+    pub(crate) cluster: Cluster,
+    pub(crate) runtime: Runtime,
 }
 
 impl Node {
-    pub(crate) async fn new(objects: Objects) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("cri.sock");
-        let socket = UnixListener::bind(&path).unwrap();
-        let runtime = Cri::connect(&path).await.unwrap();
-        let cluster = Cluster::new(objects);
-        let sight = Sight::new(cluster.client(), runtime, "n".to_owned());
-        Self { sight, cluster, _dir: dir, _socket: socket }
+    pub(crate) fn new(objects: Objects) -> Self {
+        let (cluster, runtime) = (Cluster::new(objects), Runtime::default());
+        let cri = Cri::over(runtime.connector(), Path::new("fake"));
+        Self { sight: Sight::new(cluster.client(), cri, "n".to_owned()), cluster, runtime }
     }
 
     /// What the API has now.

@@ -10,7 +10,7 @@ fn containers(names: &[&str]) -> BTreeSet<String> {
 
 #[tokio::test]
 async fn a_gate_opens_for_what_is_ready_and_for_nothing_else() {
-    let node = Node::new(Objects::new()).await;
+    let node = Node::new(Objects::new());
     // Whoever is not let in at once is turned away.
     let patience = Patience { timeout: Duration::ZERO, stable: Duration::ZERO };
     let gate = Gate { sight: &node.sight, patience: &patience, report: &|_| {} };
@@ -62,7 +62,7 @@ async fn a_new_apiserver_says_its_version_and_a_new_replica_leads() {
     let began: Timestamp = "2026-01-01T00:00:10Z".parse().unwrap();
     let wanted = Some("v1.37.2".parse().unwrap());
     let missing = async |part: Part, path: &str, object: Value| {
-        let node = Node::new(Objects::from([(path.to_owned(), object)])).await;
+        let node = Node::new(Objects::from([(path.to_owned(), object)]));
         let patience = Patience::default();
         let gate = Gate { sight: &node.sight, patience: &patience, report: &|_| {} };
         gate.of_part(part, wanted, began, &mut BTreeSet::new()).await.unwrap()

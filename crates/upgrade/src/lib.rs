@@ -12,6 +12,8 @@
 //! the objects and files as they were before, for the step back ([`StateDir`]).
 
 mod back;
+#[cfg(test)]
+mod back_tests;
 mod before;
 mod checks;
 mod diff;
