@@ -4,51 +4,20 @@
 use std::convert::Infallible;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use cri::{ContainerChange, ContainerState, Cri, CriError, Filter, PodSelector, PodState};
+use fakes::grpc::{Boxed, unary};
 use k8s_cri::v1;
 use names::label;
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::body::Body;
 use tonic::codegen::http;
-use tonic::server::{NamedService, ServerStreamingService, UnaryService};
+use tonic::server::{NamedService, ServerStreamingService};
 use tonic::{Request, Response, Status};
-
-type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-/// Answers one call with what the function makes of the request.
-struct Unary<F>(F);
-
-impl<Q, A, F> UnaryService<Q> for Unary<F>
-where
-    F: FnMut(Q) -> Result<A, Status>,
-    A: Send + 'static,
-{
-    type Response = A;
-    type Future = Boxed<Result<Response<A>, Status>>;
-
-    fn call(&mut self, request: Request<Q>) -> Self::Future {
-        let answer = (self.0)(request.into_inner()).map(Response::new);
-        Box::pin(async move { answer })
-    }
-}
-
-async fn unary<Q, A>(
-    request: http::Request<Body>,
-    answer: impl FnMut(Q) -> Result<A, Status>,
-) -> http::Response<Body>
-where
-    Q: prost::Message + Default + 'static,
-    A: prost::Message + Default + 'static,
-{
-    let codec = tonic_prost::ProstCodec::<A, Q>::default();
-    tonic::server::Grpc::new(codec).unary(Unary(answer), request).await
-}
 
 /// How often the sandbox `shared` was to be removed; another one does that meanwhile.
 static REMOVALS: AtomicU32 = AtomicU32::new(0);

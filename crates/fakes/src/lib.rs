@@ -3,6 +3,7 @@
 //! ```text
 //! api      an API server of canned answers: a client that asks a function
 //! cluster  an API server that keeps objects: versions, patches, lists, discovery
+//! grpc     what a server of gRPC is made of
 //! runtime  a container runtime without processes, over a connection in memory
 //! kubelet  moves static pods and pods of the API between the two
 //! ```
@@ -11,5 +12,6 @@
 
 pub mod api;
 pub mod cluster;
+pub mod grpc;
 pub mod kubelet;
 pub mod runtime;

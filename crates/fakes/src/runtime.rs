@@ -3,7 +3,6 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
@@ -11,11 +10,11 @@ use http::Uri;
 use hyper_util::rt::TokioIo;
 use k8s_cri::v1;
 use tokio::io::DuplexStream;
+use tonic::Status;
 use tonic::body::Body;
-use tonic::server::{NamedService, UnaryService};
-use tonic::{Request, Response, Status};
+use tonic::server::NamedService;
 
-type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+use crate::grpc::{Boxed, unary};
 
 /// A pod in the runtime, with one container.
 #[derive(Debug, Clone)]
@@ -74,35 +73,6 @@ impl Runtime {
             std::future::ready(Ok(TokioIo::new(ours)))
         })
     }
-}
-
-/// Answers one call with what the function makes of the request.
-struct Unary<F>(F);
-
-impl<Q, A, F> UnaryService<Q> for Unary<F>
-where
-    F: FnMut(Q) -> Result<A, Status>,
-    A: Send + 'static,
-{
-    type Response = A;
-    type Future = Boxed<Result<Response<A>, Status>>;
-
-    fn call(&mut self, request: Request<Q>) -> Self::Future {
-        let answer = (self.0)(request.into_inner()).map(Response::new);
-        Box::pin(async move { answer })
-    }
-}
-
-async fn unary<Q, A>(
-    request: http::Request<Body>,
-    answer: impl FnMut(Q) -> Result<A, Status>,
-) -> http::Response<Body>
-where
-    Q: prost::Message + Default + 'static,
-    A: prost::Message + Default + 'static,
-{
-    let codec = tonic_prost::ProstCodec::<A, Q>::default();
-    tonic::server::Grpc::new(codec).unary(Unary(answer), request).await
 }
 
 #[derive(Clone)]
