@@ -269,10 +269,11 @@ fn a_path_is_followed_to_where_its_end_is_defined() {
     };
     let (root, root_names) = of(&[], "pub use a::{Thing, other as Another}; fn f() { b::go(); }");
     let (used, names) = of(&["a"], "use crate::Another; use super::b::{self, Deep}; fn g() { std::b::x() }");
-    let mut found = Crate::default();
-    found.files = [(Module::new(), PathBuf::new())].into_iter().chain(known.clone()).collect();
-    found.references = [(Module::new(), root), (vec!["a".to_owned()], used)].into();
-    found.names = [(Module::new(), root_names), (vec!["a".to_owned()], names)].into();
+    let mut found = Crate {
+        files: [(Module::new(), PathBuf::new())].into_iter().chain(known.clone()).collect(),
+        references: [(Module::new(), root), (vec!["a".to_owned()], used)].into(),
+        names: [(Module::new(), root_names), (vec!["a".to_owned()], names)].into(),
+    };
     let needs = found.needs();
     let b = BTreeSet::from([vec!["b".to_owned()]]);
     assert_eq!(needs[&Module::new()], b, "what is passed on is not needed");
