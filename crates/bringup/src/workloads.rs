@@ -2,7 +2,7 @@
 //! owner that exists (by UID), the node it is on, and on this node the very containers that the runtime runs
 //! now. A pod's `Ready` alone is not believed: after a power cut it is a memory of the time before.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use api::{ApiError, Call, Client, Discovery};
 use cri::{ContainerState, Cri, Filter};
@@ -55,7 +55,7 @@ pub(crate) async fn look(
     node: &str,
     required: &[RequiredPod],
 ) -> Result<Vec<Standing>, StartError> {
-    let running: HashSet<String> = runtime
+    let running: BTreeSet<String> = runtime
         .containers(Filter::all())
         .await?
         .into_iter()
@@ -78,7 +78,7 @@ struct Here<'a> {
     /// Pods of this node first, then others.
     pods: Vec<Value>,
     /// The containers that run on this node.
-    running: HashSet<String>,
+    running: BTreeSet<String>,
 }
 
 /// Pods of other nodes among which one may be required.
@@ -101,7 +101,7 @@ async fn elsewhere(client: &Client, node: &str, required: &[RequiredPod]) -> Res
 /// When the runtime does not answer.
 pub(crate) async fn copies(runtime: &Cri, required: &[RequiredPod]) -> Result<Vec<String>, StartError> {
     let containers = runtime.containers(Filter::all()).await?;
-    let running: HashSet<_> =
+    let running: BTreeSet<_> =
         containers.iter().filter(|c| c.state == ContainerState::Running).map(|c| c.pod_id.as_str()).collect();
     let mut pods = runtime.sandboxes(Filter::all()).await?;
     pods.retain(|pod| {
@@ -221,7 +221,7 @@ mod tests {
             "metadata": {"name": "kube-apiserver", "namespace": "kube-system", "uid": "now"}});
         cluster.put("/apis/apps/v1/namespaces/kube-system/daemonsets/kube-apiserver", daemonset);
         let client = cluster.client();
-        let running = HashSet::from(["new".to_owned()]);
+        let running = BTreeSet::from(["new".to_owned()]);
         let mut mirror = of("now");
         mirror["metadata"]["annotations"] = json!({names::annotation::CONFIG_MIRROR: "x"});
         let mut before = of("now");
@@ -259,7 +259,7 @@ mod tests {
             let client = cluster.client();
             let mut owners =
                 Owners { client: &client, discovery: Discovery::default(), known: HashMap::new() };
-            let here = Here { node: "n", pods: vec![pod.clone()], running: HashSet::new() };
+            let here = Here { node: "n", pods: vec![pod.clone()], running: BTreeSet::new() };
             standing(&required, &here, &mut owners).await.unwrap().missing
         };
         assert_eq!(look(Place::Cluster, &other).await, None);

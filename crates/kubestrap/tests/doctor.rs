@@ -89,7 +89,7 @@ fn an_api_that_does_not_answer_is_no_answer() {
     host::fs::write(&kubeconfig, text.as_bytes(), 0o600).unwrap();
     let ran = run(dir.path(), &["doctor", "--kubeconfig", kubeconfig.to_str().unwrap()]);
     assert_eq!(ran.code, Some(13), "{}{}", ran.out, ran.err);
-    assert!(ran.err.contains("of others nothing is known: /version: "), "{}", ran.err);
+    assert!(ran.err.contains("of others nothing is known: no answer to GET /version: "), "{}", ran.err);
 }
 
 #[test]

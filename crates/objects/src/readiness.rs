@@ -1,7 +1,7 @@
 //! Whether an object is ready. Of a pod the kubelet's word alone is not enough: after a power cut it is a
 //! memory of the time before, and only the runtime knows which containers run now.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use names::condition::READY;
@@ -74,7 +74,7 @@ impl fmt::Display for Lack<'_> {
 /// What keeps a pod from being ready, as the API and the runtime see it; none when nothing does. `running`
 /// are the ids of the containers that the runtime runs now; none for a pod of another node, of which nobody
 /// here knows them.
-pub fn lack<'a>(pod: &'a Value, running: Option<&HashSet<String>>) -> Option<Lack<'a>> {
+pub fn lack<'a>(pod: &'a Value, running: Option<&BTreeSet<String>>) -> Option<Lack<'a>> {
     if is_deleting(pod) {
         return Some(Lack::Deleting);
     }
@@ -108,7 +108,7 @@ mod tests {
     }
 
     fn said(pod: &Value) -> Option<String> {
-        let running = HashSet::from(["new".to_owned()]);
+        let running = BTreeSet::from(["new".to_owned()]);
         lack(pod, Some(&running)).map(|lack| lack.to_string())
     }
 

@@ -1,6 +1,6 @@
 //! Looks at a cluster and at this node, and compares both with a target.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -47,7 +47,7 @@ impl Sight {
     }
 
     /// The containers that run on this node.
-    pub(crate) async fn running(&self) -> Result<HashSet<String>, UpgradeError> {
+    pub(crate) async fn running(&self) -> Result<BTreeSet<String>, UpgradeError> {
         let containers = self.runtime.containers(Filter::all()).await?;
         Ok(containers.into_iter().filter(|c| c.state == ContainerState::Running).map(|c| c.id).collect())
     }

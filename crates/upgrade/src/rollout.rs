@@ -1,7 +1,7 @@
 //! How far a workload's rollout is, judged by identity: pods of its newest revision, owned by it by UID,
 //! Ready, in containers that the runtime runs now. Pure.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use objects::owner::controller_uid;
 use objects::readiness;
@@ -17,7 +17,7 @@ pub(crate) struct Seen<'a> {
     /// Pods of its namespace.
     pub(crate) pods: &'a [Value],
     /// Ids of the containers that run on this node.
-    pub(crate) running: &'a HashSet<String>,
+    pub(crate) running: &'a BTreeSet<String>,
     /// This node.
     pub(crate) node: &'a str,
 }

@@ -130,7 +130,7 @@ fn a_deployment_s_newest_replica_set_counts() {
     let workload = json!({"kind": "Deployment", "metadata": {"uid": "d", "generation": 1},
         "spec": {"replicas": 1}, "status": {"observedGeneration": 1}});
     let revisions = [replica_set("9"), replica_set("10")];
-    let running = HashSet::from(["9".to_owned(), "10".to_owned()]);
+    let running = BTreeSet::from(["9".to_owned(), "10".to_owned()]);
     let judge = |pods: &[Value]| {
         judge(Seen { workload: &workload, revisions: &revisions, pods, running: &running, node: "here" })
     };
