@@ -22,6 +22,8 @@ pub enum Nodes {
     Shared,
     /// Nodes of its own.
     Own,
+    /// A node of its own, made of a plain Debian root.
+    Debian,
     /// The cluster of the oldest Kubernetes that is built, which the cases that need it share.
     Oldest,
 }

@@ -13,6 +13,8 @@ pub struct Inputs {
     pub bundle: PathBuf,
     /// The bundle of the oldest Kubernetes that is built, where the test needs it.
     pub older_bundle: Option<PathBuf>,
+    /// A plain Debian root, where the test needs it.
+    pub debian_root: Option<PathBuf>,
     /// Repeat what has to hold every time.
     pub soak: bool,
     /// Leave the nodes to a person who wants to look at them.
@@ -34,13 +36,16 @@ impl Inputs {
             kubestrap: path("KUBESTRAP_TEST_PROGRAM"),
             programs: path("KUBESTRAP_TEST_PROGRAMS"),
             bundle: path("KUBESTRAP_TEST_BUNDLE"),
-            older_bundle: std::env::var_os("KUBESTRAP_TEST_OLDER_BUNDLE")
-                .filter(|path| !path.is_empty())
-                .map(PathBuf::from),
+            older_bundle: given("KUBESTRAP_TEST_OLDER_BUNDLE"),
+            debian_root: given("KUBESTRAP_TEST_DEBIAN_ROOT"),
             soak: is_set("KUBESTRAP_TEST_SOAK"),
             keep: is_set("KUBESTRAP_TEST_KEEP"),
         }
     }
+}
+
+fn given(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 fn is_set(name: &str) -> bool {

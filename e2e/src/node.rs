@@ -58,6 +58,12 @@ pub struct Node {
     booted: Mutex<String>,
 }
 
+/// The arguments by which a node sees directories of this host, each where it is to be seen.
+fn mounts_of(mounts: &[(&Path, &str)]) -> Vec<String> {
+    let of = |(from, to): &(&Path, &str)| ["--mount".to_owned(), format!("{}:{to}:ro", from.display())];
+    mounts.iter().flat_map(of).collect()
+}
+
 /// A program that ended: its status and what it printed.
 #[derive(Debug)]
 pub struct Ended {
@@ -129,7 +135,16 @@ impl Node {
     /// # Errors
     /// When the sandbox cannot be made.
     pub fn create_with_mounts(inputs: Inputs, name: &str, mounts: &[(&Path, &str)]) -> Result<Self> {
-        Self::create_in(Dir::create()?, inputs, name, mounts)
+        Self::create_in(Dir::create()?, inputs, name, &mounts_of(mounts))
+    }
+
+    /// Makes a bare node of a root file system that is not this host's.
+    ///
+    /// # Errors
+    /// When the sandbox cannot be made.
+    pub fn create_of_root(name: &str, root: &Path) -> Result<Self> {
+        let root = ["--root".to_owned(), root.display().to_string()];
+        Self::create_in(Dir::create()?, Inputs::get(), name, &root)
     }
 
     /// Makes a bare node on this one's network, with the same bundle.
@@ -140,13 +155,11 @@ impl Node {
         Self::create_in(Arc::clone(&self.dir), self.inputs.clone(), name, &[])
     }
 
-    fn create_in(dir: Arc<Dir>, inputs: Inputs, name: &str, mounts: &[(&Path, &str)]) -> Result<Self> {
+    fn create_in(dir: Arc<Dir>, inputs: Inputs, name: &str, more: &[String]) -> Result<Self> {
         let node = Self { inputs, name: name.to_owned(), dir, booted: Mutex::default() };
-        let mount = format!("{}:{BUNDLE}:ro", node.inputs.bundle.display());
-        let mounts = mounts.iter().map(|(from, to)| format!("{}:{to}:ro", from.display()));
-        let mounts: Vec<String> = mounts.chain([mount]).collect();
+        let bundle = mounts_of(&[(&node.inputs.bundle, BUNDLE)]);
         let mut args = vec!["create", name];
-        args.extend(mounts.iter().flat_map(|mount| ["--mount", mount]));
+        args.extend(bundle.iter().chain(more).map(String::as_str));
         node.sandbox(&args)?.success()?;
         node.remember_the_boot()?;
         Ok(node)

@@ -23,7 +23,7 @@ const BUILD: &[&str] = &["gcc", "libc6-dev", "protobuf-compiler"];
 const IMAGE_CONTENT: &[&str] = &["nftables", "iptables", "busybox-static"];
 
 /// Debian packages that a node needs on its host (what kubeadm's preflight asks for as well).
-const NODE: &[&str] = &[
+pub(crate) const NODE: &[&str] = &[
     "conntrack",
     "curl",
     "ethtool",
@@ -38,7 +38,7 @@ const NODE: &[&str] = &[
 ];
 
 /// Debian packages that sandboxes need: their nodes' pid 1, which need not be this machine's.
-const SANDBOX: &[&str] = &["systemd"];
+pub(crate) const SANDBOX: &[&str] = &["systemd"];
 
 /// The oldest Kubernetes of `components/components.toml`.
 const OLDEST: &str = "1.36";

@@ -7,6 +7,7 @@ mod build;
 mod checkout;
 mod ci;
 mod components;
+mod debian;
 mod deps;
 mod idle;
 mod kubectl;

@@ -24,6 +24,8 @@ pub struct NewSandbox {
     pub api_port: Option<u16>,
     /// What it sees of the host.
     pub mounts: Vec<Mount>,
+    /// The root file system of which it is made; this machine's when not given.
+    pub root: Option<PathBuf>,
 }
 
 /// A line of [`Sandboxes::list`].
@@ -55,7 +57,8 @@ impl Sandboxes {
     /// [`Error::Exists`], [`Error::AddressTaken`], [`Error::PortTaken`] and others; nothing is
     /// left behind then.
     pub fn create(&self, new: &NewSandbox) -> Result<Sandbox> {
-        checks::host(&self.dir)?;
+        let root = new.root.as_deref().map(|root| self.root(root)).transpose()?;
+        checks::host(&self.dir, root.as_deref())?;
         let _lock = self.lock()?;
         let others = self.records()?;
         if let Some(record) = others.iter().find(|r| r.name == new.name) {
@@ -65,7 +68,7 @@ impl Sandboxes {
             };
             return Err(Error::Exists { name: new.name.clone(), state });
         }
-        let record = self.plan(new, &others)?;
+        let record = self.plan(new, root, &others)?;
         self.erase(&new.name)?;
         let sandbox = self.sandbox(record);
         let made = self.make(&sandbox);
@@ -160,7 +163,13 @@ impl Sandboxes {
         }
     }
 
-    fn plan(&self, new: &NewSandbox, others: &[Record]) -> Result<Record> {
+    /// A user's root by its true name.
+    fn root(&self, given: &Path) -> Result<PathBuf> {
+        let root = given.canonicalize().tried(|| format!("use the root {}", given.display()))?;
+        checks::root(&root, &self.dir).map(|()| root)
+    }
+
+    fn plan(&self, new: &NewSandbox, root: Option<PathBuf>, others: &[Record]) -> Result<Record> {
         let owner = |address| others.iter().find(|r| r.address == address);
         let address = match new.address {
             Some(address) if !record::node_addresses().any(|a| a == address) => {
@@ -191,6 +200,7 @@ impl Sandboxes {
             address,
             api_port,
             mounts,
+            root,
             cgroup: record::cgroup(&self.dir, &new.name),
         })
     }

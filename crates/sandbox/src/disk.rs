@@ -8,12 +8,12 @@ use rustix::fs::XattrFlags;
 use crate::error::{Result, Tried};
 use crate::link::link;
 use crate::record::Record;
-use crate::systemd;
+use crate::{own, systemd};
 
 /// Directories of the disk that appear in the node under the same name.
 pub(crate) const PLAIN: [&str; 5] = ["var", "opt", "root", "home", "srv"];
 
-/// Directories that are the host's with the node's own layer on top.
+/// Directories that are the host's, or its root's, with the node's own layer on top.
 pub(crate) const LAYERED: [&str; 2] = ["usr", "etc"];
 
 /// Directories in which nothing of the host's shows: programs and settings that would make the
@@ -32,6 +32,9 @@ pub(crate) fn fill(disk: &Path, record: &Record, program: &Path) -> Result<()> {
     for dir in PLAIN.iter().chain(&LAYERED).chain(&["work/usr", "work/etc"]) {
         host::fs::create_dir_all(&disk.join(dir), 0o755)?;
     }
+    if let Some(root) = &record.root {
+        own::copy(root, disk, &PLAIN)?;
+    }
     host::fs::create_dir_all(&disk.join("root"), 0o700)?;
     for dir in ["var/lib", "var/log", "var/cache", "var/spool", below_root(path::CNI_PLUGINS)] {
         host::fs::create_dir_all(&disk.join(dir), 0o755)?;
@@ -39,15 +42,29 @@ pub(crate) fn fill(disk: &Path, record: &Record, program: &Path) -> Result<()> {
     host::fs::create_dir_all(&disk.join("var/tmp"), 0o1777)?;
     link("/run", &disk.join("var/run"))?;
     link("/run/lock", &disk.join("var/lock"))?;
+    if record.root.is_none() {
+        hide(disk)?;
+    }
+    for dir in [path::PROGRAMS, path::KUBESTRAP] {
+        host::fs::create_dir_all(&disk.join(below_root(dir)), 0o755)?;
+    }
+    etc(&disk.join("etc"), record)?;
+    match record.root {
+        None => systemd::lay(disk)?,
+        Some(_) => own::lay(disk)?,
+    }
+    Ok(host::fs::copy(program, &disk.join(below_root(path::KUBESTRAP_PROGRAM)), 0o755)?)
+}
+
+/// Keeps what the host has in these directories from showing in the node.
+fn hide(disk: &Path) -> Result<()> {
     for dir in OPAQUE.iter().chain(&systemd::OPAQUE) {
         let dir = disk.join(below_root(dir));
         host::fs::create_dir_all(&dir, 0o755)?;
         rustix::fs::setxattr(&dir, "trusted.overlay.opaque", b"y", XattrFlags::empty())
             .tried(|| format!("hide the host's files in {}", dir.display()))?;
     }
-    etc(&disk.join("etc"), record)?;
-    systemd::lay(disk)?;
-    Ok(host::fs::copy(program, &disk.join(below_root(path::KUBESTRAP_PROGRAM)), 0o755)?)
+    Ok(())
 }
 
 fn etc(etc: &Path, record: &Record) -> Result<()> {

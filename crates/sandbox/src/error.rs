@@ -113,6 +113,14 @@ pub enum Error {
         /// Why not.
         reason: &'static str,
     },
+    /// The root that was given cannot be a node's.
+    #[error("{} cannot be a node's root: {reason}", root.display())]
+    BadRoot {
+        /// The directory.
+        root: PathBuf,
+        /// Why not.
+        reason: &'static str,
+    },
     /// The host lacks something; all of it is listed.
     #[error("this host cannot run sandboxes:{}", list(.0))]
     Unsupported(Vec<Problem>),

@@ -12,8 +12,9 @@
 //! A node has its own net, mount, pid, uts and ipc namespaces and a cgroup parent of its own.
 //! Its `/usr` and `/etc` are the host's with a layer of its own on top; `/var`, `/opt`, `/root`,
 //! `/home` and `/srv` are plain directories on its disk. Its pid 1 is the host's systemd with a
-//! few units ([`systemd`]), so that installing a node is the same here and on a real host. One
-//! process of it is outside of all that, its power supply ([`supply`]).
+//! few units ([`systemd`]), so that installing a node is the same here and on a real host. Or all
+//! of that is a root file system's that the user has ([`own`]). One process of it is outside of
+//! all that, its power supply ([`supply`]).
 //!
 //! Everything that is known of a sandbox is one directory, `<dir>/<name>/`: `sandbox.json` (what
 //! was asked for), `disk/` (what survives a power cut), `log/console.log`. Whether it runs is
@@ -30,6 +31,7 @@ mod kubeconfig;
 mod link;
 mod name;
 mod node;
+mod own;
 mod place;
 mod record;
 mod state;

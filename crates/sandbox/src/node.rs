@@ -62,7 +62,8 @@ impl Sandbox {
         &self.record
     }
 
-    /// Its disk: what survives a power cut. `etc` and `usr` hold only what differs from the host.
+    /// Its disk: what survives a power cut. `etc` and `usr` hold only what differs from the host, or
+    /// from the root of which it is made.
     pub fn disk(&self) -> PathBuf {
         self.home().join("disk")
     }
@@ -109,7 +110,7 @@ impl Sandbox {
     /// # Errors
     /// [`Error::PortBusy`], [`Error::Boot`] and others; it is off then.
     pub fn power_on(&self) -> Result<Change> {
-        checks::host(&self.all.dir)?;
+        checks::host(&self.all.dir, self.record.root.as_deref())?;
         let _lock = self.all.lock()?;
         if matches!(self.state()?, State::Running { .. }) {
             return Ok(Change::Already);

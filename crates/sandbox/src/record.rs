@@ -64,6 +64,9 @@ pub struct Record {
     pub api_port: u16,
     /// What it sees of the host.
     pub mounts: Vec<Mount>,
+    /// Whose `/usr` and `/etc` lie below its own: a root file system, or this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<PathBuf>,
     /// Its cgroup in every hierarchy, from the hierarchy's root.
     pub cgroup: String,
 }
@@ -72,6 +75,11 @@ impl Record {
     /// Its IPv6 address on the fabric: the IPv4 one in the last 32 bits of fd89::/64.
     pub fn address6(&self) -> Ipv6Addr {
         address6(self.address)
+    }
+
+    /// The root file system of which it is made.
+    pub(crate) fn base(&self) -> &Path {
+        self.root.as_deref().unwrap_or(Path::new("/"))
     }
 
     /// The fabric's end of its cable; unique since the address is.

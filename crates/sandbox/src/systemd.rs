@@ -4,7 +4,6 @@
 use std::path::Path;
 
 use crate::error::Result;
-use crate::link::link;
 
 /// The program that becomes pid 1.
 pub(crate) const SYSTEMD: &str = "/usr/lib/systemd/systemd";
@@ -61,13 +60,18 @@ const UNITS: [&str; 29] = [
     "systemd-journald-dev-log.socket",
 ];
 
-/// Who pulls in what: a unit of [`UNITS`] or ours, and the target that wants it.
-const WANTED: [(&str, &str); 4] = [
+/// Who pulls in what: the target, and the unit of [`UNITS`] that it wants.
+const WANTED: [(&str, &str); 3] = [
     ("sysinit.target", "systemd-journald.service"),
     ("sockets.target", "systemd-journald.socket"),
     ("sockets.target", "systemd-journald-dev-log.socket"),
-    ("multi-user.target", "kubestrap-booted.service"),
 ];
+
+/// What a node's systemd is told.
+pub(crate) const SYSTEM_CONF: &[u8] = include_bytes!("../files/system.conf");
+
+/// What a node's journal is told.
+pub(crate) const JOURNALD_CONF: &[u8] = include_bytes!("../files/journald.conf");
 
 /// Lays all of it on a new node's disk.
 pub(crate) fn lay(disk: &Path) -> Result<()> {
@@ -78,16 +82,28 @@ pub(crate) fn lay(disk: &Path) -> Result<()> {
             host::fs::copy(&theirs, &units.join(name), 0o644)?;
         }
     }
-    let booted = include_bytes!("../files/kubestrap-booted.service");
-    host::fs::write(&units.join("kubestrap-booted.service"), booted, 0o644)?;
     for (target, unit) in WANTED {
-        let wants = units.join(format!("{target}.wants"));
-        host::fs::create_dir_all(&wants, 0o755)?;
-        link(&format!("../{unit}"), &wants.join(unit))?;
+        want(&units, target, unit)?;
     }
-    link("multi-user.target", &units.join("default.target"))?;
+    lay_booted(disk)?;
+    host::fs::symlink(Path::new("multi-user.target"), &units.join("default.target"))?;
     let etc = disk.join("etc/systemd");
-    host::fs::write(&etc.join("system.conf"), include_bytes!("../files/system.conf"), 0o644)?;
-    host::fs::write(&etc.join("journald.conf"), include_bytes!("../files/journald.conf"), 0o644)?;
+    host::fs::write(&etc.join("system.conf"), SYSTEM_CONF, 0o644)?;
+    host::fs::write(&etc.join("journald.conf"), JOURNALD_CONF, 0o644)?;
     Ok(host::fs::create_dir_all(&etc.join("system/multi-user.target.wants"), 0o755)?)
+}
+
+/// Lays the unit that says when the node is up, beside those of the distribution.
+pub(crate) fn lay_booted(disk: &Path) -> Result<()> {
+    const NAME: &str = "kubestrap-booted.service";
+    let units = disk.join(UNIT_DIR);
+    host::fs::create_dir_all(&units, 0o755)?;
+    host::fs::write(&units.join(NAME), include_bytes!("../files/kubestrap-booted.service"), 0o644)?;
+    want(&units, "multi-user.target", NAME)
+}
+
+fn want(units: &Path, target: &str, unit: &str) -> Result<()> {
+    let wants = units.join(format!("{target}.wants"));
+    host::fs::create_dir_all(&wants, 0o755)?;
+    Ok(host::fs::symlink(&Path::new("..").join(unit), &wants.join(unit))?)
 }

@@ -103,7 +103,7 @@ fn nothing_can_be_written(node: &Node) -> Result<()> {
     )
 }
 
-fn status_tells_where_everything_is_from(node: &Node) -> Result<()> {
+pub(crate) fn status_tells_where_everything_is_from(node: &Node) -> Result<()> {
     let status = node.exec(&["kubestrap", "status", "-o", "json"])?.success()?.stdout;
     let status: Value = serde_json::from_str(&status)?;
     ensure!(status["api"]["answers"] == true, "{status:#}");

@@ -9,6 +9,7 @@
 mod accepted;
 mod badchange;
 mod coldboot;
+mod debian;
 mod deletions;
 mod doctor;
 mod drained;
@@ -115,6 +116,8 @@ static CASES: &[Case] = &[
         "IPv6 alone works", "config"),
     case!(Full, Own, networks::networks_that_the_user_brings,
         "a network, an etcd and a CA of the user's own work", "config"),
+    case!(Full, Debian, debian::debian_with_its_own_systemd,
+        "`up` makes a cluster on a plain Debian with its own systemd, and it comes back from a power cut", "bring-up"),
     case!(Full, Own, moments::moments_of_a_bring_up,
         "a bring-up that loses the power at a random moment is ended by the same command", "bring-up").with_soak(),
     case!(Full, Own, moments::moments_of_changes,

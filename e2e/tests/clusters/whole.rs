@@ -36,7 +36,7 @@ pub(crate) fn every_pod_is_ready(node: &Node) -> Result<()> {
     Ok(())
 }
 
-fn only_the_self_hosted_control_plane_is_left(node: &Node) -> Result<()> {
+pub(crate) fn only_the_self_hosted_control_plane_is_left(node: &Node) -> Result<()> {
     node.get(&["-n", "kube-system", "get", "daemonset/kube-apiserver"])?;
     node.get(&[
         "-n",

@@ -4,6 +4,7 @@
 //! <cache>/groups/<group>-<key>/<program>            one build or download each, by content key
 //! <cache>/programs/<kubernetes>-<key>/<program>     hard links to those, and versions.json
 //! <cache>/go/<version>/                             a fetched Go, where the machine's is too old
+//! <cache>/roots/<release>-<key>/                    a Debian root file system for tests
 //! <cache>/tmp/                                      what compilers need while they run
 //! <cache>/lock                                      held while one of these changes
 //! ```

@@ -34,6 +34,8 @@ pub(super) struct Cases {
 pub(super) struct Inputs<'a> {
     pub(super) built: &'a Built,
     pub(super) older: Option<&'a Built>,
+    /// A plain Debian root, where a case needs it.
+    pub(super) debian: Option<&'a Path>,
     pub(super) soak: bool,
     pub(super) keep: bool,
     /// Where those are that have passed already.
@@ -76,6 +78,7 @@ impl Cases {
             .env("KUBESTRAP_TEST_PROGRAMS", &inputs.built.programs.path)
             .env("KUBESTRAP_TEST_BUNDLE", of_our_own(&inputs.built.bundle)?)
             .env("KUBESTRAP_TEST_OLDER_BUNDLE", older)
+            .env("KUBESTRAP_TEST_DEBIAN_ROOT", inputs.debian.unwrap_or(Path::new("")))
             .env("KUBESTRAP_TEST_KEEP", flag(inputs.keep))
             .env(build::SOAK, flag(inputs.soak));
         if let Some(passed) = inputs.passed {

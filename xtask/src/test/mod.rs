@@ -16,6 +16,7 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 
 use crate::build::{self, say};
+use crate::debian;
 use crate::idle::Idle;
 use crate::logged;
 use crate::times::timed;
@@ -130,13 +131,16 @@ fn on_clusters(
     passed: Option<&source::Passed>,
     args: &TestArgs,
 ) -> Result<Ended> {
-    // It takes minutes where it is not cached: not for cases that do not need it.
-    let needed =
-        wanted.iter().any(|case| case.nodes == "oldest" && !passed.is_some_and(|p| p.has(&case.name)));
-    let older = needed.then(|| build::oldest(&built.kubestrap)).transpose()?;
+    // Each takes minutes where it is not cached: not for cases that do not need it.
+    let needed = |nodes: &str| {
+        wanted.iter().any(|case| case.nodes == nodes && !passed.is_some_and(|p| p.has(&case.name)))
+    };
+    let older = needed("oldest").then(|| build::oldest(&built.kubestrap)).transpose()?;
+    let debian = needed("debian").then(|| timed("make a Debian root", debian::ensure)).transpose()?;
     cases.run(&cases::Inputs {
         built,
         older: older.as_ref(),
+        debian: debian.as_deref(),
         soak: args.soak,
         keep: args.keep,
         passed: passed.map(source::Passed::file),

@@ -77,6 +77,10 @@ struct CreateArgs {
     /// Show it a file or directory of this machine: SRC:DST or SRC:DST:ro (may be repeated)
     #[arg(long = "mount", value_name = "MOUNT")]
     mounts: Vec<Mount>,
+    /// Make it of this root file system, such as mmdebstrap makes one, and boot its systemd with its
+    /// units; the directory is not changed [default: of this machine's /usr and /etc]
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -143,8 +147,9 @@ pub(crate) fn run(args: SandboxArgs, ui: &Ui) -> Result<(), Failure> {
 }
 
 fn create(all: &Sandboxes, args: CreateArgs, ui: &Ui) -> Result<(), Failure> {
-    let CreateArgs { name, address, api_port, hostname, mounts } = args;
-    let sandbox = all.create(&NewSandbox { name, hostname, address, api_port, mounts }).map_err(failure)?;
+    let CreateArgs { name, address, api_port, hostname, mounts, root } = args;
+    let new = NewSandbox { name, hostname, address, api_port, mounts, root };
+    let sandbox = all.create(&new).map_err(failure)?;
     let shown = show(&sandbox)?;
     ui.output(&shown, || {
         let record = sandbox.record();
@@ -313,7 +318,7 @@ fn failure(error: Error) -> Failure {
             Exit::NotFound,
             Some(format!("`kubestrap sandbox exec {name} -- kubestrap up` brings up a cluster in it")),
         ),
-        Error::Unsupported(_) | Error::BadDir { .. } => (Exit::Unsupported, None),
+        Error::Unsupported(_) | Error::BadDir { .. } | Error::BadRoot { .. } => (Exit::Unsupported, None),
         Error::Fs(_) => (Exit::Io, None),
         _ => (Exit::Other, None),
     };

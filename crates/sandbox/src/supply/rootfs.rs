@@ -36,7 +36,7 @@ pub(crate) fn enter(home: &Path, record: &Record, console: &Path) -> Result<()> 
     let root = home.join("root");
     host::fs::create_dir_all(&root, 0o755)?;
     fresh("tmpfs", &root, MsFlags::empty(), "mode=755,size=16m")?;
-    lay_disk(&home.join("disk"), &root)?;
+    lay_disk(&home.join("disk"), record.base(), &root)?;
     kernel_file_systems(&root)?;
     devices(&root.join("dev"), console)?;
     for extra in &record.mounts {
@@ -51,17 +51,19 @@ pub(crate) fn enter(home: &Path, record: &Record, console: &Path) -> Result<()> 
     Ok(host::fs::write(Path::new("/run/systemd/journal/flushed"), b"", 0o644)?)
 }
 
-fn lay_disk(disk: &Path, root: &Path) -> Result<()> {
+fn lay_disk(disk: &Path, base: &Path, root: &Path) -> Result<()> {
     for name in LAYERED {
         let (upper, work) = (disk.join(name), disk.join("work").join(name));
-        let options = format!("lowerdir=/{name},upperdir={},workdir={}", upper.display(), work.display());
+        let lower = base.join(name);
+        let (lower, upper, work) = (lower.display(), upper.display(), work.display());
+        let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
         fresh("overlay", &directory(root, name)?, MsFlags::empty(), &options)?;
     }
     for name in PLAIN {
         bind(&disk.join(name), &directory(root, name)?, false)?;
     }
     for name in ["bin", "sbin", "lib", "lib32", "lib64", "libx32"] {
-        if let Ok(target) = fs::read_link(Path::new("/").join(name)) {
+        if let Ok(target) = fs::read_link(base.join(name)) {
             symlink(target, root.join(name)).tried(|| format!("make the link /{name}"))?;
         }
     }
