@@ -2,11 +2,10 @@
 //! required pod. Nobody is believed: the checkpoint that the pod should have is built here, too, and one of
 //! the same digest must be there, whole.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use checkpoint::{Component, Environment, Inputs, Store};
+use checkpoint::{Running, Store};
 use cri::{ContainerState, Filter};
 use serde_json::Value;
 
@@ -71,8 +70,8 @@ async fn look(context: &Context<'_>) -> Result<(Option<String>, usize), StartErr
         if !checkpoint::wants_checkpoint(&pod) {
             continue;
         }
-        let environments = environments(context, &pod).await?;
-        if let Err(missing) = has_checkpoint(&context.options.checkpoint_dir, &pod, &environments) {
+        let running = running(context, &pod).await?;
+        if let Err(missing) = has_checkpoint(&context.options.checkpoint_dir, &pod, &running) {
             return Ok((Some(format!("{}: {missing}", standing.required)), found));
         }
         found += 1;
@@ -90,63 +89,30 @@ async fn read_pod(context: &Context<'_>, identity: &PodIdentity) -> Result<Optio
     }
 }
 
-/// What the first processes of the containers were started with, for those whose variables come from
-/// Secrets or ConfigMaps.
-async fn environments(
-    context: &Context<'_>,
-    pod: &Value,
-) -> Result<BTreeMap<String, Environment>, StartError> {
-    let needed = checkpoint::needs_environment(pod);
-    let mut environments = BTreeMap::new();
-    if needed.is_empty() {
-        return Ok(environments);
-    }
+/// The containers of the pod that run.
+async fn running(context: &Context<'_>, pod: &Value) -> Result<Vec<Running>, StartError> {
     let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
+    let mut running = Vec::new();
     for container in context.runtime.containers(Filter::all().label(names::label::POD_UID, uid)).await? {
-        if container.state != ContainerState::Running || !needed.contains(&container.name) {
-            continue;
-        }
-        if let Some(pid) = context.runtime.container_status(&container.id).await?.pid {
-            let environ = host::fs::read(Path::new(&format!("/proc/{pid}/environ")))?;
-            environments.insert(container.name, checkpoint::parse_environment(&environ));
+        if container.state == ContainerState::Running {
+            let status = context.runtime.container_status(&container.id).await?;
+            running.push(Running { name: container.name, image: status.image_ref, pid: status.pid });
         }
     }
-    Ok(environments)
+    Ok(running)
 }
 
 /// Looks for a whole generation of what runs as this pod.
-fn has_checkpoint(
-    dir: &Path,
-    pod: &Value,
-    environments: &BTreeMap<String, Environment>,
-) -> Result<(), String> {
-    let kubelet = Path::new(names::path::KUBELET);
-    let volumes = checkpoint::read_volumes(Path::new(HOST_ROOT), kubelet, pod)
+fn has_checkpoint(dir: &Path, pod: &Value, running: &[Running]) -> Result<(), String> {
+    let wanted = checkpoint::expected(Path::new(HOST_ROOT), pod, running)
         .map_err(|error| host::error::chain(&error))?;
-    let inputs = Inputs { pod, volumes: &volumes, instance_env: environments, images: &BTreeMap::new() };
-    let wanted = checkpoint::build(&inputs).map_err(|error| host::error::chain(&error))?;
-    generation_of(dir, &wanted.component, &wanted.digest)
-}
-
-fn generation_of(dir: &Path, component: &Component, digest: &checkpoint::Digest) -> Result<(), String> {
-    let store = Store::view(dir, dir);
-    let generations = store.generations(component).map_err(|error| host::error::chain(&error))?;
-    let Some(generation) = generations.iter().rev().find(|generation| generation.digest == *digest) else {
-        return Err(if generations.is_empty() {
-            "the guardian has not made a checkpoint yet".to_owned()
-        } else {
-            "the guardian has not made a checkpoint of what runs now".to_owned()
-        });
-    };
-    match store.check(generation).first() {
-        None => Ok(()),
-        Some(problem) => Err(format!("its checkpoint cannot be used: {problem}")),
-    }
+    let kept = checkpoint::kept(&Store::view(dir, dir), &wanted.checkpoint);
+    kept.map(drop).map_err(|error| host::error::chain(&error))
 }
 
 #[cfg(test)]
 mod tests {
-    use checkpoint::{Checkpoint, Volumes};
+    use checkpoint::Checkpoint;
     use serde_json::json;
 
     use super::*;
@@ -160,23 +126,19 @@ mod tests {
     }
 
     fn built(pod: &Value) -> Checkpoint {
-        let (volumes, none) = (Volumes::default(), BTreeMap::new());
-        let images = BTreeMap::new();
-        checkpoint::build(&Inputs { pod, volumes: &volumes, instance_env: &none, images: &images }).unwrap()
+        checkpoint::expected(Path::new(HOST_ROOT), pod, &[]).unwrap().checkpoint
     }
 
     #[test]
-    fn only_a_whole_checkpoint_of_what_runs_now_counts() {
+    fn what_is_missing_is_told_in_words() {
         let dir = tempfile::tempdir().unwrap();
         let (now, before) = (pod("--v=2"), pod("--v=1"));
-        let look = || has_checkpoint(dir.path(), &now, &BTreeMap::new());
+        let look = || has_checkpoint(dir.path(), &now, &[]);
         assert_eq!(look().unwrap_err(), "the guardian has not made a checkpoint yet");
         let store = Store::open(dir.path()).unwrap();
         store.write(&built(&before), jiff::Timestamp::now()).unwrap();
         assert_eq!(look().unwrap_err(), "the guardian has not made a checkpoint of what runs now");
-        let generation = store.write(&built(&now), jiff::Timestamp::now()).unwrap();
+        store.write(&built(&now), jiff::Timestamp::now()).unwrap();
         assert_eq!(look(), Ok(()));
-        host::fs::write(&generation.dir.join("pod.yaml"), b"kind: Pod\n", 0o600).unwrap();
-        assert!(look().unwrap_err().starts_with("its checkpoint cannot be used: "));
     }
 }

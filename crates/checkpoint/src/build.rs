@@ -36,7 +36,8 @@ pub struct Inputs<'a> {
     pub pod: &'a Value,
     /// What its volumes hold; see [`crate::read_volumes`].
     pub volumes: &'a Volumes,
-    /// The environments of the running containers by name; those that [`crate::needs_environment`] names.
+    /// The environments of the running containers by name; those of which variables come from
+    /// Secrets or ConfigMaps.
     pub instance_env: &'a BTreeMap<String, Environment>,
     /// The image id of each container by name: noted for whoever looks, no part of the digest.
     pub images: &'a BTreeMap<String, String>,

@@ -26,9 +26,9 @@ pub fn parse_environment(environ: &[u8]) -> Environment {
     variables.filter_map(|v| v.split_once('=').map(|(name, value)| (name.into(), value.into()))).collect()
 }
 
-/// The containers of a pod whose environment has to be known for [`crate::build`]: variables of theirs come
+/// The containers of a pod whose environment has to be known for [`crate::build()`]: variables of theirs come
 /// from Secrets or ConfigMaps.
-pub fn needs_environment(pod: &Value) -> Vec<String> {
+pub(crate) fn needs_environment(pod: &Value) -> Vec<String> {
     let needing = pod::containers(pod).filter(|container| {
         items(&container["env"]).iter().any(from_object) || !items(&container["envFrom"]).is_empty()
     });

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! pod of the API ──┐                        ┌──────────── Store ────────────┐
-//! kubelet's files ─┴─ read_volumes, build ──► 000001-…  000002-…  good ─► 1 ├─ StaticDir::place ─► kubelet
+//! kubelet's files ─┴─ expected ─────────────► 000001-…  000002-…  good ─► 1 ├─ StaticDir::place ─► kubelet
 //!                                           └───────────────────────────────┘
 //! ```
 //!
@@ -19,6 +19,7 @@ mod component;
 mod digest;
 mod env;
 mod error;
+mod expected;
 pub mod fault;
 mod generation;
 mod id;
@@ -34,8 +35,9 @@ mod writing;
 pub use build::{Checkpoint, Inputs, build};
 pub use component::{Component, is_mirror, revision, wants_checkpoint};
 pub use digest::Digest;
-pub use env::{Environment, needs_environment, parse_environment};
+pub use env::{Environment, parse_environment};
 pub use error::{BuildError, Problem, StoreError};
+pub use expected::{Expected, ExpectedError, Lacking, Running, expected, kept};
 pub use generation::Generation;
 pub use id::{GenerationId, NoGenerationId};
 pub use placed::{PlaceError, StaticDir};

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use checkpoint::{Checkpoint, Component, Environment, Inputs};
+use checkpoint::{Checkpoint, Component, Running};
 use cri::{ContainerState, Cri};
 use serde_json::Value;
 
@@ -105,7 +105,7 @@ impl Digests {
     }
 }
 
-/// A checkpoint of a pod as it runs now, and since when its files say what they say, in milliseconds from
+/// The checkpoint of a pod as it runs now, and since when its files say what they say, in milliseconds from
 /// the epoch.
 pub(crate) async fn build(
     host_root: Arc<Path>,
@@ -113,26 +113,11 @@ pub(crate) async fn build(
     pod: &PodSeen,
     runtime: &Cri,
 ) -> Result<(Checkpoint, u64), Unmakeable> {
-    let needed = checkpoint::needs_environment(object);
-    let (mut instance_env, mut images) = (BTreeMap::new(), BTreeMap::new());
+    let mut running = Vec::new();
     for container in pod.containers.iter().filter(|c| c.state == ContainerState::Running) {
         let status = runtime.container_status(&container.id).await.map_err(|e| Unmakeable::because(&e))?;
-        images.insert(container.name.clone(), status.image_ref);
-        if let Some(pid) = status.pid.filter(|_| needed.contains(&container.name)) {
-            instance_env
-                .insert(container.name.clone(), environment(pid).map_err(|e| Unmakeable::because(&e))?);
-        }
+        running.push(Running { name: container.name.clone(), image: status.image_ref, pid: status.pid });
     }
-    let volumes = checkpoint::read_volumes(&host_root, Path::new(names::path::KUBELET), object)
-        .map_err(|e| Unmakeable::because(&e))?;
-    let since = volumes.content_since.map_or(0, milliseconds);
-    let inputs = Inputs { pod: object, volumes: &volumes, instance_env: &instance_env, images: &images };
-    let checkpoint = checkpoint::build(&inputs).map_err(|e| Unmakeable::because(&e))?;
-    Ok((checkpoint, since))
-}
-
-/// The guardian sees the processes of the host, so a process's number is the same to it and the runtime.
-fn environment(pid: i32) -> Result<Environment, host::fs::FsError> {
-    let bytes = host::fs::read(Path::new(&format!("/proc/{pid}/environ")))?;
-    Ok(checkpoint::parse_environment(&bytes))
+    let expected = checkpoint::expected(&host_root, object, &running).map_err(|e| Unmakeable::because(&e))?;
+    Ok((expected.checkpoint, expected.content_since.map_or(0, milliseconds)))
 }

@@ -174,11 +174,7 @@ mod tests {
             "metadata": {"name": "web-x", "namespace": "kube-system", "uid": "u",
                 "ownerReferences": [{"kind": "DaemonSet", "name": "web", "controller": true}]},
             "spec": {"hostNetwork": true, "containers": [{"name": "web", "image": "i", "args": [flag]}]}});
-        let (volumes, none) = (checkpoint::Volumes::default(), BTreeMap::new());
-        let images = BTreeMap::new();
-        let inputs =
-            checkpoint::Inputs { pod: &pod, volumes: &volumes, instance_env: &none, images: &images };
-        checkpoint::build(&inputs).unwrap()
+        checkpoint::expected(Path::new("/"), &pod, &[]).unwrap().checkpoint
     }
 
     #[test]
