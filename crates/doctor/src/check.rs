@@ -1,94 +1,8 @@
-//! What a check finds, and what all of them together say.
+//! What the checks of a node say together.
 
+use ::checks::{Check, Outcome};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-
-/// How a check ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Outcome {
-    /// As it should be.
-    Ok,
-    /// The node comes back, and this should be seen to.
-    Warning,
-    /// The check could not be made; it says nothing about what it was to find.
-    Unknown,
-    /// With this the node does not come back.
-    Failed,
-}
-
-impl Outcome {
-    /// The word for people.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Warning => "warning",
-            Self::Unknown => "could not check",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-/// One check and what it found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Check {
-    /// Its name: stable. What it is about follows a hyphen: `Certificates-kube-system/kube-apiserver`.
-    pub name: String,
-    /// How it ended.
-    pub result: Outcome,
-    /// What was found, as a clause.
-    pub what: String,
-    /// What to do about it, as an imperative clause; none where nothing is to be done.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub remedy: Option<String>,
-}
-
-impl Check {
-    /// All is well.
-    pub fn ok(name: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { name: name.into(), result: Outcome::Ok, what: what.into(), remedy: None }
-    }
-
-    /// It comes back, and should be seen to.
-    pub fn warning(name: impl Into<String>, what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::problem(Outcome::Warning, name, what, remedy)
-    }
-
-    /// It does not come back.
-    pub fn failed(name: impl Into<String>, what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::problem(Outcome::Failed, name, what, remedy)
-    }
-
-    /// It could not be found out.
-    pub fn unknown(name: impl Into<String>, what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::problem(Outcome::Unknown, name, what, remedy)
-    }
-
-    fn problem(
-        result: Outcome,
-        name: impl Into<String>,
-        what: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Self {
-        Self { name: name.into(), result, what: what.into(), remedy: Some(remedy.into()) }
-    }
-
-    /// From lists of what is fatal and what is not: the worst counts, all of it is told.
-    pub(crate) fn of_problems(
-        name: impl Into<String>,
-        fatal: &[String],
-        minor: &[String],
-        ok: impl Into<String>,
-        remedy: &str,
-    ) -> Self {
-        let all = || fatal.iter().chain(minor).cloned().collect::<Vec<_>>().join("; ");
-        match (fatal.is_empty(), minor.is_empty()) {
-            (true, true) => Self::ok(name, ok),
-            (true, false) => Self::warning(name, all(), remedy),
-            (false, _) => Self::failed(name, all(), remedy),
-        }
-    }
-}
 
 /// The answer to "would this node come back right now?".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -153,33 +67,37 @@ impl Diagnosis {
 
 #[cfg(test)]
 mod tests {
+    use ::checks::kind;
+
     use super::*;
 
     #[test]
     fn the_worst_check_decides() {
-        let ok = Check::ok("A", "fine");
-        let warning = Check::warning("B", "old", "renew it");
-        let unknown = Check::unknown("C", "no answer", "start it");
-        let failed = Check::failed("D", "gone", "put it back");
+        let ok = Check::ok(&kind::CLOCK, "fine");
+        let warning = Check::warning(kind::CURRENT.of("b"), "old", "renew it");
+        let unknown = Check::unknown(&kind::CRI, "no answer", "start it");
+        let failed = Check::failed(&kind::ETCD_DATA, "gone", "put it back");
         let verdict = |checks: &[&Check]| Verdict::of(&checks.iter().copied().cloned().collect::<Vec<_>>());
         assert_eq!(verdict(&[&ok, &warning]), Verdict::ComesBack);
         assert_eq!(verdict(&[&unknown, &ok, &warning]), Verdict::CouldNotCheck);
         assert_eq!(verdict(&[&ok, &failed, &unknown]), Verdict::WouldNot);
         assert_eq!(verdict(&[]), Verdict::CouldNotCheck, "no check is no yes");
         let all = Diagnosis::new(vec![ok, warning, unknown, failed], Timestamp::UNIX_EPOCH);
-        assert_eq!(all.problems().iter().map(|c| c.name.as_str()).collect::<String>(), "DCB");
+        let names: Vec<_> = all.problems().iter().map(|check| check.name.as_str()).collect();
+        assert_eq!(names, ["EtcdData", "CRI", "Current-b"]);
     }
 
     #[test]
     fn the_json_is_what_the_documentation_says() {
-        let checks = vec![Check::ok("A", "fine"), Check::unknown("B", "no answer", "start it")];
+        let checks =
+            vec![Check::ok(&kind::CLOCK, "fine"), Check::unknown(&kind::CRI, "no answer", "start it")];
         let json = serde_json::to_value(Diagnosis::new(checks, Timestamp::UNIX_EPOCH)).unwrap();
         let expected = serde_json::json!({
             "verdict": "couldNotCheck",
             "time": "1970-01-01T00:00:00Z",
             "checks": [
-                {"name": "A", "result": "ok", "what": "fine"},
-                {"name": "B", "result": "unknown", "what": "no answer", "remedy": "start it"},
+                {"name": "Clock", "result": "ok", "what": "fine"},
+                {"name": "CRI", "result": "unknown", "what": "no answer", "remedy": "start it"},
             ],
         });
         assert_eq!(json, expected);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use ::checks::{Check, Kind, kind};
 use checkpoint::Component;
 use etcd::{Etcd, Health};
 use jiff::Timestamp;
@@ -13,7 +14,7 @@ use node::Root;
 use objects::pod;
 
 use crate::certificates::Limits;
-use crate::check::{Check, Diagnosis};
+use crate::check::Diagnosis;
 use crate::checks::checkpoints::Checkpoints;
 use crate::checks::kubelet::Kubelet;
 use crate::checks::{self, clock, disk, guardian};
@@ -170,7 +171,7 @@ pub(crate) fn judge(options: &Options, disk: &Disk, live: &Live, now: Timestamp)
     all.extend(checks::etcd::health(etcd.as_ref(), &live.etcd, live.local_etcd.as_ref()));
     all.extend(guardian::checks(files, manifests, &live.runtime, *limits, now));
     all.extend(checkpoints.checks(files, required, &live.runtime, *limits, now));
-    all.push(Check::ok("PodNetwork", "not needed: all of these pods use the host's network"));
+    all.push(Check::ok(&kind::POD_NETWORK, "not needed: all of these pods use the host's network"));
     all
 }
 
@@ -178,10 +179,10 @@ fn room(options: &Options, disk: &Disk) -> Vec<Check> {
     let gc = disk.kubelet.image_gc_percent();
     let checkpoints = options.checkpoints.to_string_lossy();
     vec![
-        disk::room("DiskCheckpoints", &disk.files, &checkpoints, 100),
-        disk::room("DiskContainers", &disk.files, &runtime::containerd_root(&disk.files), gc),
-        disk::writable("WritableCheckpoints", &disk.files, &options.checkpoints),
-        disk::writable("WritableStaticPods", &disk.files, &options.static_pod_dir),
+        disk::room(&kind::DISK_CHECKPOINTS, &disk.files, &checkpoints, 100),
+        disk::room(&kind::DISK_CONTAINERS, &disk.files, &runtime::containerd_root(&disk.files), gc),
+        disk::writable(&kind::WRITABLE_CHECKPOINTS, &disk.files, &options.checkpoints),
+        disk::writable(&kind::WRITABLE_STATIC_PODS, &disk.files, &options.static_pod_dir),
     ]
 }
 
@@ -189,8 +190,8 @@ fn container_runtime(files: &Files, answer: &Answer) -> Vec<Check> {
     let mut checks = Vec::new();
     // Another runtime, or one that another unit starts, is the administrator's business.
     if let Some(unit) = Unit::read(files, "containerd.service") {
-        checks.push(unit.installed("ContainerdInstalled", files));
-        checks.push(unit.enabled_check("ContainerdEnabled"));
+        checks.push(unit.installed(&kind::CONTAINERD_INSTALLED, files));
+        checks.push(unit.enabled_check(&kind::CONTAINERD_ENABLED));
     }
     checks.push(runtime::answers(answer));
     checks.push(runtime::pause_image(files, answer));
@@ -199,7 +200,7 @@ fn container_runtime(files: &Files, answer: &Answer) -> Vec<Check> {
 
 /// Files that the kubelet cannot read, and what a bring-up has left.
 fn static_pods(manifests: &Manifests) -> Check {
-    const NAME: &str = "StaticPods";
+    const NAME: &Kind = &kind::STATIC_PODS;
     let temporary: Vec<_> = manifests
         .pods
         .iter()

@@ -1,10 +1,10 @@
 //! A good node, and each way in which it can be broken.
 
+use ::checks::Outcome::{self, Failed, Unknown, Warning};
 use etcd::Health;
 use jiff::SignedDuration;
 
-use crate::Outcome::{Failed, Unknown, Warning};
-use crate::check::{Outcome, Verdict};
+use crate::check::Verdict;
 use crate::fixture::{CHECKPOINTS, World, component, sandbox};
 
 /// Breaks a good node and expects exactly these checks to find it.

@@ -6,6 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ::checks::{Check, Outcome};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use checkpoint::{Component, Entry, Inputs, Kind, Store, Tree, Volumes};
@@ -16,7 +17,6 @@ use node::Root;
 use pki::{Authority, Identity, Leaf, Terms};
 use serde_json::{Value, json};
 
-use crate::check::{Check, Outcome};
 use crate::diagnose::{Disk, Live, Options, judge};
 use crate::runtime::Runtime;
 

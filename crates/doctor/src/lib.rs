@@ -24,7 +24,7 @@ pub mod status;
 mod units;
 
 pub use certificates::{Limits, words};
-pub use check::{Check, Diagnosis, Outcome, Verdict};
+pub use check::{Diagnosis, Verdict};
 pub use diagnose::{Options, diagnose};
 pub use files::Files;
 

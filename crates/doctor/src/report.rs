@@ -3,11 +3,12 @@
 
 use std::fmt;
 
+use ::checks::{Check, Kind, kind};
 use jiff::{SignedDuration, Timestamp};
 use objects::Origin;
 use serde::{Deserialize, Serialize};
 
-use crate::check::{Check, Diagnosis, Verdict};
+use crate::check::{Diagnosis, Verdict};
 
 /// The version of the form below. A reader takes this one and none after it.
 pub const VERSION: u32 = 1;
@@ -154,7 +155,7 @@ impl NodeReport {
 
     /// What it says of the node now. A report that is too old says nothing.
     pub fn diagnosis(&self, now: Timestamp) -> Diagnosis {
-        const NAME: &str = "GuardianReport";
+        const NAME: &Kind = &kind::GUARDIAN_REPORT;
         let remedy = format!(
             "see that the guardian runs there: kubectl -n kube-system get pods -l k8s-app=kubestrap-guardian -o wide; \
              or run `kubestrap doctor` on {}",
@@ -182,7 +183,7 @@ impl NodeReport {
 /// A node whose guardian says nothing.
 pub fn silent(why: impl fmt::Display, now: Timestamp) -> Diagnosis {
     let remedy = "see that kubestrap-guardian runs there, or run `kubestrap doctor` on that node";
-    Diagnosis::new(vec![Check::unknown("GuardianReport", why.to_string(), remedy)], now)
+    Diagnosis::new(vec![Check::unknown(&kind::GUARDIAN_REPORT, why.to_string(), remedy)], now)
 }
 
 #[cfg(test)]
@@ -191,7 +192,8 @@ mod tests {
 
     fn report() -> NodeReport {
         let time: Timestamp = "2026-11-01T12:00:00Z".parse().unwrap();
-        let problems = vec![Check::warning("Certificates-x/y", "a.crt expires soon", "renew it")];
+        let problems =
+            vec![Check::warning(kind::CERTIFICATES_OF.of("x/y"), "a.crt expires soon", "renew it")];
         NodeReport {
             version: VERSION,
             node: "a".to_owned(),

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
+use ::checks::{Check, Kind, Name, kind};
 use cri::{Cri, CriError, Filter, Pod, PodState};
 
-use crate::check::Check;
 use crate::files::Files;
 
 /// How long one call may take: a runtime that hangs is an answer too.
@@ -77,7 +77,7 @@ pub(crate) type Answer = Result<Runtime, String>;
 
 /// The runtime itself.
 pub(crate) fn answers(answer: &Answer) -> Check {
-    const NAME: &str = "CRI";
+    const NAME: &Kind = &kind::CRI;
     match answer {
         Err(why) => Check::failed(NAME, why.clone(), LOOK),
         Ok(Runtime { not_ready: Some(why), .. }) => {
@@ -88,7 +88,7 @@ pub(crate) fn answers(answer: &Answer) -> Check {
 }
 
 /// Images of something that has to start with no registry: the name of the check, what they are of.
-pub(crate) fn images(name: String, answer: &Answer, wanted: &[String]) -> Check {
+pub(crate) fn images(name: impl Into<Name>, answer: &Answer, wanted: &[String]) -> Check {
     let Ok(runtime) = answer else {
         return Check::unknown(name, "the container runtime does not answer", "start it first");
     };
@@ -105,7 +105,7 @@ pub(crate) fn images(name: String, answer: &Answer, wanted: &[String]) -> Check 
 
 /// The image of pod sandboxes, which every pod needs.
 pub(crate) fn pause_image(files: &Files, answer: &Answer) -> Check {
-    const NAME: &str = "SandboxImage";
+    const NAME: &Kind = &kind::SANDBOX_IMAGE;
     let Ok(runtime) = answer else {
         return Check::unknown(NAME, "the container runtime does not answer", "start it first");
     };
@@ -153,10 +153,10 @@ fn config_value(files: &Files, keys: &[&str]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use ::checks::Outcome;
     use node::Root;
 
     use super::*;
-    use crate::check::Outcome;
 
     fn runtime(images: &[(&str, bool)]) -> Runtime {
         let images = images.iter().map(|(name, present)| ((*name).to_owned(), *present)).collect();
@@ -168,11 +168,11 @@ mod tests {
         let answer = Ok(runtime(&[("a", true), ("b", false)]));
         let check = |wanted: &[&str]| {
             let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
-            images("Images-x".to_owned(), &answer, &wanted)
+            images(kind::IMAGES_OF.of("x"), &answer, &wanted)
         };
         assert_eq!(check(&["a"]).result, Outcome::Ok);
         assert_eq!(check(&["a", "b", "c"]).what, "not on this node: b, c");
-        assert_eq!(images("I".to_owned(), &Err("no".to_owned()), &[]).result, Outcome::Unknown);
+        assert_eq!(images(&kind::ETCD_IMAGE, &Err("no".to_owned()), &[]).result, Outcome::Unknown);
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use ::checks::{Check, Kind};
 use names::path;
 
-use crate::check::Check;
 use crate::files::Files;
 
 /// Where units lie, what wins first (systemd.unit(5)).
@@ -57,7 +57,7 @@ impl Unit {
     }
 
     /// Whether its program is there.
-    pub(crate) fn installed(&self, check: &str, files: &Files) -> Check {
+    pub(crate) fn installed(&self, check: &Kind, files: &Files) -> Check {
         let remedy = "put the program back; `kubestrap up` installs it";
         match self.program() {
             None => Check::failed(check, format!("the unit {} starts no program", self.name), remedy),
@@ -71,7 +71,7 @@ impl Unit {
     }
 
     /// Whether it is started at boot.
-    pub(crate) fn enabled_check(&self, check: &str) -> Check {
+    pub(crate) fn enabled_check(&self, check: &Kind) -> Check {
         let name = &self.name;
         if self.masked {
             return Check::failed(
@@ -124,10 +124,10 @@ fn is_wanted(files: &Files, name: &str) -> bool {
 mod tests {
     use std::os::unix::fs::symlink;
 
+    use ::checks::{Outcome, kind};
     use node::Root;
 
     use super::*;
-    use crate::check::Outcome;
 
     fn write(dir: &Path, path: &str, text: &str, mode: u32) {
         let path = dir.join(path);
@@ -155,12 +155,16 @@ mod tests {
         let unit = Unit::read(&files, "kubelet.service").unwrap();
         assert_eq!(unit.program(), Some("/opt/kubelet"));
         assert_eq!(unit.flag("--config"), Some("/var/lib/kubelet/other.yaml"));
-        assert_eq!(unit.enabled_check("E").result, Outcome::Failed);
-        assert_eq!(unit.installed("I", &files).result, Outcome::Failed);
+        assert_eq!(unit.enabled_check(&kind::KUBELET_ENABLED).result, Outcome::Failed);
+        assert_eq!(unit.installed(&kind::KUBELET_INSTALLED, &files).result, Outcome::Failed);
         write(dir.path(), "opt/kubelet", "", 0o644);
-        assert_eq!(unit.installed("I", &files).result, Outcome::Failed, "not executable");
+        assert_eq!(
+            unit.installed(&kind::KUBELET_INSTALLED, &files).result,
+            Outcome::Failed,
+            "not executable"
+        );
         write(dir.path(), "opt/kubelet", "", 0o755);
-        assert_eq!(unit.installed("I", &files).result, Outcome::Ok);
+        assert_eq!(unit.installed(&kind::KUBELET_INSTALLED, &files).result, Outcome::Ok);
         write(dir.path(), "etc/systemd/system/multi-user.target.wants/x", "", 0o644);
         symlink(
             "/lib/systemd/system/kubelet.service",
@@ -168,7 +172,7 @@ mod tests {
         )
         .unwrap();
         let unit = Unit::read(&files, "kubelet.service").unwrap();
-        assert_eq!(unit.enabled_check("E").result, Outcome::Ok);
+        assert_eq!(unit.enabled_check(&kind::KUBELET_ENABLED).result, Outcome::Ok);
     }
 
     #[test]
@@ -178,7 +182,7 @@ mod tests {
         write(dir.path(), "dev/null", "", 0o644);
         host::fs::create_dir_all(&dir.path().join("etc/systemd/system"), 0o755).unwrap();
         symlink("/dev/null", dir.path().join("etc/systemd/system/kubelet.service")).unwrap();
-        let check = Unit::read(&files, "kubelet.service").unwrap().enabled_check("E");
+        let check = Unit::read(&files, "kubelet.service").unwrap().enabled_check(&kind::KUBELET_ENABLED);
         assert_eq!(check.what, "the unit kubelet.service is masked");
     }
 }

@@ -26,3 +26,8 @@ fn page_of_the_command_line_is_current() {
 fn page_of_the_exit_codes_is_current() {
     is_current("exit-codes", "exit-codes.md");
 }
+
+#[test]
+fn page_of_the_checks_is_current() {
+    is_current("checks", "checks.md");
+}

@@ -1,107 +1,22 @@
 //! Is this host fit? Everything that is wrong at once, each with its cause and its remedy.
 //!
 //! Two sets of checks: [`host`] before a host is made a node, [`start`] before a control plane is
-//! brought up on a node. A check has one of four outcomes; "could not check" is one of its own,
-//! since a check that cannot be made says nothing about what it was to find.
-//! Names are kubeadm's where it has such a check.
+//! brought up on a node.
 
 mod host;
 mod ports;
 mod start;
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 pub use host::{HostInput, host};
 pub use ports::{Holder, Listener, ports_of};
 pub use start::{Certificate, StartInput, start};
-
-/// Why a check did not pass, and what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Problem {
-    /// What is wrong, as a clause.
-    pub cause: String,
-    /// What to do, as an imperative clause.
-    pub remedy: String,
-}
-
-/// What a check found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "outcome", rename_all = "camelCase")]
-pub enum Outcome {
-    /// All is well.
-    Passed,
-    /// It will work, and not as well as it could.
-    Warning(Problem),
-    /// It cannot work.
-    Failed(Problem),
-    /// The check could not be made.
-    Unknown(Problem),
-}
-
-/// One check and what it found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Check {
-    /// Its name: stable, kubeadm's where that has such a check.
-    pub name: String,
-    /// What it found.
-    #[serde(flatten)]
-    pub outcome: Outcome,
-}
-
-impl Check {
-    fn passed(name: impl Into<String>) -> Self {
-        Self { name: name.into(), outcome: Outcome::Passed }
-    }
-
-    fn failed(name: impl Into<String>, cause: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { name: name.into(), outcome: Outcome::Failed(problem(cause, remedy)) }
-    }
-
-    fn warning(name: impl Into<String>, cause: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { name: name.into(), outcome: Outcome::Warning(problem(cause, remedy)) }
-    }
-
-    fn unknown(name: impl Into<String>, cause: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { name: name.into(), outcome: Outcome::Unknown(problem(cause, remedy)) }
-    }
-
-    /// True when this must keep a verb from going on.
-    pub fn is_failure(&self) -> bool {
-        matches!(self.outcome, Outcome::Failed(_))
-    }
-
-    /// What is wrong; `None` when the check passed.
-    pub fn problem(&self) -> Option<&Problem> {
-        match &self.outcome {
-            Outcome::Passed => None,
-            Outcome::Warning(problem) | Outcome::Failed(problem) | Outcome::Unknown(problem) => Some(problem),
-        }
-    }
-}
-
-impl fmt::Display for Check {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let level = match self.outcome {
-            Outcome::Passed => return write!(f, "{}: passed", self.name),
-            Outcome::Warning(_) => "warning",
-            Outcome::Failed(_) => "failed",
-            Outcome::Unknown(_) => "could not check",
-        };
-        write!(f, "{} {level}", self.name)?;
-        self.problem().map_or(Ok(()), |p| write!(f, ": {}; {}", p.cause, p.remedy))
-    }
-}
-
-fn problem(cause: impl Into<String>, remedy: impl Into<String>) -> Problem {
-    Problem { cause: cause.into(), remedy: remedy.into() }
-}
 
 /// How long a kubelet may take to answer `/healthz`.
 const HEALTHZ_LIMIT: Duration = Duration::from_secs(3);
@@ -137,15 +52,6 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-
-    #[test]
-    fn a_check_says_what_is_wrong_and_what_to_do() {
-        let check = Check::failed("Swap", "swap is on", "turn it off with swapoff -a");
-        assert_eq!(check.to_string(), "Swap failed: swap is on; turn it off with swapoff -a");
-        let json = serde_json::to_value(&check).unwrap();
-        assert_eq!(json["outcome"], "failed");
-        assert_eq!(json["cause"], "swap is on");
-    }
 
     fn serve(answer: &'static str) -> SocketAddr {
         use std::io::{Read, Write};

@@ -1,9 +1,9 @@
 //! What must hold before anything is changed. Pure: every rule at once, each with its remedy. The names
 //! of the checks are stable: `--ignore-preflight-errors` takes them.
 
+use ::checks::{Check, kind};
 use cluster::KubernetesVersion;
 use jiff::{SignedDuration, Timestamp};
-use node::preflight::{Check, Outcome, Problem};
 
 use crate::direction::Direction;
 use crate::observed::Observed;
@@ -36,32 +36,20 @@ pub(crate) fn checks(
     checks
 }
 
-fn check(name: &str, outcome: fn(Problem) -> Outcome, cause: String, remedy: &str) -> Check {
-    Check { name: name.to_owned(), outcome: outcome(Problem { cause, remedy: remedy.to_owned() }) }
-}
-
-fn failed(name: &str, cause: String, remedy: &str) -> Check {
-    check(name, Outcome::Failed, cause, remedy)
-}
-
-fn warning(name: &str, cause: String, remedy: &str) -> Check {
-    check(name, Outcome::Warning, cause, remedy)
-}
-
 fn versions(observed: &Observed, to: KubernetesVersion, direction: Direction) -> Vec<Check> {
     let mut checks = Vec::new();
     if !to.is_supported() {
         let known = KubernetesVersion::SUPPORTED_MINORS.map(|minor| format!("1.{minor}")).join(" and ");
-        checks.push(failed(
-            "Version",
+        checks.push(Check::failed(
+            &kind::VERSION,
             format!("{to} is no version whose flags and objects this kubestrap knows: those are {known}"),
             "use the kubestrap that knows it",
         ));
     }
     let from = observed.version;
     if from.minor().abs_diff(to.minor()) > 1 {
-        checks.push(failed(
-            "VersionSkew",
+        checks.push(Check::failed(
+            &kind::VERSION_SKEW,
             format!("from {from} to {to} is more than one minor"),
             "go one minor at a time: apiserver and etcd keep their data readable for one minor only",
         ));
@@ -73,8 +61,8 @@ fn versions(observed: &Observed, to: KubernetesVersion, direction: Direction) ->
         // On the way down everything else is lowered before the apiserver.
         let too_new = version.minor() > to.minor() && direction != Direction::Down;
         if part != Part::KubeApiserver && (too_old || too_new) {
-            checks.push(failed(
-                "VersionSkew",
+            checks.push(Check::failed(
+                &kind::VERSION_SKEW,
                 format!("{} is {version} and would not work with kube-apiserver {to}", part.name()),
                 "finish the upgrade that it belongs to first",
             ));
@@ -89,29 +77,37 @@ fn nodes(observed: &Observed, to: KubernetesVersion) -> Vec<Check> {
         let here = node.name == observed.node;
         if !node.ready && here {
             let cause = format!("this node, {}, is not Ready", node.name);
-            checks.push(failed("NodeReady", cause, "mend it first: `kubectl describe node` says why"));
+            checks.push(Check::failed(
+                &kind::NODE_READY,
+                cause,
+                "mend it first: `kubectl describe node` says why",
+            ));
         } else if !node.ready {
-            checks.push(warning("NodeReady", format!("node {} is not Ready", node.name), "look at it"));
+            checks.push(Check::warning(
+                &kind::NODE_READY,
+                format!("node {} is not Ready", node.name),
+                "look at it",
+            ));
         }
         let Some(kubelet) = node.kubelet else { continue };
         let name = &node.name;
         if kubelet.minor() + NODE_SKEW < to.minor() {
-            checks.push(failed(
-                "KubeletSkew",
+            checks.push(Check::failed(
+                &kind::KUBELET_SKEW,
                 format!(
                     "the kubelet of node {name} is {kubelet}, more than {NODE_SKEW} minors older than {to}"
                 ),
                 "upgrade it first",
             ));
         } else if kubelet.minor() > to.minor() && !here {
-            checks.push(failed(
-                "KubeletSkew",
+            checks.push(Check::failed(
+                &kind::KUBELET_SKEW,
                 format!("the kubelet of node {name} is {kubelet}, newer than kube-apiserver {to} would be"),
                 "put that version's kubelet on it first",
             ));
         } else if kubelet != to && !here {
-            checks.push(warning(
-                "OtherKubelets",
+            checks.push(Check::warning(
+                &kind::OTHER_KUBELETS,
                 format!(
                     "the kubelet of node {name} stays at {kubelet}: this program changes only its own host"
                 ),
@@ -120,8 +116,8 @@ fn nodes(observed: &Observed, to: KubernetesVersion) -> Vec<Check> {
         }
     }
     if observed.gate_kept == Some(false) {
-        checks.push(failed(
-            "Guardian",
+        checks.push(Check::failed(
+            &kind::GUARDIAN,
             format!(
                 "new apiservers wait for the readiness gate {}, and no guardian runs that sets it",
                 names::condition::SERVING
@@ -140,22 +136,22 @@ fn drain(observed: &Observed) -> Vec<Check> {
     let mut checks = Vec::new();
     let elsewhere = |n: &&crate::NodeState| n.name != observed.node && n.ready && n.schedulable;
     if !drain.evict.is_empty() && observed.nodes.iter().find(elsewhere).is_none() {
-        checks.push(failed(
-            "DrainElsewhere",
+        checks.push(Check::failed(
+            &kind::DRAIN_ELSEWHERE,
             format!("no other node is Ready and schedulable: pods that leave {} run nowhere", observed.node),
             "leave out --drain: pods run on while their kubelet is started again",
         ));
     }
     if !drain.unmanaged.is_empty() {
-        checks.push(failed(
-            "DrainUnmanaged",
+        checks.push(Check::failed(
+            &kind::DRAIN_UNMANAGED,
             format!("nobody makes these pods anew once they are evicted: {}", drain.unmanaged.join(", ")),
             "delete them, or let them be lost: --ignore-preflight-errors DrainUnmanaged",
         ));
     }
     if !drain.local_data.is_empty() {
-        checks.push(failed(
-            "DrainLocalData",
+        checks.push(Check::failed(
+            &kind::DRAIN_LOCAL_DATA,
             format!("these pods lose what is in their emptyDir volumes: {}", drain.local_data.join(", ")),
             "save it, or let it be lost: --ignore-preflight-errors DrainLocalData",
         ));
@@ -166,14 +162,14 @@ fn drain(observed: &Observed) -> Vec<Check> {
 fn etcd(observed: &Observed) -> Vec<Check> {
     let mut checks = Vec::new();
     if let Some(problem) = &observed.etcd.problem {
-        checks.push(failed("Etcd", format!("etcd is not healthy: {problem}"), "mend it first"));
+        checks.push(Check::failed(&kind::ETCD, format!("etcd is not healthy: {problem}"), "mend it first"));
     }
     let version = observed.etcd.image.as_deref().and_then(etcd_version);
     if version.is_some_and(|version| version < OLDEST_ETCD) {
         let [major, minor, patch] = OLDEST_ETCD;
         let image = observed.etcd.image.as_deref().unwrap_or_default();
-        checks.push(failed(
-            "EtcdVersion",
+        checks.push(Check::failed(
+            &kind::ETCD_VERSION,
             format!("etcd {image} is older than {major}.{minor}.{patch}"),
             "upgrade etcd first",
         ));
@@ -192,8 +188,8 @@ fn apis(observed: &Observed, to: KubernetesVersion, direction: Direction) -> Vec
     let mut checks = Vec::new();
     for api in &observed.deprecated {
         if api.is_gone_in(to) {
-            checks.push(failed(
-                "RemovedApis",
+            checks.push(Check::failed(
+                &kind::REMOVED_APIS,
                 format!(
                     "{} was asked for since the apiserver's start, and {to} does not serve it",
                     api.name()
@@ -201,8 +197,8 @@ fn apis(observed: &Observed, to: KubernetesVersion, direction: Direction) -> Vec
                 "have its clients use the version that took its place; the audit log names them",
             ));
         } else if !api.removed_release.is_empty() {
-            checks.push(warning(
-                "DeprecatedApis",
+            checks.push(Check::warning(
+                &kind::DEPRECATED_APIS,
                 format!(
                     "{} was asked for, and Kubernetes {} serves it no more",
                     api.name(),
@@ -215,7 +211,7 @@ fn apis(observed: &Observed, to: KubernetesVersion, direction: Direction) -> Vec
     if direction == Direction::Down {
         checks.extend(observed.unreadable.iter().map(|list| {
             let cause = format!("{list} has objects in a form that kube-apiserver {to} cannot read");
-            failed("StoredObjects", cause, "delete them first")
+            Check::failed(&kind::STORED_OBJECTS, cause, "delete them first")
         }));
     }
     checks
@@ -228,15 +224,19 @@ fn programs(observed: &Observed) -> Vec<Check> {
         .map(|answer| {
             let cause = format!("{} says of its flags: {}", answer.program, answer.said);
             if answer.refused {
-                failed("Flags", cause, "change components.*.extraArgs or featureGates in the config")
+                Check::failed(
+                    &kind::FLAGS,
+                    cause,
+                    "change components.*.extraArgs or featureGates in the config",
+                )
             } else {
-                warning("DeprecatedFlags", cause, "a later version will refuse them")
+                Check::warning(&kind::DEPRECATED_FLAGS, cause, "a later version will refuse them")
             }
         })
         .collect();
     if !observed.images.missing.is_empty() {
-        checks.push(failed(
-            "Images",
+        checks.push(Check::failed(
+            &kind::IMAGES,
             format!("neither this node nor the bundle has {}", observed.images.missing.join(", ")),
             "name a bundle of that version: --bundle DIR",
         ));
@@ -246,7 +246,11 @@ fn programs(observed: &Observed) -> Vec<Check> {
         checks.extend(unsettled.map(|part| {
             let why = part.unsettled.as_deref().unwrap_or_default();
             let cause = format!("{} is not settled as it is: {why}", part.part.name());
-            warning("Settled", cause, "what is to come may mend it; a step back would go back to this")
+            Check::warning(
+                &kind::SETTLED,
+                cause,
+                "what is to come may mend it; a step back would go back to this",
+            )
         }));
     }
     checks
@@ -259,9 +263,9 @@ fn certificates(observed: &Observed, now: Timestamp) -> Vec<Check> {
         .map(|certificate| {
             let cause = format!("{} ends at {}", certificate.path, certificate.not_after);
             if certificate.not_after <= now {
-                failed("Certificates", cause, "renew it first")
+                Check::failed(&kind::EXPIRY, cause, "renew it first")
             } else {
-                warning("Certificates", cause, "renew it")
+                Check::warning(&kind::EXPIRY, cause, "renew it")
             }
         })
         .collect()

@@ -1,8 +1,8 @@
 //! What a config cannot change in a cluster that runs: the cluster would not find itself again, or would
 //! lose what it has stored.
 
+use ::checks::{Check, kind};
 use cluster::{ClusterConfig, EtcdConfig};
-use node::preflight::{Check, Outcome, Problem};
 
 /// Every key that the new config has otherwise and that must stay.
 pub fn immutable(old: &ClusterConfig, new: &ClusterConfig) -> Vec<Check> {
@@ -30,11 +30,11 @@ pub fn immutable(old: &ClusterConfig, new: &ClusterConfig) -> Vec<Check> {
 }
 
 fn check(key: &str) -> Check {
-    let problem = Problem {
-        cause: format!("{key} differs from the config that the cluster was made with"),
-        remedy: "put the old value back: an upgrade cannot change it".to_owned(),
-    };
-    Check { name: "ImmutableConfig".to_owned(), outcome: Outcome::Failed(problem) }
+    Check::failed(
+        &kind::IMMUTABLE_CONFIG,
+        format!("{key} differs from the config that the cluster was made with"),
+        "put the old value back: an upgrade cannot change it",
+    )
 }
 
 #[cfg(test)]
@@ -56,7 +56,7 @@ mod tests {
         let new = config("network: {serviceCIDRs: [10.97.0.0/16]}\napi: {port: 7443}\n");
         let causes: Vec<_> = immutable(&old, &new)
             .iter()
-            .map(|check| check.problem().unwrap().cause.split(' ').next().unwrap().to_owned())
+            .map(|check| check.what.split(' ').next().unwrap().to_owned())
             .collect();
         assert_eq!(causes, ["api.port", "network.serviceCIDRs"]);
     }

@@ -2,9 +2,9 @@
 //! exactly what an upgrade executes. What is as it shall be has no step, and that is how a run that was
 //! killed goes on.
 
+use ::checks::Check;
 use cluster::KubernetesVersion;
 use jiff::Timestamp;
-use node::preflight::Check;
 use serde::Serialize;
 
 use crate::checks;

@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use ::checks::{Check, Kind, Name, kind};
 use checkpoint::{Component, Generation, GenerationId, Problem, StaticDir, Store, StoreError};
 use jiff::Timestamp;
 use objects::{Origin, pod};
 use serde_json::Value;
 
 use crate::certificates::{self, Limits};
-use crate::check::Check;
 use crate::files::Files;
 use crate::manifests;
 use crate::runtime::{self, Answer};
@@ -138,7 +138,7 @@ impl Checkpoints {
         now: Timestamp,
     ) -> Vec<Check> {
         if let Some(why) = &self.unreadable {
-            return vec![Check::unknown("Checkpoints", why.clone(), "run this as root")];
+            return vec![Check::unknown(&kind::CHECKPOINTS, why.clone(), "run this as root")];
         }
         let nothing = Kept::default();
         let mut all: BTreeMap<&Component, &Kept> = self.components.iter().collect();
@@ -160,25 +160,25 @@ fn of_component(
     limits: Limits,
     now: Timestamp,
 ) -> Vec<Check> {
-    let named = |check: &str| format!("{check}-{component}");
-    let mut checks = vec![whole(named("Checkpoint"), kept)];
-    checks.extend(kept.placed.as_ref().map(|id| placed(named("Placed"), kept, id)));
+    let named = |kind: &Kind| kind.of(component);
+    let mut checks = vec![whole(named(&kind::CHECKPOINT), kept)];
+    checks.extend(kept.placed.as_ref().map(|id| placed(named(&kind::PLACED), kept, id)));
     let (Some(best), Some(newest)) = (kept.best(), kept.newest()) else { return checks };
-    checks.push(current(named("Current"), component, &newest.generation, runtime));
+    checks.push(current(named(&kind::CURRENT), component, &newest.generation, runtime));
     let id = &best.generation.id;
     let manifest = match &best.manifest {
         Ok(manifest) => manifest,
         Err(why) => {
-            checks.push(Check::failed(named("StaticPod"), format!("generation {id}: {why}"), DAMAGED));
+            checks.push(Check::failed(named(&kind::STATIC_POD), format!("generation {id}: {why}"), DAMAGED));
             return checks;
         }
     };
-    checks.push(acceptable(named("StaticPod"), manifest));
-    checks.push(runtime::images(named("Images"), runtime, &pod::images(manifest)));
+    checks.push(acceptable(named(&kind::STATIC_POD), manifest));
+    checks.push(runtime::images(named(&kind::IMAGES_OF), runtime, &pod::images(manifest)));
     let judged = certificates::of_tree(&best.generation.dir.join("files"), limits, now);
     let remedy = "put new certificates into its Secret; the guardian writes a new generation when a pod with them is Ready";
     checks.push(Check::of_problems(
-        named("Certificates"),
+        named(&kind::CERTIFICATES_OF),
         &judged.fatal,
         &judged.minor,
         judged.summary(),
@@ -186,12 +186,18 @@ fn of_component(
     ));
     let missing = manifests::missing_host_paths(files, manifest);
     let ok = "everything that it mounts from the host is there";
-    checks.push(Check::of_problems(named("HostPaths"), &missing.fatal, &missing.minor, ok, "put these back"));
+    checks.push(Check::of_problems(
+        named(&kind::HOST_PATHS),
+        &missing.fatal,
+        &missing.minor,
+        ok,
+        "put these back",
+    ));
     checks
 }
 
 /// Whether there is a generation to start, and which are damaged.
-fn whole(name: String, kept: &Kept) -> Check {
+fn whole(name: Name, kept: &Kept) -> Check {
     let generations = &kept.generations;
     let sound = generations.iter().filter(|seen| seen.is_whole()).count();
     if generations.is_empty() && kept.damaged.is_empty() {
@@ -239,7 +245,7 @@ fn whole(name: String, kept: &Kept) -> Check {
 }
 
 /// Whether the newest generation is what runs.
-fn current(name: String, component: &Component, newest: &Generation, runtime: &Answer) -> Check {
+fn current(name: Name, component: &Component, newest: &Generation, runtime: &Answer) -> Check {
     let Ok(runtime) = runtime else {
         return Check::unknown(name, "the container runtime does not answer", "start it first");
     };
@@ -272,7 +278,7 @@ fn current(name: String, component: &Component, newest: &Generation, runtime: &A
 }
 
 /// Whether the static pod that is in its place already has its generation behind it.
-fn placed(name: String, kept: &Kept, id: &GenerationId) -> Check {
+fn placed(name: Name, kept: &Kept, id: &GenerationId) -> Check {
     let remedy = "run the guardian: it places a whole generation";
     match kept.generations.iter().find(|seen| seen.generation.id == *id) {
         None => {
@@ -285,7 +291,7 @@ fn placed(name: String, kept: &Kept, id: &GenerationId) -> Check {
     }
 }
 
-fn acceptable(name: String, manifest: &Value) -> Check {
+fn acceptable(name: Name, manifest: &Value) -> Check {
     let mut problems = checkpoint::manifest_problems(manifest);
     if manifests::always_pulls(manifest) {
         problems.push("imagePullPolicy Always needs a registry".to_owned());

@@ -1,9 +1,8 @@
 //! The clock: certificates and generations are judged by it. A clock that fell back (an empty
 //! battery) makes every certificate "not valid yet".
 
+use ::checks::{Check, Kind, kind};
 use jiff::{SignedDuration, Timestamp};
-
-use crate::check::Check;
 
 /// The moment before which no clock can be right: 2026-01-01, before this program was.
 const EARLIEST: Timestamp = Timestamp::constant(1_767_225_600, 0);
@@ -13,7 +12,7 @@ const SLACK: SignedDuration = SignedDuration::from_mins(5);
 
 /// `seen` are times that lie in the past for certain, each with what happened then.
 pub(crate) fn clock(now: Timestamp, seen: &[(String, Timestamp)]) -> Check {
-    const NAME: &str = "Clock";
+    const NAME: &Kind = &kind::CLOCK;
     let remedy = "set the clock and see that it is kept right: timedatectl; systemctl status chronyd systemd-timesyncd";
     if now < EARLIEST {
         return Check::failed(NAME, format!("it cannot be {now}"), remedy);
@@ -30,8 +29,9 @@ pub(crate) fn clock(now: Timestamp, seen: &[(String, Timestamp)]) -> Check {
 
 #[cfg(test)]
 mod tests {
+    use ::checks::Outcome;
+
     use super::*;
-    use crate::check::Outcome;
 
     #[test]
     fn a_clock_that_fell_back_is_found() {

@@ -4,9 +4,9 @@
 use std::io;
 use std::path::Path;
 
+use ::checks::{Check, Kind};
 use rustix::fs::StatVfsMountFlags;
 
-use crate::check::Check;
 use crate::files::Files;
 
 /// With less room than this containers do not start well and a generation (some 100 KiB) is at
@@ -47,7 +47,7 @@ impl Room {
 
 /// The file system of a directory; `gc_percent` is how full it may be before the kubelet removes
 /// images that are not in use, among them those of older generations.
-pub(crate) fn room(name: &str, files: &Files, dir: &str, gc_percent: u64) -> Check {
+pub(crate) fn room(name: &Kind, files: &Files, dir: &str, gc_percent: u64) -> Check {
     // A directory that is not there yet will be on the file system of the one above it.
     let there = Path::new(dir).ancestors().find(|dir| files.is_dir(dir)).unwrap_or_else(|| Path::new("/"));
     match Room::of(&files.path(there)) {
@@ -56,7 +56,7 @@ pub(crate) fn room(name: &str, files: &Files, dir: &str, gc_percent: u64) -> Che
     }
 }
 
-fn judge(name: &str, dir: &str, room: Room, gc_percent: u64) -> Check {
+fn judge(name: &Kind, dir: &str, room: Room, gc_percent: u64) -> Check {
     let remedy = "make room: crictl rmi --prune; journalctl --vacuum-size=100M";
     let mib = room.free_bytes >> 20;
     let mut fatal = Vec::new();
@@ -83,7 +83,7 @@ fn judge(name: &str, dir: &str, room: Room, gc_percent: u64) -> Check {
 }
 
 /// Tries it: writes a small file as everything here is written, and takes it away again.
-pub(crate) fn writable(name: &str, files: &Files, dir: &Path) -> Check {
+pub(crate) fn writable(name: &Kind, files: &Files, dir: &Path) -> Check {
     // The leading dot matters: a kubelet ignores such files in its static pod directory.
     let probe = files.path(dir).join(format!(".kubestrap-doctor-{}", std::process::id()));
     let result = host::fs::write(&probe, b"probe\n", 0o600).and_then(|()| host::fs::remove_file(&probe));
@@ -105,17 +105,17 @@ pub(crate) fn writable(name: &str, files: &Files, dir: &Path) -> Check {
 
 #[cfg(test)]
 mod tests {
+    use ::checks::{Outcome, kind};
     use node::Root;
 
     use super::*;
-    use crate::check::Outcome;
 
     const GOOD: Room =
         Room { bytes: 10 << 30, free_bytes: 5 << 30, inodes: 100_000, free_inodes: 90_000, read_only: false };
 
     #[test]
     fn what_is_full_is_told() {
-        let check = |room: Room, gc: u64| judge("Disk", "/d", room, gc);
+        let check = |room: Room, gc: u64| judge(&kind::DISK_CONTAINERS, "/d", room, gc);
         assert_eq!(check(GOOD, 85).result, Outcome::Ok);
         let full = check(Room { free_bytes: 127 << 20, ..GOOD }, 85);
         assert_eq!(
@@ -139,8 +139,8 @@ mod tests {
     fn writing_is_tried_and_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let files = Files::new(Root::below(dir.path()));
-        assert_eq!(writable("W", &files, Path::new("/")).result, Outcome::Ok);
+        assert_eq!(writable(&kind::WRITABLE_CHECKPOINTS, &files, Path::new("/")).result, Outcome::Ok);
         assert!(host::fs::list(dir.path()).unwrap().is_empty());
-        assert_eq!(writable("W", &files, Path::new("/gone")).result, Outcome::Failed);
+        assert_eq!(writable(&kind::WRITABLE_CHECKPOINTS, &files, Path::new("/gone")).result, Outcome::Failed);
     }
 }

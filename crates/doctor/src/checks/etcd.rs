@@ -3,13 +3,13 @@
 
 use std::net::IpAddr;
 
+use ::checks::{Check, Kind, Name, Outcome, kind};
 use etcd::{Etcd, Health, server};
 use jiff::Timestamp;
 use objects::pod;
 
 use super::guardian;
 use crate::certificates::{self, Judged, Limits, Renewal};
-use crate::check::Check;
 use crate::files::Files;
 use crate::manifests::{Manifest, Manifests};
 use crate::runtime::{self, Answer};
@@ -31,7 +31,7 @@ pub(crate) fn on_disk(
     limits: Limits,
     now: Timestamp,
 ) -> Vec<Check> {
-    const NAME: &str = "EtcdPod";
+    const NAME: &Kind = &kind::ETCD_POD;
     let Some(manifest) = manifest(manifests) else {
         return vec![match known {
             Some(etcd) if !etcd.is_local(addresses) => Check::ok(NAME, "etcd is not on this node"),
@@ -47,7 +47,7 @@ pub(crate) fn on_disk(
             ),
         }];
     };
-    let image = runtime::images("EtcdImage".to_owned(), runtime, &pod::images(&manifest.pod));
+    let image = runtime::images(&kind::ETCD_IMAGE, runtime, &pod::images(&manifest.pod));
     let mut static_pod = guardian::static_pod(NAME, files, manifest);
     static_pod.remedy = static_pod
         .remedy
@@ -73,11 +73,11 @@ fn certificates(files: &Files, places: &server::Places, limits: Limits, now: Tim
         }
     }
     let remedy = "render the assets again with the same CA and run `kubestrap start`, which puts etcd's certificates in place";
-    Check::of_problems("EtcdCertificates", &judged.fatal, &judged.minor, judged.summary(), remedy)
+    Check::of_problems(&kind::ETCD_CERTIFICATES, &judged.fatal, &judged.minor, judged.summary(), remedy)
 }
 
 fn data(files: &Files, places: &server::Places) -> Check {
-    const NAME: &str = "EtcdData";
+    const NAME: &Kind = &kind::ETCD_DATA;
     let Some(dir) = &places.data else {
         return Check::failed(
             NAME,
@@ -109,11 +109,11 @@ pub(crate) fn health(
     local: Option<&Health>,
 ) -> Vec<Check> {
     let mut checks: Vec<_> =
-        local.map(|health| one("EtcdRunning", "this node's etcd", health)).into_iter().collect();
+        local.map(|health| one(&kind::ETCD_RUNNING, "this node's etcd", health)).into_iter().collect();
     if known.is_none() {
         let remedy = "see to the checkpoint first";
         checks.push(Check::unknown(
-            "EtcdHealth",
+            &kind::ETCD_HEALTH,
             "no checkpoint of kube-apiserver says where etcd is",
             remedy,
         ));
@@ -122,10 +122,10 @@ pub(crate) fn health(
     let healthy = endpoints.iter().filter(|(_, health)| *health == Health::Healthy).count();
     if healthy > 0 {
         checks.extend(endpoints.iter().map(|(url, health)| {
-            let mut check = one(&format!("EtcdHealth-{url}"), &format!("etcd at {url}"), health);
+            let mut check = one(kind::ETCD_HEALTH_OF.of(url), &format!("etcd at {url}"), health);
             // The apiserver uses the others.
-            if check.result == crate::Outcome::Failed {
-                check.result = crate::Outcome::Warning;
+            if check.result == Outcome::Failed {
+                check.result = Outcome::Warning;
             }
             check
         }));
@@ -133,13 +133,13 @@ pub(crate) fn health(
         checks.extend(
             endpoints
                 .iter()
-                .map(|(url, health)| one(&format!("EtcdHealth-{url}"), &format!("etcd at {url}"), health)),
+                .map(|(url, health)| one(kind::ETCD_HEALTH_OF.of(url), &format!("etcd at {url}"), health)),
         );
     }
     checks
 }
 
-fn one(name: &str, what: &str, health: &Health) -> Check {
+fn one(name: impl Into<Name>, what: &str, health: &Health) -> Check {
     match health {
         Health::Healthy => Check::ok(name, format!("{what} is healthy")),
         Health::Unhealthy(why) => Check::failed(name, format!("{what} is not healthy: {why}"), LOOK),

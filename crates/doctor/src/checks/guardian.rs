@@ -1,10 +1,10 @@
 //! The guardian: its static pod, its image, its credentials. Without it nobody starts a checkpoint.
 
+use ::checks::{Check, Kind, kind};
 use jiff::Timestamp;
 use objects::pod;
 
 use crate::certificates::{self, Judged, Limits, Renewal};
-use crate::check::Check;
 use crate::files::Files;
 use crate::manifests::{self, Manifest, Manifests};
 use crate::runtime::{self, Answer};
@@ -23,14 +23,14 @@ pub(crate) fn checks(
     now: Timestamp,
 ) -> Vec<Check> {
     let Some(manifest) = manifests.named(NAME) else {
-        return vec![Check::failed("Guardian", "its static pod is not there", REMEDY)];
+        return vec![Check::failed(&kind::GUARDIAN, "its static pod is not there", REMEDY)];
     };
-    let image = runtime::images("GuardianImage".to_owned(), runtime, &pod::images(&manifest.pod));
-    vec![static_pod("Guardian", files, manifest), image, credentials(files, manifest, limits, now)]
+    let image = runtime::images(&kind::GUARDIAN_IMAGE, runtime, &pod::images(&manifest.pod));
+    vec![static_pod(&kind::GUARDIAN, files, manifest), image, credentials(files, manifest, limits, now)]
 }
 
 /// Whether the kubelet would take a static pod's manifest and start it with no registry.
-pub(crate) fn static_pod(name: &str, files: &Files, manifest: &Manifest) -> Check {
+pub(crate) fn static_pod(name: &Kind, files: &Files, manifest: &Manifest) -> Check {
     let missing = manifests::missing_host_paths(files, &manifest.pod);
     let mut fatal = assets::static_pod_problems(&manifest.pod);
     fatal.extend(missing.fatal);
@@ -43,7 +43,7 @@ pub(crate) fn static_pod(name: &str, files: &Files, manifest: &Manifest) -> Chec
 
 /// Its certificates lie in one of its hostPath directories, beside its kubeconfig.
 fn credentials(files: &Files, manifest: &Manifest, limits: Limits, now: Timestamp) -> Check {
-    const CHECK: &str = "GuardianCredentials";
+    const CHECK: &Kind = &kind::GUARDIAN_CREDENTIALS;
     let mut judged = Judged::default();
     let mut dirs = Vec::new();
     for dir in credential_dirs(files, manifest) {

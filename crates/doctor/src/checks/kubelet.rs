@@ -4,12 +4,12 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use ::checks::{Check, Kind, kind};
 use jiff::Timestamp;
 use names::path;
 use serde_json::Value;
 
 use crate::certificates::{self, Limits, Renewal};
-use crate::check::Check;
 use crate::files::Files;
 use crate::units::Unit;
 
@@ -78,8 +78,8 @@ impl Kubelet {
     }
 
     fn installed(&self, files: &Files) -> Vec<Check> {
-        const INSTALLED: &str = "KubeletInstalled";
-        const ENABLED: &str = "KubeletEnabled";
+        const INSTALLED: &Kind = &kind::KUBELET_INSTALLED;
+        const ENABLED: &Kind = &kind::KUBELET_ENABLED;
         let Some(unit) = &self.unit else {
             let cause = "there is no unit kubelet.service";
             let remedy = "install the node again with `kubestrap up`; where another init system starts the kubelet, see to it by hand";
@@ -89,7 +89,7 @@ impl Kubelet {
     }
 
     fn directory(&self, files: &Files, expected: &Path) -> Check {
-        const NAME: &str = "StaticPodDir";
+        const NAME: &Kind = &kind::STATIC_POD_DIR;
         let remedy = format!(
             "set staticPodPath to {} in {} and restart the kubelet",
             expected.display(),
@@ -123,7 +123,7 @@ impl Kubelet {
     }
 
     fn credentials(&self, files: &Files, limits: Limits, now: Timestamp) -> Check {
-        const NAME: &str = "KubeletCredentials";
+        const NAME: &Kind = &kind::KUBELET_CREDENTIALS;
         let flag = |name| self.unit.as_ref().and_then(|unit| unit.flag(name));
         let path = flag("--kubeconfig").unwrap_or(path::KUBELET_KUBECONFIG);
         let remedy = "give the kubelet a new client certificate: `kubestrap up` does, and `kubestrap render` makes one";
@@ -169,7 +169,7 @@ impl Kubelet {
 
 /// Whether the kubelet answers now: `None` is "nobody asked it".
 pub(crate) fn running(answer: Option<&Result<(), String>>) -> Check {
-    const NAME: &str = "KubeletRunning";
+    const NAME: &Kind = &kind::KUBELET_RUNNING;
     match answer {
         Some(Ok(())) => Check::ok(NAME, "the kubelet answers that it is healthy"),
         Some(Err(why)) => Check::failed(

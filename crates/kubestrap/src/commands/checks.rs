@@ -1,6 +1,6 @@
 //! Preflight checks as verbs show them: all problems at once, each with its remedy.
 
-use node::preflight::Check;
+use checks::Check;
 
 use crate::exit::{Exit, Failure};
 use crate::ui::Ui;
@@ -23,7 +23,7 @@ impl CheckArgs {
     pub(crate) fn judge(&self, checks: &[Check], ui: &Ui) -> Result<(), Failure> {
         let (failed, noted): (Vec<_>, Vec<_>) = checks
             .iter()
-            .filter(|check| check.problem().is_some())
+            .filter(|check| check.is_problem())
             .partition(|check| check.is_failure() && !self.ignores(check));
         for check in noted {
             ui.warn(check.to_string());

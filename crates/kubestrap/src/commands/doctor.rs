@@ -3,9 +3,10 @@
 
 use std::fmt::Write as _;
 
+use ::checks::{Check, Outcome};
 use doctor::report::silent;
 use doctor::status::{ApiView, NodeView};
-use doctor::{Check, Diagnosis, Outcome, Verdict, words};
+use doctor::{Diagnosis, Verdict, words};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -21,6 +22,9 @@ pub(crate) struct DoctorArgs {
     /// Print the checks that passed, too
     #[arg(long)]
     all: bool,
+    /// Print which checks there are, those of the other verbs too, and make none
+    #[arg(long, conflicts_with = "all")]
+    list: bool,
 }
 
 /// What is printed: the stable form of `-o json`, in docs/doctor.md.
@@ -51,6 +55,10 @@ struct Node {
 }
 
 pub(crate) fn run(args: DoctorArgs, ui: &Ui) -> Result<(), Failure> {
+    if args.list {
+        super::check_list::print(ui);
+        return Ok(());
+    }
     super::run_async(async {
         let here = args.cluster.here();
         let api = args.cluster.ask().await?;
@@ -162,7 +170,7 @@ fn judge(answer: &Answer) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use doctor::Check;
+    use ::checks::kind;
 
     use super::*;
 
@@ -177,9 +185,9 @@ mod tests {
 
     #[test]
     fn the_worst_node_gives_the_exit_code() {
-        let ok = || node("a", Check::ok("X", "fine"));
-        let unknown = || node("b", Check::unknown("X", "no answer", "start it"));
-        let failed = || node("c", Check::failed("X", "gone", "put it back"));
+        let ok = || node("a", Check::ok(&kind::CLOCK, "fine"));
+        let unknown = || node("b", Check::unknown(&kind::CLOCK, "no answer", "start it"));
+        let failed = || node("c", Check::failed(&kind::CLOCK, "gone", "put it back"));
         assert!(judge(&answer(vec![ok()])).is_ok());
         let code = |nodes| judge(&answer(nodes)).unwrap_err().exit;
         assert_eq!(code(vec![ok(), unknown()]), Exit::CouldNotCheck);
@@ -193,10 +201,11 @@ mod tests {
 
     #[test]
     fn a_problem_is_told_with_its_remedy() {
-        let text = text(&answer(vec![node("c", Check::failed("Disk", "full", "make room"))]), false);
+        let text =
+            text(&answer(vec![node("c", Check::failed(&kind::DISK_CONTAINERS, "full", "make room"))]), false);
         assert_eq!(
             text,
-            "node c would NOT come back (as its guardian said 2 min ago)\n  failed: Disk: full\n      make room\n  0 checks passed\n"
+            "node c would NOT come back (as its guardian said 2 min ago)\n  failed: DiskContainers: full\n      make room\n  0 checks passed\n"
         );
     }
 }

@@ -1,7 +1,8 @@
 //! One file a verb: its arguments, its wiring, its printing, and which exit code a failure has.
 
 pub(crate) mod bundle;
-pub(crate) mod checks;
+mod check_list;
+mod checks;
 pub(crate) mod cluster;
 pub(crate) mod completion;
 pub(crate) mod doctor;

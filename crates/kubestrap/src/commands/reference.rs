@@ -23,6 +23,8 @@ enum Page {
     Cli,
     /// Every exit code: docs/exit-codes.md
     ExitCodes,
+    /// Every check: docs/checks.md
+    Checks,
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "every verb has this signature")]
@@ -30,6 +32,7 @@ pub(crate) fn run(args: ReferenceArgs, ui: &Ui) -> Result<(), Failure> {
     ui.data(match args.page {
         Page::Cli => command_line(cli::command()),
         Page::ExitCodes => exit_codes(),
+        Page::Checks => super::check_list::page(),
     });
     Ok(())
 }

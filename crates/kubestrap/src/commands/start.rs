@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ::checks::{Check, kind};
 use assets::AssetDir;
 use bringup::{Event, Options, Progress, Reporter, StartError, Summary};
 use cluster::SubjectName;
 use names::port::Part;
 use names::{component, path};
-use node::preflight::{Certificate, Check, Outcome, Problem, StartInput};
+use node::preflight::{Certificate, StartInput};
 use node::{Facts, Root};
 use serde_json::json;
 
@@ -173,23 +174,24 @@ pub(crate) async fn etcd_checks(dir: &AssetDir) -> Vec<Check> {
 }
 
 fn etcd_check((url, problem): (String, Option<etcd::Problem>)) -> Check {
-    let with = |cause: String, remedy: &str| Problem { cause, remedy: remedy.to_owned() };
-    let outcome = match problem {
-        None => Outcome::Passed,
-        Some(etcd::Problem::NoAnswer(why)) => Outcome::Failed(with(
+    let name = kind::ETCD_ENDPOINT.of(&url);
+    match problem {
+        None => Check::passed(name),
+        Some(etcd::Problem::NoAnswer(why)) => Check::failed(
+            name,
             format!("etcd does not answer at {url}: {why}"),
             "start it, or mend etcd.external.endpoints and what is between it and this host",
-        )),
-        Some(etcd::Problem::Untrusted(why)) => Outcome::Failed(with(
+        ),
+        Some(etcd::Problem::Untrusted(why)) => Check::failed(
+            name,
             format!("etcd at {url} and the certificates given for it do not fit: {why}"),
             "give the CA that signed etcd's certificate, and a client certificate that etcd accepts \
              (etcd.external.caFile, certFile and keyFile), and render again",
-        )),
+        ),
         Some(etcd::Problem::Unknown(why)) => {
-            Outcome::Unknown(with(format!("etcd at {url}: {why}"), "see that it answers"))
+            Check::unknown(name, format!("etcd at {url}: {why}"), "see that it answers")
         }
-    };
-    Check { name: format!("Etcd-{url}"), outcome }
+    }
 }
 
 /// A client of this node's own API, with the administrator's credentials.

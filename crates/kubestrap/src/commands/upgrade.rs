@@ -4,12 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ::checks::Check;
 use assets::CONFIG_FILE;
 use bundle::Bundle;
 use clap::Subcommand;
 use cluster::{ClusterConfig, Component, EtcdConfig, KubernetesVersion};
 use cri::Cri;
-use node::preflight::Check;
 use node::{Facts, Root};
 use pki::NodeIdentity;
 use serde_json::json;

@@ -1,10 +1,11 @@
 //! Checks before a host is made a node.
 
+use checks::{Check, Kind, Name, kind};
 use cri::{Cri, CriError, Version};
 use names::port::Part;
 use names::{component, path};
 
-use super::{Check, ports};
+use super::ports;
 use crate::facts::{self, CgroupVersion, Facts};
 use crate::{Root, containerd};
 
@@ -60,7 +61,7 @@ pub async fn host(root: &Root, facts: &Facts, input: &HostInput<'_>) -> Vec<Chec
 }
 
 fn program(program: &str) -> Check {
-    let name = format!("FileExisting-{program}");
+    let name = kind::FILE_EXISTING.of(program);
     if facts::in_path(program) {
         return Check::passed(name);
     }
@@ -101,12 +102,12 @@ fn of_facts(facts: &Facts, input: &HostInput<'_>) -> Vec<Check> {
 }
 
 fn privileged(facts: &Facts) -> Check {
-    const NAME: &str = "IsPrivilegedUser";
+    const NAME: &Kind = &kind::IS_PRIVILEGED_USER;
     if facts.root { Check::passed(NAME) } else { Check::failed(NAME, "you are not root", "run it with sudo") }
 }
 
 fn init_system(facts: &Facts) -> Check {
-    const NAME: &str = "InitSystem";
+    const NAME: &Kind = &kind::INIT_SYSTEM;
     if facts.systemctl {
         return Check::passed(NAME);
     }
@@ -118,7 +119,7 @@ fn init_system(facts: &Facts) -> Check {
 }
 
 fn cpus(facts: &Facts, input: &HostInput<'_>) -> Check {
-    const NAME: &str = "NumCPU";
+    const NAME: &Kind = &kind::NUM_CPU;
     if facts.cpus >= MIN_CPUS || !input.control_plane {
         return Check::passed(NAME);
     }
@@ -127,7 +128,7 @@ fn cpus(facts: &Facts, input: &HostInput<'_>) -> Check {
 }
 
 fn memory(facts: &Facts, input: &HostInput<'_>) -> Check {
-    const NAME: &str = "Mem";
+    const NAME: &Kind = &kind::MEM;
     if facts.memory_mib >= MIN_MEMORY_MIB || !input.control_plane {
         return Check::passed(NAME);
     }
@@ -137,7 +138,7 @@ fn memory(facts: &Facts, input: &HostInput<'_>) -> Check {
 }
 
 fn swap(facts: &Facts) -> Check {
-    const NAME: &str = "Swap";
+    const NAME: &Kind = &kind::SWAP;
     if !facts.swap {
         return Check::passed(NAME);
     }
@@ -149,7 +150,7 @@ fn swap(facts: &Facts) -> Check {
 }
 
 fn cgroups(facts: &Facts) -> Check {
-    const NAME: &str = "SystemVerification";
+    const NAME: &Kind = &kind::SYSTEM_VERIFICATION;
     let needed: &[&str] = match facts.cgroup_version {
         CgroupVersion::V1 => &["cpu", "cpuacct", "cpuset", "devices", "freezer", "memory", "pids"],
         CgroupVersion::V2 => &["cpu", "cpuset", "devices", "freezer", "memory", "pids"],
@@ -172,7 +173,7 @@ fn cgroups(facts: &Facts) -> Check {
 }
 
 fn overlayfs(facts: &Facts) -> Check {
-    const NAME: &str = "Overlayfs";
+    const NAME: &Kind = &kind::OVERLAYFS;
     if facts.overlayfs {
         return Check::passed(NAME);
     }
@@ -185,7 +186,7 @@ fn overlayfs(facts: &Facts) -> Check {
 
 /// The name must be one that Kubernetes takes for an object: an RFC 1123 subdomain.
 fn hostname(name: &str) -> Check {
-    const NAME: &str = "Hostname";
+    const NAME: &Kind = &kind::HOSTNAME;
     let good = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
     let label = |l: &str| {
         l.bytes().all(|c| good(c) || c == b'-')
@@ -204,7 +205,7 @@ fn hostname(name: &str) -> Check {
 }
 
 fn addresses(facts: &Facts) -> Check {
-    const NAME: &str = "NodeAddress";
+    const NAME: &Kind = &kind::NODE_ADDRESS;
     if !facts.addresses.is_empty() {
         return Check::passed(NAME);
     }
@@ -213,7 +214,7 @@ fn addresses(facts: &Facts) -> Check {
 }
 
 fn resolver(facts: &Facts) -> Check {
-    const NAME: &str = "Resolver";
+    const NAME: &Kind = &kind::RESOLVER;
     if !facts.resolv_conf_empty {
         return Check::passed(NAME);
     }
@@ -225,7 +226,7 @@ fn resolver(facts: &Facts) -> Check {
 }
 
 fn disk(facts: &Facts, input: &HostInput<'_>) -> Check {
-    const NAME: &str = "DiskSpace";
+    const NAME: &Kind = &kind::DISK_SPACE;
     const GIB: u64 = 1 << 30;
     // Images lie there compressed and unpacked; a cluster's own data and logs need a while for 1 GiB.
     let needed = input.needed_bytes * 2 + GIB;
@@ -239,7 +240,7 @@ fn disk(facts: &Facts, input: &HostInput<'_>) -> Check {
 }
 
 fn clock(now: std::time::SystemTime) -> Check {
-    const NAME: &str = "Clock";
+    const NAME: &Kind = &kind::CLOCK;
     let seconds = now.duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs());
     if seconds >= EARLIEST {
         return Check::passed(NAME);
@@ -251,7 +252,7 @@ fn clock(now: std::time::SystemTime) -> Check {
 /// The version skew that Kubernetes allows: a kubelet is never newer than the apiserver and at
 /// most three minors older.
 fn kubelet_version(input: &HostInput<'_>) -> Check {
-    const NAME: &str = "KubeletVersion";
+    const NAME: &Kind = &kind::KUBELET_VERSION;
     let (Some(kubelet), Some(cluster)) = (minor(input.kubelet_version), minor(input.cluster_version)) else {
         let cause = format!("cannot compare {:?} with {:?}", input.kubelet_version, input.cluster_version);
         return Check::unknown(NAME, cause, "look whether the bundle is whole with: kubestrap bundle verify");
@@ -294,12 +295,12 @@ fn foreign_files(root: &Root, input: &HostInput<'_>) -> Vec<Check> {
 }
 
 /// kubeadm's way to name a check of a path.
-fn path_name(kind: &str, path: &str) -> String {
-    format!("{kind}-{}", path.replace('/', "-"))
+fn path_name(kind: &Kind, path: &str) -> Name {
+    kind.of(path.replace('/', "-"))
 }
 
 fn written_by_us(root: &Root, path: &str) -> Check {
-    let name = path_name("FileAvailable", path);
+    let name = path_name(&kind::FILE_AVAILABLE, path);
     match std::fs::read_to_string(root.path(path)) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Check::passed(name),
         Err(error) => Check::unknown(name, format!("{path}: {error}"), "make it readable or remove it"),
@@ -323,7 +324,7 @@ fn is_ours(root: &Root, ca: Option<&str>) -> bool {
 }
 
 fn same_cluster(root: &Root, ca: Option<&str>) -> Check {
-    let name = path_name("FileAvailable", path::CA_CERTIFICATE);
+    let name = path_name(&kind::FILE_AVAILABLE, path::CA_CERTIFICATE);
     if is_ours(root, ca) || !root.path(path::CA_CERTIFICATE).exists() {
         return Check::passed(name);
     }
@@ -333,7 +334,7 @@ fn same_cluster(root: &Root, ca: Option<&str>) -> Check {
 
 fn no_static_pod(root: &Root, component: &str) -> Check {
     let path = format!("{}/{component}.yaml", path::STATIC_PODS);
-    let name = path_name("FileAvailable", &path);
+    let name = path_name(&kind::FILE_AVAILABLE, &path);
     if !root.path(&path).exists() {
         return Check::passed(name);
     }
@@ -342,7 +343,7 @@ fn no_static_pod(root: &Root, component: &str) -> Check {
 }
 
 fn etcd_data(root: &Root, input: &HostInput<'_>) -> Check {
-    let name = path_name("DirAvailable", input.etcd_data_dir);
+    let name = path_name(&kind::DIR_AVAILABLE, input.etcd_data_dir);
     match host::fs::list(&root.path(input.etcd_data_dir)) {
         Ok(entries) if entries.is_empty() => Check::passed(name),
         Ok(_) => {
@@ -355,7 +356,7 @@ fn etcd_data(root: &Root, input: &HostInput<'_>) -> Check {
 
 /// A containerd of our own needs the socket for itself.
 fn own_runtime(root: &Root) -> Check {
-    const NAME: &str = "CRI";
+    const NAME: &Kind = &kind::CRI;
     let unit_is_ours = std::fs::read_to_string(root.path(format!("{}/containerd.service", path::UNITS)))
         .is_ok_and(|text| text.starts_with(containerd::OURS));
     let answers = std::os::unix::net::UnixStream::connect(root.path(path::CRI_SOCKET)).is_ok();
@@ -370,7 +371,7 @@ fn own_runtime(root: &Root) -> Check {
 }
 
 async fn existing_runtime(root: &Root) -> Check {
-    const NAME: &str = "CRI";
+    const NAME: &Kind = &kind::CRI;
     let socket = root.path(path::CRI_SOCKET);
     let ask = async {
         let runtime = Cri::connect(&socket).await?;
@@ -388,7 +389,7 @@ async fn existing_runtime(root: &Root) -> Check {
 /// The kubelet asks the runtime for its cgroup driver by the call RuntimeConfig and does not start
 /// without; containerd has it since 2.0.
 fn runtime_version(version: &Version, has_runtime_config: bool) -> Check {
-    const NAME: &str = "CRI";
+    const NAME: &Kind = &kind::CRI;
     if has_runtime_config {
         return Check::passed(NAME);
     }

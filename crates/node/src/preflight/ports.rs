@@ -5,10 +5,9 @@ use std::fmt;
 use std::fs;
 use std::time::Duration;
 
+use checks::{Check, kind};
 use names::component;
 use names::port::{Part, TABLE};
-
-use super::Check;
 
 /// The programs of a control plane and its node: in a container, these are ours.
 const OURS_IN_CONTAINERS: [&str; 5] = [
@@ -139,7 +138,7 @@ pub(super) fn check(ports: &[(u16, &str)], listeners: &[Listener]) -> Vec<Check>
 }
 
 fn check_port(port: u16, purpose: &str, listeners: &[Listener]) -> Check {
-    let name = format!("Port-{port}");
+    let name = kind::PORT.of(port);
     let foreign =
         listeners.iter().filter(|l| l.port == port).find(|l| !l.holder.as_ref().is_some_and(Holder::is_ours));
     let Some(listener) = foreign else { return Check::passed(name) };
@@ -185,8 +184,11 @@ mod tests {
 
     #[test]
     fn free_ports_and_our_own_are_fine() {
-        assert_eq!(check(&[(6443, "x")], &listener("kube-apiserver", true)), [Check::passed("Port-6443")]);
-        assert_eq!(check(&[(2379, "x")], &listener("nginx", false)), [Check::passed("Port-2379")]);
+        assert_eq!(
+            check(&[(6443, "x")], &listener("kube-apiserver", true)),
+            [Check::passed(kind::PORT.of(6443))]
+        );
+        assert_eq!(check(&[(2379, "x")], &listener("nginx", false)), [Check::passed(kind::PORT.of(2379))]);
     }
 
     /// On a node that runs already all of them are taken, by these; the kernel cuts the longest name off.

@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use checks::{Check, Kind, kind};
 use cluster::SubjectName;
 use cri::Cri;
 use jiff::Timestamp;
 use pki::CertificateProblem;
 
-use super::{Check, kubelet_healthz, ports};
+use super::{kubelet_healthz, ports};
 
 /// A certificate that the control plane will show.
 #[derive(Clone, Debug)]
@@ -55,7 +56,7 @@ pub async fn start(input: &StartInput<'_>) -> Vec<Check> {
 }
 
 async fn kubelet(address: SocketAddr) -> Check {
-    const NAME: &str = "KubeletRunning";
+    const NAME: &Kind = &kind::KUBELET_RUNNING;
     match kubelet_healthz(address).await {
         Ok(()) => Check::passed(NAME),
         Err(reason) => Check::failed(
@@ -67,7 +68,7 @@ async fn kubelet(address: SocketAddr) -> Check {
 }
 
 fn static_pods(dir: &Path) -> Check {
-    const NAME: &str = "StaticPodDir";
+    const NAME: &Kind = &kind::STATIC_POD_DIR;
     if dir.is_dir() {
         return Check::passed(NAME);
     }
@@ -76,7 +77,7 @@ fn static_pods(dir: &Path) -> Check {
 }
 
 fn certificate(certificate: &Certificate, now: Timestamp) -> Check {
-    let name = format!("Certificate-{}", certificate.name);
+    let name = kind::CERTIFICATE.of(&certificate.name);
     match check_certificate(certificate, now) {
         Ok(()) => Check::passed(name),
         Err(problem) => {
@@ -114,9 +115,9 @@ fn remedy(problem: &CertificateProblem) -> &'static str {
 }
 
 async fn runtime(input: &StartInput<'_>) -> Vec<Check> {
-    const NAME: &str = "CRI";
+    const NAME: &Kind = &kind::CRI;
     let unknown_images =
-        || Check::unknown("Images", "the container runtime does not answer", "start it first");
+        || Check::unknown(&kind::IMAGES, "the container runtime does not answer", "start it first");
     let failed = |error: &cri::CriError| {
         let remedy = "look at it with: systemctl status containerd; journalctl -u containerd -n 50";
         vec![Check::failed(NAME, crate::execute::chain(error), remedy), unknown_images()]
@@ -136,7 +137,7 @@ async fn runtime(input: &StartInput<'_>) -> Vec<Check> {
 }
 
 async fn image_check(runtime: &Cri, image: &str) -> Check {
-    let name = format!("Image-{image}");
+    let name = kind::IMAGE.of(image);
     match runtime.image_present(image).await {
         Ok(true) => Check::passed(name),
         Ok(false) => Check::failed(

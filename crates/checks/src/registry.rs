@@ -1,0 +1,438 @@
+//! The registry: every check that there is, once.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// Who makes a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verb {
+    /// `up`, of a host before it is made a node.
+    Up,
+    /// `start`, and so `up`, of a node before a control plane is brought up on it.
+    Start,
+    /// `upgrade`, before anything is changed.
+    Upgrade,
+    /// `doctor`, and so each guardian, of a control-plane node.
+    Doctor,
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Up => "up",
+            Self::Start => "start",
+            Self::Upgrade => "upgrade",
+            Self::Doctor => "doctor",
+        })
+    }
+}
+
+/// A kind of check: what there is to know of it before it is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Kind {
+    /// The name, up to the hyphen. Stable; kubeadm's where kubeadm has such a check.
+    pub name: &'static str,
+    /// What follows the hyphen; none where there is one check of this kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub about: Option<&'static str>,
+    /// Who makes it.
+    pub verbs: &'static [Verb],
+    /// What it looks at.
+    pub looks_at: &'static str,
+    /// When it fails, and what that means.
+    pub fails: &'static str,
+    /// When it only warns; none when it never does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warns: Option<&'static str>,
+    /// What to do. The check itself says it with the names of the case.
+    pub remedy: &'static str,
+}
+
+impl Kind {
+    /// The name of the check about that.
+    pub fn of(&self, about: impl fmt::Display) -> Name {
+        Name(format!("{}-{about}", self.name))
+    }
+
+    /// The name as pages show it: `Port-<port>`.
+    pub fn label(&self) -> String {
+        self.about.map_or_else(|| self.name.to_owned(), |about| format!("{}-<{about}>", self.name))
+    }
+}
+
+/// The name of a check: of a kind, and where there are several of it of one of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name(String);
+
+impl From<&Kind> for Name {
+    fn from(kind: &Kind) -> Self {
+        Self(kind.name.to_owned())
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> Self {
+        name.0
+    }
+}
+
+/// Writes each kind once: a constant of module `kind`, and an entry of [`ALL`].
+macro_rules! kinds {
+    ($($constant:ident: $name:literal $(- $about:literal)?, $verbs:expr, looks_at $looks_at:literal,
+        fails $fails:literal, $(warns $warns:literal,)? remedy $remedy:literal;)*) => {
+        /// Every kind of check by its own name.
+        pub mod kind {
+            use super::Kind;
+            use super::Verb::{Doctor, Start, Up, Upgrade};
+
+            $(
+                #[doc = concat!("`", $name, "`: ", $looks_at, ".")]
+                pub const $constant: Kind = Kind {
+                    name: $name,
+                    about: kinds!(@option $($about)?),
+                    verbs: &$verbs,
+                    looks_at: $looks_at,
+                    fails: $fails,
+                    warns: kinds!(@option $($warns)?),
+                    remedy: $remedy,
+                };
+            )*
+        }
+
+        /// Every kind of check, in the order in which a cluster is made, changed and looked after.
+        pub const ALL: &[Kind] = &[$(kind::$constant),*];
+
+        /// The names of the constants, in the same order.
+        #[cfg(test)]
+        const CONSTANTS: &[&str] = &[$(stringify!($constant)),*];
+    };
+    (@option) => { None };
+    (@option $value:literal) => { Some($value) };
+}
+
+kinds! {
+    // A host that shall become a node.
+    IS_PRIVILEGED_USER: "IsPrivilegedUser", [Up],
+        looks_at "who runs it",
+        fails "you are not root: nothing can be installed",
+        remedy "run it with sudo";
+    INIT_SYSTEM: "InitSystem", [Up],
+        looks_at "systemd",
+        fails "there is no systemctl, by which containerd and the kubelet are run",
+        remedy "use a host with systemd, or try it in a sandbox";
+    NUM_CPU: "NumCPU", [Up],
+        looks_at "the number of processors",
+        fails "never",
+        warns "a control plane has fewer than two: it is slow",
+        remedy "use a larger host";
+    MEM: "Mem", [Up],
+        looks_at "the memory",
+        fails "a control plane has less than 1700 MiB: it runs out of it",
+        remedy "use a larger host";
+    SWAP: "Swap", [Up],
+        looks_at "swap",
+        fails "never",
+        warns "it is on: pods may be slowed down by it, and memory limits mean less",
+        remedy "turn it off: `swapoff -a`, and in /etc/fstab";
+    SYSTEM_VERIFICATION: "SystemVerification", [Up],
+        looks_at "the cgroup controllers",
+        fails "one that the kubelet needs is missing",
+        warns "the host uses cgroup v1, which gets no new features of Kubernetes",
+        remedy "enable them on the kernel's command line";
+    OVERLAYFS: "Overlayfs", [Up],
+        looks_at "the kernel's file systems",
+        fails "never",
+        warns "overlayfs is not there yet: containers need it, as a module it will be loaded",
+        remedy "use another kernel, where it is no module either";
+    HOSTNAME: "Hostname", [Up],
+        looks_at "the node's name",
+        fails "it cannot be that of a Node object",
+        remedy "rename the host, or give `--node-name`";
+    NODE_ADDRESS: "NodeAddress", [Up],
+        looks_at "the host's addresses",
+        fails "there is none but loopback: nobody could reach the node",
+        remedy "bring the network up";
+    RESOLVER: "Resolver", [Up],
+        looks_at "the name servers of the host (resolv.conf)",
+        fails "never",
+        warns "it names no server: pods resolve names of the cluster only",
+        remedy "add a nameserver line";
+    DISK_SPACE: "DiskSpace", [Up],
+        looks_at "the room below /var/lib",
+        fails "images, programs and 1 GiB for what a cluster writes do not fit",
+        remedy "free some space there";
+    CLOCK: "Clock", [Up, Doctor],
+        looks_at "the clock",
+        fails "it is before 2026, or before the newest checkpoint was written: certificates are judged by it",
+        remedy "set it and have it kept right";
+    KUBELET_VERSION: "KubeletVersion", [Up],
+        looks_at "the kubelet that would be installed",
+        fails "it is newer than the control plane or more than three minors older: Kubernetes does not support that",
+        remedy "use a bundle of the cluster's own minor version";
+    PORT: "Port" - "port", [Up, Start],
+        looks_at "each port of a node's programs",
+        fails "another program listens there; those of a node in their containers are ours",
+        remedy "end that process";
+    FILE_EXISTING: "FileExisting" - "program", [Up],
+        looks_at "the programs by which the kubelet mounts volumes",
+        fails "it is missing: pods with such volumes do not start",
+        remedy "install the Debian package mount";
+    FILE_AVAILABLE: "FileAvailable" - "path", [Up],
+        looks_at "files that would be written",
+        fails "it is there, and of another cluster or another installer: nothing of others is overwritten",
+        remedy "move it away, or remove that cluster first";
+    DIR_AVAILABLE: "DirAvailable" - "path", [Up],
+        looks_at "the directory of etcd's data",
+        fails "it holds data of an etcd that is not this cluster's",
+        remedy "move it away";
+    // A node on which a control plane shall be brought up.
+    CRI: "CRI", [Up, Start, Doctor],
+        looks_at "the container runtime",
+        fails "it does not answer, cannot start pods, or lacks a call that the kubelet needs; in `up` also: another one has its socket",
+        remedy "look at `journalctl -u containerd`, or keep yours with `--use-existing-containerd`";
+    KUBELET_RUNNING: "KubeletRunning", [Start, Doctor],
+        looks_at "the kubelet's health endpoint",
+        fails "it does not answer, or says that it is not healthy: no pod is started",
+        remedy "look at `journalctl -u kubelet`";
+    STATIC_POD_DIR: "StaticPodDir", [Start, Doctor],
+        looks_at "the kubelet's directory of static pods",
+        fails "it does not exist, the kubelet reads none, or another one than the guardian writes to: no checkpoint would be started",
+        remedy "set staticPodPath in the kubelet's configuration";
+    CERTIFICATE: "Certificate" - "file", [Start],
+        looks_at "certificates that the control plane will show",
+        fails "it is expired, valid neither for this host's addresses nor for the name that clients dial, not of this CA, or its key is another one",
+        remedy "render the assets again";
+    ETCD_ENDPOINT: "Etcd" - "url", [Up, Start],
+        looks_at "an external etcd",
+        fails "it does not answer, or its certificates and ours do not fit: the apiserver would not start",
+        remedy "mend etcd.external in the config, or what is between it and this host";
+    IMAGE: "Image" - "image", [Start],
+        looks_at "images of static pods and of the guardian",
+        fails "it is not on the node: with no registry nobody gets it",
+        remedy "import it from a bundle of this version, or give `--allow-pull`";
+    // A cluster that shall be changed.
+    VERSION: "Version", [Upgrade],
+        looks_at "the version to go to",
+        fails "this kubestrap knows neither its flags nor its objects",
+        remedy "use the kubestrap that knows it";
+    VERSION_SKEW: "VersionSkew", [Upgrade],
+        looks_at "the versions of the control plane and kube-proxy",
+        fails "the step is more than one minor, or a component would be out of the skew that Kubernetes allows",
+        remedy "go one minor at a time";
+    IMMUTABLE_CONFIG: "ImmutableConfig", [Upgrade],
+        looks_at "the config",
+        fails "it changes what a cluster that runs cannot change: address ranges, DNS domain, API port, CAs, etcd, encryption, network, kube-proxy's mode",
+        remedy "put the old value back";
+    NODE_READY: "NodeReady", [Upgrade],
+        looks_at "the nodes",
+        fails "this node is not Ready",
+        warns "another one is not",
+        remedy "mend it first: `kubectl describe node` says why";
+    KUBELET_SKEW: "KubeletSkew", [Upgrade],
+        looks_at "the nodes' kubelets",
+        fails "one would be more than three minors older than the apiserver, or newer",
+        remedy "bring that kubelet to a version that fits first";
+    OTHER_KUBELETS: "OtherKubelets", [Upgrade],
+        looks_at "the kubelets of other nodes",
+        fails "never",
+        warns "one stays at its version: only this host's is changed",
+        remedy "upgrade it there when this is done";
+    DRAIN_ELSEWHERE: "DrainElsewhere", [Upgrade],
+        looks_at "where pods can go, with `--drain`",
+        fails "no other node is Ready and schedulable: they would run nowhere",
+        remedy "leave out `--drain`";
+    DRAIN_UNMANAGED: "DrainUnmanaged", [Upgrade],
+        looks_at "pods without a controller, with `--drain`",
+        fails "there are some: nobody makes them anew",
+        remedy "delete them, or ignore this check";
+    DRAIN_LOCAL_DATA: "DrainLocalData", [Upgrade],
+        looks_at "pods with emptyDir volumes, with `--drain`",
+        fails "there are some: what is in the volumes would be lost",
+        remedy "save it, or ignore this check";
+    ETCD: "Etcd", [Upgrade],
+        looks_at "etcd's health",
+        fails "it is not healthy: there would be no snapshot to go back to",
+        remedy "mend it first";
+    ETCD_VERSION: "EtcdVersion", [Upgrade],
+        looks_at "etcd's version",
+        fails "it is older than 3.5.24, the oldest that the supported versions take",
+        remedy "upgrade etcd first";
+    REMOVED_APIS: "RemovedApis", [Upgrade],
+        looks_at "what clients asked for since the apiserver's start (its own metric)",
+        fails "an API that the version to go to does not serve",
+        remedy "have its clients use the version that took its place";
+    DEPRECATED_APIS: "DeprecatedApis", [Upgrade],
+        looks_at "the same",
+        fails "never",
+        warns "an API that a later version does not serve",
+        remedy "have its clients use the version that takes its place";
+    STORED_OBJECTS: "StoredObjects", [Upgrade],
+        looks_at "objects in etcd, on the way down",
+        fails "some are stored in a form that the lower minor cannot read",
+        remedy "delete them first";
+    FLAGS: "Flags", [Upgrade],
+        looks_at "flags and feature gates, by running the programs to come with them",
+        fails "a program refuses them",
+        remedy "change components.*.extraArgs or featureGates";
+    DEPRECATED_FLAGS: "DeprecatedFlags", [Upgrade],
+        looks_at "the same",
+        fails "never",
+        warns "a program says that a later version refuses them",
+        remedy "change them in time";
+    IMAGES: "Images", [Start, Upgrade],
+        looks_at "the images that are needed",
+        fails "neither the node nor the bundle has one",
+        remedy "name a bundle of that version, or start the container runtime when it cannot be asked";
+    SETTLED: "Settled", [Upgrade],
+        looks_at "the components as they are",
+        fails "never",
+        warns "one that will be changed is not settled: a step back would go back to this",
+        remedy "mend it first, unless what is to come mends it";
+    EXPIRY: "Certificates", [Upgrade],
+        looks_at "the certificates that stay",
+        fails "one has ended",
+        warns "one ends within 30 days",
+        remedy "renew it";
+    // A node that shall come back.
+    DISK_CHECKPOINTS: "DiskCheckpoints", [Doctor],
+        looks_at "the file system of the checkpoints",
+        fails "less than 128 MiB or 1000 inodes are left, or it is read-only: the next checkpoint cannot be written",
+        warns "less than 5 % of the inodes are left",
+        remedy "make room";
+    DISK_CONTAINERS: "DiskContainers", [Doctor],
+        looks_at "the file system of images and containers",
+        fails "less than 128 MiB or 1000 inodes are left, or it is read-only: containers do not start",
+        warns "the kubelet would remove unused images (imageGCHighThresholdPercent), or less than 5 % of the inodes are left",
+        remedy "make room";
+    WRITABLE_CHECKPOINTS: "WritableCheckpoints", [Doctor],
+        looks_at "the directory of the checkpoints",
+        fails "no file can be written there",
+        remedy "see that it is there and not read-only";
+    WRITABLE_STATIC_PODS: "WritableStaticPods", [Doctor],
+        looks_at "the directory of static pods",
+        fails "no file can be written there: no checkpoint can be placed",
+        remedy "see that it is there and not read-only";
+    CONTAINERD_INSTALLED: "ContainerdInstalled", [Doctor],
+        looks_at "the unit containerd.service",
+        fails "its program is missing",
+        remedy "put it back: `kubestrap up` installs it";
+    CONTAINERD_ENABLED: "ContainerdEnabled", [Doctor],
+        looks_at "the unit containerd.service",
+        fails "it is masked or not started at boot",
+        remedy "systemctl enable containerd";
+    SANDBOX_IMAGE: "SandboxImage", [Doctor],
+        looks_at "the image of pod sandboxes",
+        fails "it is not on the node: no pod can start",
+        remedy "import it";
+    KUBELET_INSTALLED: "KubeletInstalled", [Doctor],
+        looks_at "the unit kubelet.service",
+        fails "its program is missing",
+        remedy "put it back: `kubestrap up` installs it";
+    KUBELET_ENABLED: "KubeletEnabled", [Doctor],
+        looks_at "the unit kubelet.service",
+        fails "it is masked or not started at boot",
+        remedy "systemctl enable kubelet";
+    KUBELET_CREDENTIALS: "KubeletCredentials", [Doctor],
+        looks_at "the kubelet's kubeconfig and client certificate",
+        fails "it is missing or expired: the API would not know the node",
+        warns "less than a tenth of the certificate's life is left: it does not renew itself",
+        remedy "give the kubelet a new one: `kubestrap up` does";
+    STATIC_PODS: "StaticPods", [Doctor],
+        looks_at "the static pods that are in place",
+        fails "never",
+        warns "a file cannot be read, or a bring-up is not finished",
+        remedy "run `kubestrap start` to its end, and remove files that are no manifests";
+    ETCD_POD: "EtcdPod", [Doctor],
+        looks_at "the static pod of this node's own etcd",
+        fails "it is missing, incomplete, or needs a registry",
+        remedy "put it back: `kubestrap start` places it";
+    ETCD_IMAGE: "EtcdImage", [Doctor],
+        looks_at "its image",
+        fails "it is not on the node",
+        remedy "import it";
+    ETCD_CERTIFICATES: "EtcdCertificates", [Doctor],
+        looks_at "its certificates",
+        fails "one is missing, not valid yet, or ends within 24 hours",
+        warns "one ends within 30 days",
+        remedy "render the assets again with the same CA, and run `kubestrap start`";
+    ETCD_DATA: "EtcdData", [Doctor],
+        looks_at "its data",
+        fails "there is none, or it is gone with the pod",
+        remedy "restore it from a snapshot";
+    ETCD_RUNNING: "EtcdRunning", [Doctor],
+        looks_at "its health",
+        fails "it does not answer that it is healthy",
+        remedy "look at its log: `crictl logs`";
+    ETCD_HEALTH: "EtcdHealth", [Doctor],
+        looks_at "where etcd is",
+        fails "never; it cannot be checked while no checkpoint of kube-apiserver says it",
+        remedy "see to the checkpoint first";
+    ETCD_HEALTH_OF: "EtcdHealth" - "url", [Doctor],
+        looks_at "each etcd of the apiserver's, with the certificates of its checkpoint",
+        fails "none answers that it is healthy",
+        warns "one of several does not",
+        remedy "look at its log: `crictl logs`";
+    GUARDIAN: "Guardian", [Upgrade, Doctor],
+        looks_at "the guardian's static pod; in `upgrade` who opens the readiness gate of a new apiserver",
+        fails "it is missing, or the kubelet would refuse it: nobody would start a checkpoint; in `upgrade`: no guardian runs that opens the gate, and the rollout would wait for ever",
+        remedy "see that its installer runs on this node, and its pods are Ready";
+    GUARDIAN_IMAGE: "GuardianImage", [Doctor],
+        looks_at "its image",
+        fails "it is not on the node",
+        remedy "import it";
+    GUARDIAN_CREDENTIALS: "GuardianCredentials", [Doctor],
+        looks_at "its kubeconfig and certificates",
+        fails "one is missing, not valid yet, or ends within 24 hours: it could not tell when to take checkpoints away",
+        warns "one ends within 30 days",
+        remedy "see that its installer runs on this node";
+    GUARDIAN_REPORT: "GuardianReport", [Doctor],
+        looks_at "what the guardian of another node has published",
+        fails "never; it cannot be checked when the report is missing or older than 10 minutes",
+        remedy "see that the guardian runs there, or run `kubestrap doctor` on that node";
+    CHECKPOINTS: "Checkpoints", [Doctor],
+        looks_at "the directory of the checkpoints",
+        fails "never; it cannot be checked when it cannot be read",
+        remedy "run it as root";
+    CHECKPOINT: "Checkpoint" - "component", [Doctor],
+        looks_at "the generations of a component",
+        fails "there is no whole one; the last known good, the newest or the placed one is damaged: the component would not come back, or not as it is",
+        warns "none was Ready for long enough yet to be the last known good one, or an older one is damaged",
+        remedy "see that its pod is Ready and the guardian runs: it writes one then; remove damaged ones while the pod is Ready";
+    CURRENT: "Current" - "component", [Doctor],
+        looks_at "what runs of a component",
+        fails "never",
+        warns "the newest generation is not what runs: the node would come back with the older one",
+        remedy "wait until it is Ready";
+    PLACED: "Placed" - "component", [Doctor],
+        looks_at "the checkpoint that is in the kubelet's directory",
+        fails "its generation is damaged or gone",
+        remedy "run the guardian: it places a whole one";
+    STATIC_POD: "StaticPod" - "component", [Doctor],
+        looks_at "the manifest of the generation that would be started",
+        fails "the kubelet would refuse it, or it needs a registry or a pod network",
+        remedy "remove the damaged directory while the pod of the API is Ready: the guardian writes a new one";
+    IMAGES_OF: "Images" - "component", [Doctor],
+        looks_at "the images of that generation",
+        fails "one is not on the node",
+        remedy "import it: `kubestrap up` imports those of its bundle";
+    CERTIFICATES_OF: "Certificates" - "component", [Doctor],
+        looks_at "the certificates in that generation's files, those inside kubeconfigs too",
+        fails "one is not valid yet, ends within 24 hours, or is another key's",
+        warns "one ends within 30 days",
+        remedy "put new ones into its Secret";
+    HOST_PATHS: "HostPaths" - "component", [Doctor],
+        looks_at "directories and files of the host that it mounts",
+        fails "one is missing",
+        remedy "put it back";
+    POD_NETWORK: "PodNetwork", [Doctor],
+        looks_at "whether a pod network is needed",
+        fails "never: these pods use the host's network, so the state of CNI is of no matter",
+        remedy "nothing is to be done";
+}
+
+#[cfg(test)]
+#[path = "registry_tests.rs"]
+mod tests;
