@@ -1,4 +1,5 @@
-//! systemd's unit files: what is started at boot, and with which arguments.
+//! systemd's unit files: what is started at boot, and with which arguments. The one place that reads any: what
+//! kubestrap writes itself it knows already, and a node's root may be one where no systemd can be asked.
 
 use std::path::{Path, PathBuf};
 
