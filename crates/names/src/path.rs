@@ -61,6 +61,10 @@ pub const KUBELET_PKI: &str = "/var/lib/kubelet/pki";
 /// (staging/src/k8s.io/client-go/util/certificate/certificate_store.go).
 pub const KUBELET_CLIENT_CERTIFICATE: &str = "/var/lib/kubelet/pki/kubelet-client-current.pem";
 
+/// Where the kubelet looks for volume plugins, which it makes when it is not there (`DefaultVolumePluginDir` in
+/// pkg/kubelet/apis/config/v1beta1/defaults.go, less its last parts).
+pub const KUBELET_PLUGINS: &str = "/usr/libexec/kubernetes";
+
 // The container runtime and the pods' network
 
 /// The socket of the container runtime (`DefaultAddress` of containerd/containerd, defaults/defaults_unix.go).
@@ -91,6 +95,9 @@ pub const FLANNEL_CNI_CONFIG: &str = "/etc/cni/net.d/10-flannel.conflist";
 
 /// CNI's plugins (`DefaultCNIDir` of containerd/go-cni, types.go).
 pub const CNI_PLUGINS: &str = "/opt/cni/bin";
+
+/// What has the plugins in it, and nothing else.
+pub const CNI_HOME: &str = "/opt/cni";
 
 /// The addresses that pods have (`defaultDataDir` of containernetworking/plugins,
 /// plugins/ipam/host-local/backend/disk/backend.go, less its last part).
@@ -124,6 +131,12 @@ pub const RESOLV_CONF: &str = "/etc/resolv.conf";
 pub const RESOLVED_RESOLV_CONF: &str = "/run/systemd/resolve/resolv.conf";
 
 // kubestrap
+
+/// All that kubestrap keeps on a host.
+pub const STATE: &str = "/var/lib/kubestrap";
+
+/// What an install put on this host and what it found there, JSON: what `reset` goes by.
+pub const INSTALLED: &str = "/var/lib/kubestrap/installed.json";
 
 /// The asset directory of this node's cluster.
 pub const ASSETS: &str = "/var/lib/kubestrap/assets";

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use cluster::ClusterConfig;
+use cluster::{ClusterConfig, EtcdConfig, NetworkProvider};
 
 /// How the kubelet proves who it is.
 #[derive(Clone)]
@@ -40,6 +40,10 @@ pub struct NodeConfig {
     pub pause_image: String,
     /// Leave containerd to the host: it is there already and stays as it is.
     pub existing_containerd: bool,
+    /// Where etcd has its data, on a node that has a member of it.
+    pub etcd_data_dir: Option<String>,
+    /// The number of flannel's network, where flannel connects the pods.
+    pub flannel_vni: Option<u32>,
 }
 
 impl NodeConfig {
@@ -68,6 +72,11 @@ impl NodeConfig {
             ipv6: network.pod_cidrs.iter().any(|cidr| cidr.is_ipv6()),
             pause_image: pause_image.into(),
             existing_containerd: false,
+            etcd_data_dir: match &cluster.etcd {
+                EtcdConfig::Local(etcd) => Some(etcd.data_dir.clone()),
+                EtcdConfig::External(_) => None,
+            },
+            flannel_vni: (network.provider == NetworkProvider::Flannel).then_some(network.flannel.vni),
         }
     }
 }

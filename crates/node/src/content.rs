@@ -62,6 +62,12 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// A mode as people write it.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+pub(crate) fn octal<S: Serializer>(mode: &u32, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&format!("{mode:04o}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

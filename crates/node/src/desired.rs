@@ -71,7 +71,17 @@ pub struct Desired {
     pub sysctls: Vec<Sysctl>,
     /// Units, in the order in which they are started.
     pub units: Vec<Unit>,
+    /// Directories that what runs on the node fills by itself, parents first: all that was not in them before is the
+    /// node's.
+    pub trees: Vec<String>,
+    /// Files in directories of others that what runs on the node makes or writes again.
+    pub rewritten: Vec<String>,
+    /// Network interfaces that the pods' network makes.
+    pub interfaces: Vec<String>,
 }
+
+/// Where containerd's plugins would find it (`DefaultSocketPath` of containerd/nri, pkg/api/plugin.go, less its last part).
+const NRI_STATE: &str = "/run/nri";
 
 /// Programs of a bundle that a node needs. CNI plugins have another directory than the rest.
 const CNI_PLUGINS: [&str; 5] = ["bridge", "host-local", "loopback", "portmap", "flannel"];
@@ -124,6 +134,9 @@ pub fn desired(
         modules,
         sysctls,
         units,
+        trees: trees(config),
+        rewritten: rewritten(config),
+        interfaces: interfaces(config),
     })
 }
 
@@ -134,7 +147,9 @@ fn file(path: &str, mode: u32, content: Content) -> File {
 fn dirs(config: &NodeConfig) -> Vec<Dir> {
     let mut dirs = vec![
         (path::PROGRAMS, 0o755),
+        (path::CNI_HOME, 0o755),
         (path::CNI_PLUGINS, 0o755),
+        (path::CNI, 0o755),
         (path::CNI_CONFIG, 0o755),
         (path::KUBERNETES, 0o755),
         (path::PKI, 0o755),
@@ -149,6 +164,47 @@ fn dirs(config: &NodeConfig) -> Vec<Dir> {
         dirs.push((path::CONTAINERD_CONFIG_DIR, 0o755));
     }
     dirs.into_iter().map(|(path, mode)| Dir { path: path.to_owned(), mode }).collect()
+}
+
+/// The directories of a node's programs. What is rendered is no part of it: it is there before anything is installed.
+fn trees(config: &NodeConfig) -> Vec<String> {
+    let mut trees = vec![
+        path::KUBERNETES,
+        path::STATIC_PODS,
+        path::PKI,
+        path::ETCD_PKI,
+        path::KUBELET,
+        path::KUBELET_PKI,
+        path::KUBELET_PLUGINS,
+        path::POD_LOGS,
+        path::CONTAINER_LOGS,
+        path::CNI_STATE,
+    ];
+    if !config.existing_containerd {
+        trees.extend([path::CONTAINERD_ROOT, path::CONTAINERD_STATE, NRI_STATE]);
+    }
+    if config.flannel_vni.is_some() {
+        trees.push(path::FLANNEL_STATE);
+    }
+    trees.extend(config.etcd_data_dir.as_deref());
+    // Networks of others have their addresses beside those of ours.
+    let addresses = format!("{}/networks", path::CNI_STATE);
+    trees.into_iter().map(str::to_owned).chain([addresses]).collect()
+}
+
+fn rewritten(config: &NodeConfig) -> Vec<String> {
+    let mut files = Vec::new();
+    if config.flannel_vni.is_some() {
+        files.extend([path::FLANNEL_CNI_CONFIG.to_owned(), format!("{}/flannel", path::CNI_PLUGINS)]);
+    }
+    files
+}
+
+/// Those of flannel (backend/vxlan of flannel-io/flannel), and the bridge that its plugin asks for (meta/flannel of
+/// flannel-io/cni-plugin).
+fn interfaces(config: &NodeConfig) -> Vec<String> {
+    let of_flannel = |vni: u32| ["cni0".to_owned(), format!("flannel.{vni}"), format!("flannel-v6.{vni}")];
+    config.flannel_vni.map(of_flannel).into_iter().flatten().collect()
 }
 
 fn place(bundle: &[ProgramFile], config: &NodeConfig) -> Vec<Program> {

@@ -191,6 +191,10 @@ fn install_programs(
 
 fn change(root: &Root, action: &Action) -> Result<(), InstallError> {
     match action {
+        Action::Note { record, .. } => record.write(root).map_err(InstallError::File),
+        Action::Keep { path, kept } => {
+            host::fs::rename(&root.path(path), &root.path(kept)).map_err(InstallError::File)
+        }
         Action::RemoveFile { path } => {
             host::fs::remove_file(&root.path(path)).map(drop).map_err(InstallError::File)
         }

@@ -10,6 +10,9 @@ use crate::config::{NodeConfig, NodeCredentials};
 use crate::facts::{CgroupDriver, CgroupVersion, Facts};
 use crate::units::{self, Unit};
 
+/// The flag that says under which name the kubelet registers (cmd/kubelet/app/options/options.go).
+pub(crate) const NAME_FLAG: &str = "--hostname-override";
+
 /// Why the node's credentials cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
@@ -172,7 +175,7 @@ pub fn args(node: &NodeConfig) -> Vec<String> {
     let mut args = vec![
         format!("--config={}", path::KUBELET_CONFIG),
         format!("--kubeconfig={}", path::KUBELET_KUBECONFIG),
-        format!("--hostname-override={}", node.name),
+        format!("{}={}", NAME_FLAG, node.name),
     ];
     if matches!(node.credentials, NodeCredentials::Bootstrap(_)) {
         args.push(format!("--bootstrap-kubeconfig={}", path::KUBELET_BOOTSTRAP_KUBECONFIG));

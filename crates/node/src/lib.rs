@@ -8,16 +8,21 @@
 //! Bundle ----------^       +--> plan --> execute --> containerd and kubelet run
 //!                  observe +      |
 //!                                 +--> printed by --dry-run
+//!
+//!            note --> record --> plan::uninstall --> reset --> the host as it was
+//!                      Remains --------^
 //! ```
 //!
 //! What is to be is a pure value ([`desired::Desired`]), what is there is read from files and
 //! processes ([`observe::Observed`]), and the difference is a list of actions ([`plan::Plan`]).
-//! Nothing is remembered anywhere else, so an install that was killed goes on where it stopped
-//! and one that is complete has an empty plan.
+//! Nothing says how far an install has come, so one that was killed goes on where it stopped
+//! and one that is complete has an empty plan. What it found and changed is noted before ([`record::Record`]):
+//! an uninstall goes by that, and takes nothing else.
 //!
 //! Files are written below a [`Root`], which is `/` but for tests; units are handled through
 //! `systemctl` only.
 
+mod compare;
 mod content;
 mod root;
 
@@ -29,9 +34,11 @@ pub mod facts;
 pub mod images;
 pub mod kernel;
 pub mod kubelet;
+pub mod note;
 pub mod observe;
 pub mod plan;
 pub mod preflight;
+pub mod record;
 pub mod reset;
 pub mod units;
 

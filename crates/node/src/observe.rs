@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::Root;
 use crate::content::hex;
 use crate::desired::{Desired, ProgramFile};
+use crate::record::{self, Record};
 use crate::{containerd, kernel, kubelet, units};
 
 /// A file or directory that exists.
@@ -19,8 +20,10 @@ use crate::{containerd, kernel, kubelet, units};
 pub struct Found {
     /// Its permission bits.
     pub mode: u32,
-    /// The SHA-256 of its content; empty for a directory.
+    /// The SHA-256 of its content; empty for a directory, and for a link that leads nowhere.
     pub digest: String,
+    /// True when its text says that kubestrap wrote it.
+    pub marked: bool,
 }
 
 /// A unit as it is.
@@ -50,6 +53,16 @@ pub struct Observed {
     pub sysctls: BTreeMap<String, String>,
     /// Units by name.
     pub units: BTreeMap<String, UnitState>,
+    /// What is in the directories that a node's programs fill; those that do not exist are missing.
+    pub trees: BTreeMap<String, BTreeSet<String>>,
+    /// Files of the host's that wait beside ours, by the path that is theirs.
+    pub kept: BTreeSet<String>,
+    /// Network interfaces that there are of those that the pods' network makes.
+    pub interfaces: BTreeSet<String>,
+    /// What an earlier install noted.
+    pub record: Option<Record>,
+    /// True for a node that a kubestrap made which noted nothing.
+    pub unrecorded: bool,
 }
 
 /// Looks at everything that `desired` names. What cannot be read counts as missing: writing it
@@ -58,11 +71,18 @@ pub fn observe(root: &Root, desired: &Desired) -> Observed {
     let dirs = desired.dirs.iter().map(|d| d.path.as_str());
     let files = desired.files.iter().map(|f| f.path.as_str());
     let programs = desired.programs.iter().map(|p| p.path.as_str());
-    let found = dirs.chain(files).chain(programs);
+    let rewritten = desired.rewritten.iter().map(String::as_str);
+    let placed: Vec<&str> = files.chain(programs).collect();
+    // What cannot be read is as good as none: the next install notes it anew.
+    let record = Record::read(root).ok().flatten();
     let mut observed = Observed {
-        files: found.filter_map(|path| Some((path.to_owned(), look(&root.path(path))?))).collect(),
-        leftovers: leftovers(root, desired),
+        files: found(root, dirs.chain(placed.iter().copied()).chain(rewritten)),
+        leftovers: leftovers(root, placed.iter().copied()),
         client_certificate: client_certificate(root, desired),
+        trees: trees(root, desired.trees.iter()),
+        kept: kept(root, placed.iter().copied()),
+        unrecorded: record.is_none() && is_marked(&root.path(units::path("kubelet.service"))),
+        record,
         ..Observed::default()
     };
     for sysctl in &desired.sysctls {
@@ -72,10 +92,54 @@ pub fn observe(root: &Root, desired: &Desired) -> Observed {
     }
     if root.is_host() {
         observed.modules = desired.modules.iter().filter(|m| kernel::has_module(m)).cloned().collect();
-        observed.units =
-            desired.units.iter().map(|u| (u.name.to_owned(), unit_state(root, u.name))).collect();
+        observed.units = unit_states(root, desired.units.iter().map(|u| u.name));
+        observed.interfaces = interfaces(desired.interfaces.iter());
     }
     observed
+}
+
+/// Those of these files and directories that exist.
+pub(crate) fn found<'a>(root: &Root, paths: impl Iterator<Item = &'a str>) -> BTreeMap<String, Found> {
+    paths.filter_map(|path| Some((path.to_owned(), look(&root.path(path))?))).collect()
+}
+
+/// Those of these directories that exist, each with the names in it.
+pub(crate) fn trees<'a>(
+    root: &Root,
+    paths: impl Iterator<Item = &'a String>,
+) -> BTreeMap<String, BTreeSet<String>> {
+    let name = |path: PathBuf| Some(path.file_name()?.to_str()?.to_owned());
+    let names = |dir: PathBuf| {
+        let entries = dir.is_dir().then(|| host::fs::list(&dir).unwrap_or_default())?;
+        Some(entries.into_iter().filter_map(name).collect())
+    };
+    paths.filter_map(|path| Some((path.clone(), names(root.path(path))?))).collect()
+}
+
+/// Those of these paths whose own file waits beside ours.
+pub(crate) fn kept<'a>(root: &Root, paths: impl Iterator<Item = &'a str>) -> BTreeSet<String> {
+    let waits = |path: &&str| root.path(record::kept(path)).symlink_metadata().is_ok();
+    paths.filter(waits).map(str::to_owned).collect()
+}
+
+/// Those of these network interfaces that there are.
+pub(crate) fn interfaces<'a>(names: impl Iterator<Item = &'a String>) -> BTreeSet<String> {
+    names.filter(|name| Path::new("/sys/class/net").join(name).exists()).cloned().collect()
+}
+
+/// How the init system has these units.
+pub(crate) fn unit_states<'a>(
+    root: &Root,
+    names: impl Iterator<Item = &'a str>,
+) -> BTreeMap<String, UnitState> {
+    names.map(|name| (name.to_owned(), unit_state(root, name))).collect()
+}
+
+/// True for a file that says that kubestrap wrote it.
+pub(crate) fn is_marked(path: &Path) -> bool {
+    let mut start = vec![0; containerd::OURS.len()];
+    let read = fs::File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    read.is_ok() && start == containerd::OURS.as_bytes()
 }
 
 /// The programs on which a running unit depends, as they lie on this host.
@@ -89,18 +153,22 @@ pub(crate) fn programs(root: &Root) -> Vec<ProgramFile> {
 }
 
 fn look(path: &Path) -> Option<Found> {
-    let metadata = fs::metadata(path).ok()?;
-    let digest = if metadata.is_dir() { String::new() } else { digest_of(path)? };
-    Some(Found { mode: metadata.permissions().mode() & 0o7777, digest })
+    let Ok(metadata) = fs::metadata(path) else {
+        let is_link = path.symlink_metadata().is_ok();
+        return is_link.then(|| Found { mode: 0, digest: String::new(), marked: false });
+    };
+    let mode = metadata.permissions().mode() & 0o7777;
+    if metadata.is_dir() {
+        return Some(Found { mode, digest: String::new(), marked: false });
+    }
+    Some(Found { mode, digest: digest_of(path)?, marked: is_marked(path) })
 }
 
 /// Files named `.<name>.<pid>….tmp`, as atomic writes name them, beside files of ours and of
 /// processes that are gone.
-fn leftovers(root: &Root, desired: &Desired) -> Vec<String> {
-    let files = desired.files.iter().map(|f| f.path.as_str());
-    let programs = desired.programs.iter().map(|p| p.path.as_str());
+pub(crate) fn leftovers<'a>(root: &Root, paths: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut found = Vec::new();
-    for (dir, name) in files.chain(programs).filter_map(|path| path.rsplit_once('/')) {
+    for (dir, name) in paths.filter_map(|path| path.rsplit_once('/')) {
         let entries = host::fs::list(&root.path(dir)).unwrap_or_default();
         let names = entries.iter().filter_map(|entry| entry.file_name()?.to_str());
         found.extend(names.filter(|entry| is_leftover(entry, name)).map(|entry| format!("{dir}/{entry}")));

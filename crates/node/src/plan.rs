@@ -4,21 +4,43 @@
 //! files come before the units that use them, and a unit is restarted whenever its running
 //! process was started with something else than what is on disk.
 
+mod uninstall;
+
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Serialize;
 
 use crate::content::Content;
-use crate::desired::{Desired, Dir};
+use crate::desired::{Desired, Dir, File, Program};
 use crate::kernel::Sysctl;
-use crate::kubelet;
-use crate::observe::{Observed, UnitState};
+use crate::observe::{Found, Observed, UnitState};
+use crate::record::{self, Record};
 use crate::units::Unit;
+use crate::{compare, kubelet, note};
+
+pub(crate) use uninstall::is_below;
+pub use uninstall::{Remains, Runtime, Stay, Undo, Uninstall, uninstall};
 
 /// One step of an install.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "action", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Action {
+    /// Note what will be changed and how it was, for an uninstall.
+    Note {
+        /// The path of the record.
+        path: String,
+        /// What it will hold.
+        #[serde(skip)]
+        record: Box<Record>,
+    },
+    /// Move a file of the host's aside, from where one of ours will lie.
+    Keep {
+        /// Its path.
+        path: String,
+        /// Where it waits for an uninstall.
+        kept: String,
+    },
     /// Remove a temporary file that a killed install left.
     RemoveFile {
         /// Its path.
@@ -29,7 +51,7 @@ pub enum Action {
         /// Its path.
         path: String,
         /// Its mode, in octal digits.
-        #[serde(serialize_with = "octal")]
+        #[serde(serialize_with = "crate::content::octal")]
         mode: u32,
     },
     /// Take a program out of the bundle.
@@ -46,7 +68,7 @@ pub enum Action {
         /// Its path.
         path: String,
         /// Its mode, in octal digits.
-        #[serde(serialize_with = "octal")]
+        #[serde(serialize_with = "crate::content::octal")]
         mode: u32,
         /// Whether a file with other content or mode lies there now.
         replaces: bool,
@@ -101,15 +123,12 @@ pub enum Because {
     InputsChanged,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
-fn octal<S: serde::Serializer>(mode: &u32, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&format!("{mode:04o}"))
-}
-
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verb = |replaces: &bool, new, old| if *replaces { old } else { new };
         match self {
+            Self::Note { path, .. } => write!(f, "note in {path} what was here before"),
+            Self::Keep { path, kept } => write!(f, "keep {path} as {kept}"),
             Self::RemoveFile { path } => write!(f, "remove {path}"),
             Self::CreateDir { path, mode } => write!(f, "create {path} (mode {mode:04o})"),
             Self::InstallProgram { path, replaces, .. } => {
@@ -149,9 +168,16 @@ impl Plan {
 
 /// What leads from `observed` to `desired`.
 pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
-    let leftovers = observed.leftovers.iter().map(|path| Action::RemoveFile { path: path.clone() });
-    let mut actions: Vec<Action> = leftovers.collect();
+    let record = note::extended(desired, observed);
+    let kept = keep(desired, observed, &record);
+    let mut actions = Vec::new();
+    if observed.record.as_ref() != Some(&record) {
+        // First of all: what is changed before it is noted cannot be told from what was there.
+        actions.push(Action::Note { path: names::path::INSTALLED.to_owned(), record: Box::new(record) });
+    }
+    actions.extend(observed.leftovers.iter().map(|path| Action::RemoveFile { path: path.clone() }));
     actions.extend(dirs(desired, observed));
+    actions.extend(kept);
     actions.extend(programs(desired, observed));
     actions.extend(files(desired, observed));
     actions.extend(client_certificate(desired, observed));
@@ -160,41 +186,57 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     Plan { actions }
 }
 
-/// Directories that are missing, and those that others may look into and should not. Else the mode
-/// of an existing one is its administrator's choice.
 fn dirs(desired: &Desired, observed: &Observed) -> Vec<Action> {
-    const OTHERS: u32 = 0o007;
-    let fine = |dir: &Dir| {
-        observed.files.get(&dir.path).is_some_and(|found| dir.mode & OTHERS != 0 || found.mode & OTHERS == 0)
+    let create = |dir: &Dir| Action::CreateDir { path: dir.path.clone(), mode: dir.mode };
+    compare::wrong_dirs(desired, observed).map(create).collect()
+}
+
+/// Files of the host's that have to make room. One that is noted as kept and does not wait was to be moved by an install
+/// that was killed, or was put back by an uninstall; unless it is what an install before this one wrote, and the other one
+/// was deleted meanwhile. (An install would have given one with the wanted content the wanted mode.)
+fn keep(desired: &Desired, observed: &Observed, record: &Record) -> Vec<Action> {
+    let was_placed = |path: &str, digest: &str, found: &Found| {
+        let placed = observed.record.as_ref().and_then(|record| record.files.get(path));
+        placed.is_some_and(|placed| {
+            found.marked || found.digest != digest && placed.digests.contains(&found.digest)
+        })
     };
-    let missing = desired.dirs.iter().filter(|dir| !fine(dir));
-    missing.map(|dir| Action::CreateDir { path: dir.path.clone(), mode: dir.mode }).collect()
+    let mut actions = Vec::new();
+    for (path, digest, _) in compare::placed(desired, observed).filter(|(.., fine)| !fine) {
+        let is_theirs = record.files.get(path).is_some_and(|placed| placed.kept)
+            && !observed.kept.contains(path)
+            && observed.files.get(path).is_some_and(|found| !was_placed(path, &digest, found));
+        if is_theirs {
+            actions.push(Action::Keep { path: path.to_owned(), kept: record::kept(path) });
+        }
+    }
+    actions
 }
 
 fn programs(desired: &Desired, observed: &Observed) -> Vec<Action> {
-    let mut actions = Vec::new();
-    for program in &desired.programs {
-        let found = observed.files.get(&program.path);
-        if found.is_some_and(|f| f.digest == program.digest && f.mode & 0o111 == 0o111) {
-            continue;
-        }
-        let (name, path) = (program.name.clone(), program.path.clone());
-        actions.push(Action::InstallProgram { name, path, replaces: found.is_some() });
-    }
-    actions
+    let fine: BTreeSet<&str> = fine(desired, observed);
+    let wrong = desired.programs.iter().filter(|program| !fine.contains(program.path.as_str()));
+    let install = |program: &Program| {
+        let replaces = observed.files.contains_key(&program.path);
+        Action::InstallProgram { name: program.name.clone(), path: program.path.clone(), replaces }
+    };
+    wrong.map(install).collect()
 }
 
 fn files(desired: &Desired, observed: &Observed) -> Vec<Action> {
-    let mut actions = Vec::new();
-    for file in &desired.files {
-        let found = observed.files.get(&file.path);
-        if found.is_some_and(|f| f.digest == file.content.digest() && f.mode == file.mode) {
-            continue;
-        }
+    let fine: BTreeSet<&str> = fine(desired, observed);
+    let wrong = desired.files.iter().filter(|file| !fine.contains(file.path.as_str()));
+    let write = |file: &File| {
         let (path, content) = (file.path.clone(), file.content.clone());
-        actions.push(Action::WriteFile { path, mode: file.mode, replaces: found.is_some(), content });
-    }
-    actions
+        let replaces = observed.files.contains_key(&path);
+        Action::WriteFile { path, mode: file.mode, replaces, content }
+    };
+    wrong.map(write).collect()
+}
+
+/// The files and programs that are as they shall be.
+fn fine<'a>(desired: &'a Desired, observed: &'a Observed) -> BTreeSet<&'a str> {
+    compare::placed(desired, observed).filter(|(.., fine)| *fine).map(|(path, ..)| path).collect()
 }
 
 fn client_certificate(desired: &Desired, observed: &Observed) -> Vec<Action> {
@@ -208,20 +250,9 @@ fn client_certificate(desired: &Desired, observed: &Observed) -> Vec<Action> {
 
 fn kernel(desired: &Desired, observed: &Observed) -> Vec<Action> {
     let modules = desired.modules.iter().filter(|name| !observed.modules.contains(*name));
-    // A setting that the kernel does not have cannot be set; for limits, more than wanted is fine.
-    let unset = desired
-        .sysctls
-        .iter()
-        .filter(|s| observed.sysctls.get(&s.key).is_some_and(|now| !reaches(now, &s.value)));
     let modules = modules.map(|name| Action::LoadModule { name: name.clone() });
-    modules.chain(unset.map(|sysctl| Action::SetSysctl { sysctl: sysctl.clone() })).collect()
-}
-
-fn reaches(now: &str, wanted: &str) -> bool {
-    match (now.parse::<u64>(), wanted.parse::<u64>()) {
-        (Ok(now), Ok(wanted)) => now >= wanted,
-        _ => now == wanted,
-    }
+    let set = |sysctl: &Sysctl| Action::SetSysctl { sysctl: sysctl.clone() };
+    modules.chain(compare::unset(desired, observed).map(set)).collect()
 }
 
 fn units(desired: &Desired, observed: &Observed) -> Vec<Action> {

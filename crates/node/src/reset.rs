@@ -1,25 +1,34 @@
-//! Undoes an install: no pod, no unit, no file of ours is left. Small on purpose: what `up` made.
+//! A node becomes the host again that it was: looks at what there is of all that its install noted, and undoes it as
+//! [`crate::plan::uninstall`] says.
+//!
+//! What nobody noted is nobody's to take: a host without a record is told apart by [`Host`].
 
+mod rules;
+
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use cri::{Cri, CriError, Filter};
 use host::command::{Command, CommandError};
 use host::fs::FsError;
 use names::path;
-use serde::Serialize;
 
-use crate::{Root, containerd, units};
+use crate::observe::{self, is_marked};
+use crate::plan::{Remains, Runtime, Stay, Undo, is_below};
+use crate::record::{Record, RecordError};
+use crate::{Root, kernel, units};
 
-/// Interfaces that the bridge plugin and flannel make.
-const INTERFACES: [&str; 2] = ["cni0", "flannel.1"];
+/// Where containerd has what runs, one directory for each container (`--state` of its shims: core/runtime/v2 of
+/// containerd/containerd), and its namespace of the kubelet's.
+const TASKS: &str = "io.containerd.runtime.v2.task/k8s.io";
 
-/// Why a host could not be cleaned.
+/// Why something of a node is still there.
 #[derive(Debug, thiserror::Error)]
 pub enum ResetError {
     /// The init system did not do as told.
-    #[error("cannot stop {unit}")]
+    #[error("cannot handle unit {unit}")]
     Unit {
-        /// The unit.
+        /// The unit, or `(all)`.
         unit: String,
         /// What `systemctl` said.
         source: CommandError,
@@ -28,12 +37,20 @@ pub enum ResetError {
     #[error("cannot remove the node's pods")]
     Pods(#[source] CriError),
     /// Something is mounted and cannot be unmounted.
-    #[error("cannot unmount {}", path.display())]
+    #[error("cannot unmount {path}")]
     Unmount {
         /// The mount point.
-        path: PathBuf,
+        path: String,
         /// What the kernel answered.
         source: std::io::Error,
+    },
+    /// Removing a directory would remove what is mounted in it.
+    #[error("{path} is not removed: {mount} is mounted there")]
+    StillMounted {
+        /// The directory.
+        path: String,
+        /// The first mount point in it.
+        mount: String,
     },
     /// A network interface could not be removed.
     #[error("cannot remove the network interface {name}")]
@@ -43,192 +60,186 @@ pub enum ResetError {
         /// What `ip` said.
         source: CommandError,
     },
-    /// A file or directory could not be removed.
+    /// Packet rules could not be removed.
+    #[error("cannot remove the packet rules of Kubernetes")]
+    Rules(#[source] CommandError),
+    /// A kernel setting could not be set.
+    #[error("cannot set {key}")]
+    Sysctl {
+        /// The setting.
+        key: String,
+        /// What the kernel answered.
+        source: std::io::Error,
+    },
+    /// A file or directory could not be removed or moved.
     #[error("cannot remove the node's files")]
     File(#[source] FsError),
-}
-
-/// One step of a reset.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "action", rename_all = "camelCase")]
-pub enum Action {
-    /// Remove static pods, so that nobody starts them again.
-    ClearDir {
-        /// The directory whose entries go.
-        path: String,
+    /// Nothing was removed that what still runs has open.
+    #[error("{count} more steps were left out, as something of the node still runs")]
+    LeftOut {
+        /// How many.
+        count: usize,
     },
-    /// Stop a unit and keep it from being started at boot.
-    StopUnit {
-        /// The unit.
-        unit: String,
-    },
-    /// Stop and remove all pods through the container runtime.
-    RemovePods,
-    /// Unmount all that is mounted below a directory.
-    Unmount {
-        /// The directory.
-        path: String,
-    },
-    /// Remove a file or a directory with all it holds.
-    Remove {
-        /// Its path.
-        path: String,
-    },
-    /// Remove a network interface that the pods' network made.
-    RemoveInterface {
-        /// Its name.
-        name: String,
-    },
-    /// Make the init system forget removed unit files.
-    ReloadUnits,
 }
 
-impl std::fmt::Display for Action {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::ClearDir { path } => write!(f, "empty {path}"),
-            Self::StopUnit { unit } => write!(f, "stop {unit}"),
-            Self::RemovePods => f.write_str("remove all pods"),
-            Self::Unmount { path } => write!(f, "unmount everything below {path}"),
-            Self::Remove { path } => write!(f, "remove {path}"),
-            Self::RemoveInterface { name } => write!(f, "remove network interface {name}"),
-            Self::ReloadUnits => f.write_str("reload unit files"),
-        }
-    }
+/// What a host is to an uninstall.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// A node that kubestrap made, or what an uninstall that was killed has left of one.
+    Ours(Box<Record>),
+    /// Nothing of a node is here.
+    Bare,
+    /// A node that kubestrap made which noted nothing.
+    Unrecorded,
+    /// Somebody else's node, known by this file.
+    Foreign(String),
 }
 
-/// What a reset leaves alone.
-#[derive(Clone, Debug, Default)]
-pub struct ResetOptions {
-    /// Keep etcd's data in this directory; without it the directory named here goes too.
-    pub keep_etcd: bool,
-    /// The directory of etcd's data.
-    pub etcd_data_dir: String,
-    /// Whether the host had its own containerd before: it stays then.
-    pub existing_containerd: bool,
-}
-
-/// What a reset of this host would do, in order. Only what exists is named.
-pub fn plan(root: &Root, options: &ResetOptions) -> Vec<Action> {
-    let ours = |unit: &str| {
-        std::fs::read_to_string(root.path(path::UNITS).join(unit))
-            .is_ok_and(|t| t.starts_with(containerd::OURS))
-    };
-    let (kubelet, containerd) =
-        (ours("kubelet.service"), ours("containerd.service") && !options.existing_containerd);
-    let mut actions = Vec::new();
-    if host::fs::list(&root.path(path::STATIC_PODS)).is_ok_and(|entries| !entries.is_empty()) {
-        actions.push(Action::ClearDir { path: path::STATIC_PODS.to_owned() });
-    }
-    if kubelet {
-        actions.push(Action::StopUnit { unit: "kubelet.service".to_owned() });
-    }
-    if root.path(path::CRI_SOCKET).exists() && (kubelet || containerd) {
-        actions.push(Action::RemovePods);
-    }
-    if containerd {
-        actions.push(Action::StopUnit { unit: "containerd.service".to_owned() });
-    }
-    for dir in [path::KUBELET, path::CONTAINERD_STATE, "/run/netns"] {
-        if has_mounts(&root.path(dir)) {
-            actions.push(Action::Unmount { path: dir.to_owned() });
-        }
-    }
-    if kubelet && root.is_host() {
-        let there = |name: &&str| Path::new("/sys/class/net").join(name).exists();
-        let interfaces = INTERFACES.into_iter().filter(there);
-        actions.extend(interfaces.map(|name| Action::RemoveInterface { name: name.to_owned() }));
-    }
-    let removed = removed_paths(options, kubelet, containerd);
-    actions.extend(removed.into_iter().filter(|p| root.path(p).exists()).map(|path| Action::Remove { path }));
-    if kubelet || containerd {
-        actions.push(Action::ReloadUnits);
-    }
-    actions
-}
-
-fn removed_paths(options: &ResetOptions, kubelet: bool, containerd: bool) -> Vec<String> {
-    let mut paths: Vec<String> = Vec::new();
-    if containerd {
-        paths.extend(
-            [path::CONTAINERD_ROOT, path::CONTAINERD_STATE, path::CONTAINERD_CONFIG].map(str::to_owned),
-        );
-        paths.extend(containerd::PROGRAMS.map(|p| format!("{}/{p}", path::PROGRAMS)));
-        paths.push(format!("{}/containerd.service", path::UNITS));
-    }
-    if kubelet {
-        let files = [
-            path::KUBELET,
-            path::KUBERNETES,
-            path::FLANNEL_CNI_CONFIG,
-            path::FLANNEL_STATE,
-            path::CNI_STATE,
-            path::CNI_PLUGINS,
-            path::POD_LOGS,
-            path::CONTAINER_LOGS,
-            path::SYSCTL_FILE,
-            path::MODULES_FILE,
-        ];
-        paths.extend(files.map(str::to_owned));
-        paths.push(format!("{}/kubelet", path::PROGRAMS));
-        paths.push(format!("{}/kubelet.service", path::UNITS));
-    }
-    if !options.keep_etcd && !options.etcd_data_dir.is_empty() {
-        paths.push(options.etcd_data_dir.clone());
-    }
-    paths
-}
-
-/// Does what a plan says.
+/// Whose node this host is.
 ///
 /// # Errors
-/// [`ResetError`]; a reset that is run again goes on with what is left.
-pub async fn execute(
-    root: &Root,
-    actions: &[Action],
-    mut progress: impl FnMut(&Action),
-) -> Result<(), ResetError> {
-    for action in actions {
-        progress(action);
-        match action {
-            Action::RemovePods => {
-                remove_pods(&root.path(path::CRI_SOCKET)).await.map_err(ResetError::Pods)?;
-            }
-            other => change(root, other)?,
-        }
+/// [`RecordError`] when there is a record and it cannot be used.
+pub fn whose(root: &Root) -> Result<Host, RecordError> {
+    if let Some(record) = Record::read(root)? {
+        return Ok(Host::Ours(Box::new(record)));
     }
-    Ok(())
+    if is_marked(&root.path(units::path("kubelet.service"))) {
+        return Ok(Host::Unrecorded);
+    }
+    let signs =
+        [path::KUBELET_KUBECONFIG, path::KUBELET_CONFIG, path::CA_CERTIFICATE, path::ADMIN_KUBECONFIG];
+    let sign = signs.into_iter().find(|sign| root.path(sign).exists());
+    Ok(sign.map_or(Host::Bare, |sign| Host::Foreign(sign.to_owned())))
 }
 
-fn change(root: &Root, action: &Action) -> Result<(), ResetError> {
-    match action {
-        Action::ClearDir { path } => {
-            for entry in host::fs::list(&root.path(path)).map_err(ResetError::File)? {
-                host::fs::remove_file(&entry).map_err(ResetError::File)?;
-            }
-            Ok(())
-        }
-        Action::StopUnit { unit } => {
-            units::disable_now(unit).map_err(|source| ResetError::Unit { unit: unit.clone(), source })
-        }
-        Action::RemoveInterface { name } => Command::new("ip")
-            .args(["link", "delete", name])
-            .run()
-            .map(drop)
-            .map_err(|source| ResetError::Interface { name: name.clone(), source }),
-        Action::Unmount { path } => unmount_below(&root.path(path)),
-        Action::Remove { path } => {
-            let path = root.path(path);
-            if path.is_dir() && !path.is_symlink() {
-                return host::fs::remove_dir_all(&path).map_err(ResetError::File);
-            }
-            host::fs::remove_file(&path).map(drop).map_err(ResetError::File)
-        }
-        Action::ReloadUnits => {
-            units::daemon_reload().map_err(|source| ResetError::Unit { unit: "(all)".to_owned(), source })
-        }
-        Action::RemovePods => Ok(()),
+/// Looks at all that a record names. `assets` is what of the asset directory goes too, in that order. Changes nothing.
+pub async fn look(root: &Root, record: &Record, assets: Vec<String>) -> Remains {
+    let files = || record.files.keys().map(String::as_str);
+    let trees = record.trees.keys().chain(record.dirs.keys());
+    let mut remains = Remains {
+        files: observe::found(root, files().chain(record.dirs.keys().map(String::as_str))),
+        kept: observe::kept(root, files()),
+        leftovers: observe::leftovers(root, files()),
+        trees: observe::trees(root, trees),
+        own: own(root, assets),
+        users: users(root),
+        mounts: mounts(root).into_iter().collect(),
+        ..Remains::default()
+    };
+    for key in record.sysctls.keys() {
+        remains.sysctls.extend(kernel::current(root, key).map(|value| (key.clone(), value)));
     }
+    if root.is_host() {
+        remains.units = observe::unit_states(root, record.units.keys().map(String::as_str));
+        remains.interfaces = observe::interfaces(record.interfaces.iter());
+        remains.rules = rules::look();
+        remains.runtime = runtime(&root.path(path::CRI_SOCKET)).await;
+    }
+    remains
+}
+
+/// What kubestrap made for itself, all of it with keys.
+fn own(root: &Root, assets: Vec<String>) -> Vec<String> {
+    let own = assets.into_iter().chain([path::CHECKPOINTS, path::UPGRADE].map(str::to_owned));
+    own.filter(|path| root.path(path).exists()).collect()
+}
+
+fn users(root: &Root) -> Vec<Stay> {
+    let all = [
+        (path::BACKUPS, "snapshots of etcd are yours to remove"),
+        (path::SANDBOXES, "sandboxes are removed with `kubestrap sandbox delete`"),
+    ];
+    let there = all.into_iter().filter(|(dir, _)| root.path(dir).exists());
+    there.map(|(what, why)| Stay { what: what.to_owned(), why: why.to_owned() }).collect()
+}
+
+async fn runtime(socket: &Path) -> Runtime {
+    let ask = async { Cri::connect(socket).await?.sandboxes(Filter::all()).await };
+    if let Ok(pods) = ask.await {
+        return Runtime::Answers { pods: pods.len() };
+    }
+    let tasks = host::fs::list(&Path::new(path::CONTAINERD_STATE).join(TASKS));
+    if tasks.is_ok_and(|tasks| !tasks.is_empty()) { Runtime::Silent } else { Runtime::Absent }
+}
+
+/// Every mount point below the root, as paths of the node; in the order of their names, so what is in another one comes
+/// after it.
+fn mounts(root: &Root) -> Vec<String> {
+    let table = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let top = root.path("/");
+    let point = |line: &str| {
+        let path = PathBuf::from(unescape(line.split_ascii_whitespace().nth(1)?));
+        Some(format!("/{}", path.strip_prefix(&top).ok()?.display()))
+    };
+    let mut mounts: Vec<String> = table.lines().filter_map(point).collect();
+    mounts.sort();
+    mounts
+}
+
+/// The kernel writes blanks in paths as octal numbers (proc(5)).
+fn unescape(path: &str) -> String {
+    path.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
+}
+
+/// Does what a plan says: every step is tried, and all that failed is returned. When something could not be stopped
+/// nothing is removed that it uses; the record stays as long as anything failed.
+///
+/// `progress` gets each step just before it is done.
+pub async fn execute(root: &Root, plan: &[Undo], mut progress: impl FnMut(&Undo)) -> Vec<ResetError> {
+    let mut errors = Vec::new();
+    for (done, action) in plan.iter().enumerate() {
+        if matches!(action, Undo::Forget { .. }) && !errors.is_empty() {
+            return errors;
+        }
+        tracing::debug!(%action, "reset");
+        progress(action);
+        let result = match action {
+            Undo::RemovePods => remove_pods(&root.path(path::CRI_SOCKET)).await.map_err(ResetError::Pods),
+            other => change(root, other),
+        };
+        let Err(error) = result else { continue };
+        errors.push(error);
+        if matches!(action, Undo::StopUnit { .. } | Undo::StartUnit { .. } | Undo::RemovePods) {
+            errors.push(ResetError::LeftOut { count: plan.len() - done - 1 });
+            return errors;
+        }
+    }
+    errors
+}
+
+fn change(root: &Root, action: &Undo) -> Result<(), ResetError> {
+    match action {
+        Undo::StopUnit { unit } => units::disable_now(unit).map_err(unit_error(unit)),
+        Undo::StartUnit { unit } => units::start(unit).map_err(unit_error(unit)),
+        Undo::EnableUnit { unit } => units::enable(unit).map_err(unit_error(unit)),
+        Undo::ReloadUnits => units::daemon_reload().map_err(unit_error("(all)")),
+        Undo::Unmount { path } => unmount_below(root, path),
+        Undo::RemoveInterface { name } => remove_interface(name),
+        Undo::RemoveRules { program } => rules::remove(program).map_err(ResetError::Rules),
+        Undo::Remove { path } => remove(root, path),
+        Undo::Forget { path } => {
+            host::fs::remove_file(&root.path(path)).map_err(ResetError::File)?;
+            remove_empty(&root.path(path::STATE))
+        }
+        Undo::PutBack { path, kept } => {
+            host::fs::rename(&root.path(kept), &root.path(path)).map_err(ResetError::File)
+        }
+        Undo::SetSysctl { sysctl } => {
+            kernel::set(root, sysctl).map_err(|source| ResetError::Sysctl { key: sysctl.key.clone(), source })
+        }
+        Undo::RemoveDir { path } => remove_empty(&root.path(path)),
+        Undo::SetMode { path, mode } => {
+            let path = root.path(path);
+            let set = std::fs::set_permissions(&path, std::fs::Permissions::from_mode(*mode));
+            set.map_err(|source| ResetError::File(FsError { verb: "set the mode of", path, source }))
+        }
+        // Done by `execute`.
+        Undo::RemovePods => Ok(()),
+    }
+}
+
+fn unit_error(unit: &str) -> impl Fn(CommandError) -> ResetError + '_ {
+    move |source| ResetError::Unit { unit: unit.to_owned(), source }
 }
 
 async fn remove_pods(socket: &Path) -> Result<(), CriError> {
@@ -240,68 +251,113 @@ async fn remove_pods(socket: &Path) -> Result<(), CriError> {
     Ok(())
 }
 
-/// Mount points below a directory, innermost first.
-fn mounts_below(dir: &Path) -> Vec<PathBuf> {
-    let table = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    let point = |line: &str| Some(PathBuf::from(unescape(line.split_ascii_whitespace().nth(1)?)));
-    let mut points: Vec<PathBuf> =
-        table.lines().filter_map(point).filter(|p| p.starts_with(dir) && p != dir).collect();
-    points.sort_by_key(|p| std::cmp::Reverse(p.components().count()));
-    points
+fn remove_interface(name: &str) -> Result<(), ResetError> {
+    if observe::interfaces([name.to_owned()].iter()).is_empty() {
+        return Ok(());
+    }
+    let removed = Command::new("ip").args(["link", "delete", name]).run();
+    removed.map(drop).map_err(|source| ResetError::Interface { name: name.to_owned(), source })
 }
 
-/// The kernel writes blanks in paths as octal numbers (proc(5)).
-fn unescape(path: &str) -> String {
-    path.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
-}
-
-fn has_mounts(dir: &Path) -> bool {
-    !mounts_below(dir).is_empty()
-}
-
-fn unmount_below(dir: &Path) -> Result<(), ResetError> {
-    for path in mounts_below(dir) {
-        rustix::mount::unmount(&path, rustix::mount::UnmountFlags::DETACH)
-            .map_err(|error| ResetError::Unmount { path, source: error.into() })?;
+/// Innermost first.
+fn unmount_below(root: &Root, dir: &str) -> Result<(), ResetError> {
+    let mounts = mounts(root);
+    for mount in mounts.iter().rev().filter(|mount| is_below(mount, dir)) {
+        let unmounted = rustix::mount::unmount(root.path(mount), rustix::mount::UnmountFlags::DETACH);
+        unmounted.map_err(|error| ResetError::Unmount { path: mount.clone(), source: error.into() })?;
     }
     Ok(())
+}
+
+/// Removes a path with all it holds. What is mounted there is somebody's data: it is never reached through here.
+fn remove(root: &Root, path: &str) -> Result<(), ResetError> {
+    let mounts = mounts(root);
+    if let Some(mount) = mounts.iter().find(|mount| is_below(mount, path)) {
+        return Err(ResetError::StillMounted { path: path.to_owned(), mount: mount.clone() });
+    }
+    let is_mount = mounts.iter().any(|mount| mount == path);
+    let path = root.path(path);
+    if !path.is_dir() || path.is_symlink() {
+        return host::fs::remove_file(&path).map(drop).map_err(ResetError::File);
+    }
+    if !is_mount {
+        return host::fs::remove_dir_all(&path).map_err(ResetError::File);
+    }
+    // A disk of its own stays where its owner mounted it.
+    for entry in host::fs::list(&path).map_err(ResetError::File)? {
+        if entry.is_dir() && !entry.is_symlink() {
+            host::fs::remove_dir_all(&entry).map_err(ResetError::File)?;
+        } else {
+            host::fs::remove_file(&entry).map_err(ResetError::File)?;
+        }
+    }
+    Ok(())
+}
+
+/// A directory that somebody has put something into meanwhile stays.
+fn remove_empty(dir: &Path) -> Result<(), ResetError> {
+    use std::io::ErrorKind::{DirectoryNotEmpty, NotFound};
+    match std::fs::remove_dir(dir) {
+        Err(error) if matches!(error.kind(), DirectoryNotEmpty | NotFound) => Ok(()),
+        result => result.map_err(|source| {
+            ResetError::File(FsError { verb: "remove directory", path: dir.to_owned(), source })
+        }),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn written(root: &Root, path: &str, text: &str) {
+        let path = root.path(path);
+        host::fs::create_dir_all(path.parent().unwrap(), 0o755).unwrap();
+        host::fs::write(&path, text.as_bytes(), 0o644).unwrap();
+    }
+
     #[test]
-    fn only_what_kubestrap_made_goes() {
+    fn a_host_is_ours_by_its_record_only() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::below(dir.path());
-        assert_eq!(plan(&root, &ResetOptions::default()), []);
-        for path in
-            ["/etc/systemd/system", "/etc/kubernetes/manifests", "/var/lib/containerd", "/var/lib/etcd"]
-        {
-            host::fs::create_dir_all(&root.path(path), 0o755).unwrap();
-        }
-        let unit = |name: &str, text: &str| {
-            host::fs::write(&root.path(path::UNITS).join(name), text.as_bytes(), 0o644).unwrap();
-        };
-        unit("kubelet.service", "# Written by kubestrap; …\n");
-        unit("containerd.service", "[Unit]\nDescription=somebody else's\n");
-        host::fs::write(&root.path("/etc/kubernetes/manifests/etcd.yaml"), b"x", 0o600).unwrap();
+        assert_eq!(whose(&root).unwrap(), Host::Bare);
+        // kubeadm's.
+        written(&root, "/etc/kubernetes/kubelet.conf", "x");
+        written(&root, "/etc/systemd/system/kubelet.service", "[Unit]\n");
+        assert_eq!(whose(&root).unwrap(), Host::Foreign("/etc/kubernetes/kubelet.conf".to_owned()));
+        written(&root, "/etc/systemd/system/kubelet.service", "# Written by kubestrap; a change…\n[Unit]\n");
+        assert_eq!(whose(&root).unwrap(), Host::Unrecorded);
+        Record::default().write(&root).unwrap();
+        assert!(whose(&root).is_err(), "a record without a version");
+    }
 
-        let options =
-            ResetOptions { keep_etcd: true, etcd_data_dir: "/var/lib/etcd".to_owned(), ..Default::default() };
-        let shown: Vec<String> = plan(&root, &options).iter().map(ToString::to_string).collect();
-        assert_eq!(
-            shown,
-            [
-                "empty /etc/kubernetes/manifests",
-                "stop kubelet.service",
-                "remove /etc/kubernetes",
-                "remove /etc/systemd/system/kubelet.service",
-                "reload unit files",
-            ]
-        );
-        let all = plan(&root, &ResetOptions { keep_etcd: false, ..options });
-        assert!(all.contains(&Action::Remove { path: "/var/lib/etcd".to_owned() }));
+    #[tokio::test]
+    async fn every_step_is_tried_and_the_record_stays_when_one_failed() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::below(dir.path());
+        written(&root, "/a", "x");
+        written(&root, path::INSTALLED, "{}");
+        let kept = "/gone.before-kubestrap".to_owned();
+        let plan = [
+            Undo::PutBack { path: "/gone".to_owned(), kept },
+            Undo::Remove { path: "/a".to_owned() },
+            Undo::Forget { path: path::INSTALLED.to_owned() },
+        ];
+        let errors = execute(&root, &plan, |_| ()).await;
+        assert!(matches!(errors.as_slice(), [ResetError::File(_)]), "{errors:?}");
+        assert!(!root.path("/a").exists());
+        assert!(root.path(path::INSTALLED).exists());
+        assert!(execute(&root, &plan[1..], |_| ()).await.is_empty());
+        assert!(!root.path(path::INSTALLED).exists());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_removed_under_what_could_not_be_stopped() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::below(dir.path());
+        written(&root, "/a", "x");
+        let errors =
+            execute(&root, &[Undo::RemovePods, Undo::Remove { path: "/a".to_owned() }], |_| ()).await;
+        assert!(matches!(errors.as_slice(), [ResetError::Pods(_), ResetError::LeftOut { count: 1 }]));
+        assert!(root.path("/a").exists());
     }
 }

@@ -39,8 +39,13 @@ impl Unit {
 
     /// The path of the unit file.
     pub fn path(&self) -> String {
-        format!("{}/{}", names::path::UNITS, self.name)
+        path(self.name)
     }
+}
+
+/// Where the unit file of that name lies.
+pub(crate) fn path(name: &str) -> String {
+    format!("{}/{name}", names::path::UNITS)
 }
 
 /// Settings that need CAP_SYS_RESOURCE: without it the init system could not start the unit.
@@ -89,6 +94,14 @@ pub fn enable(unit: &str) -> Result<(), CommandError> {
 /// As [`daemon_reload`].
 pub fn restart(unit: &str) -> Result<(), CommandError> {
     systemctl(&["restart", unit]).run().map(drop)
+}
+
+/// Starts a unit.
+///
+/// # Errors
+/// As [`daemon_reload`].
+pub fn start(unit: &str) -> Result<(), CommandError> {
+    systemctl(&["start", unit]).run().map(drop)
 }
 
 /// Stops a unit and keeps it from being started at boot; one that does not exist is fine.

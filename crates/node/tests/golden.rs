@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
+#[path = "golden/uninstall.rs"]
+mod uninstall;
+
 use std::path::Path;
 
 use cluster::{ClusterConfig, KeyAlgorithm};
@@ -10,7 +13,7 @@ use node::desired::{Desired, ProgramFile, desired};
 use node::facts::{CgroupVersion, Facts, Sandbox};
 use node::observe::{Found, Observed, UnitState, observe};
 use node::plan::{Action, Plan, plan};
-use node::{NodeConfig, NodeCredentials, Root, containerd, execute, kubelet};
+use node::{NodeConfig, NodeCredentials, Root, containerd, execute, kubelet, note};
 
 fn facts() -> Facts {
     Facts {
@@ -132,11 +135,10 @@ fn shown(plan: &Plan) -> Vec<String> {
 
 /// What would be observed once a plan for `desired` was carried out.
 fn fulfilled(desired: &Desired) -> Observed {
-    let dirs = desired.dirs.iter().map(|d| (d.path.clone(), Found { mode: d.mode, digest: String::new() }));
-    let files =
-        desired.files.iter().map(|f| (f.path.clone(), Found { mode: f.mode, digest: f.content.digest() }));
-    let programs =
-        desired.programs.iter().map(|p| (p.path.clone(), Found { mode: 0o755, digest: p.digest.clone() }));
+    let found = |mode, digest| Found { mode, digest, marked: false };
+    let dirs = desired.dirs.iter().map(|d| (d.path.clone(), found(d.mode, String::new())));
+    let files = desired.files.iter().map(|f| (f.path.clone(), found(f.mode, f.content.digest())));
+    let programs = desired.programs.iter().map(|p| (p.path.clone(), found(0o755, p.digest.clone())));
     let running = |unit: &node::units::Unit| {
         let state = UnitState { running_inputs: Some(unit.inputs.clone()), active: true, enabled: true };
         (unit.name.to_owned(), state)
@@ -148,6 +150,8 @@ fn fulfilled(desired: &Desired) -> Observed {
         modules: desired.modules.iter().cloned().collect(),
         sysctls: desired.sysctls.iter().map(|s| (s.key.clone(), s.value.clone())).collect(),
         units: desired.units.iter().map(running).collect(),
+        record: Some(note::extended(desired, &Observed::default())),
+        ..Observed::default()
     }
 }
 
@@ -176,6 +180,7 @@ fn a_changed_configuration_restarts_only_its_own_unit() {
     assert_eq!(
         shown(&plan(&after, &fulfilled(&before))),
         [
+            "note in /var/lib/kubestrap/installed.json what was here before",
             "rewrite /var/lib/kubelet/config.yaml",
             "rewrite /etc/systemd/system/kubelet.service",
             "reload unit files",
@@ -217,16 +222,19 @@ fn a_plan_shows_no_secret() {
     assert!(!format!("{plan:?}").contains("PRIVATE KEY"));
 }
 
-/// Only what concerns files: units, modules and settings would be the machine's own.
+/// Only what concerns files, and settings, which are some below a root: units and modules would be the machine's own.
 fn files_only(plan: Plan) -> Plan {
     let of_files = |a: &Action| {
         matches!(
             a,
-            Action::RemoveFile { .. }
+            Action::Note { .. }
+                | Action::Keep { .. }
+                | Action::RemoveFile { .. }
                 | Action::CreateDir { .. }
                 | Action::InstallProgram { .. }
                 | Action::WriteFile { .. }
                 | Action::Link { .. }
+                | Action::SetSysctl { .. }
         )
     };
     Plan { actions: plan.actions.into_iter().filter(of_files).collect() }
