@@ -37,6 +37,8 @@ enum Verb {
     Up(commands::up::UpArgs),
     /// Change the version or the config of the cluster that runs, with no failed request
     Upgrade(commands::upgrade::UpgradeArgs),
+    /// Make this node the host again that it was before `up`
+    Reset(commands::reset::ResetArgs),
     /// Say whether control-plane nodes would come back right now, with no API and no registry
     Doctor(commands::doctor::DoctorArgs),
     /// Show what runs where, from which source, and what is kept of it
@@ -81,6 +83,7 @@ fn dispatch(verb: Verb, ui: &Ui) -> Result<(), Failure> {
         Verb::Start(args) => commands::start::run(args, ui),
         Verb::Up(args) => commands::up::run(args, ui),
         Verb::Upgrade(args) => commands::upgrade::run(args, ui),
+        Verb::Reset(args) => commands::reset::run(&args, ui),
         Verb::Doctor(args) => commands::doctor::run(args, ui),
         Verb::Status(args) => commands::status::run(args, ui),
         Verb::Bundle(args) => commands::bundle::run(args, ui),

@@ -22,7 +22,7 @@ pub(crate) enum Exit {
     Rejected = 6,
     /// The bundle is corrupt or lacks something.
     Bundle = 7,
-    /// Something of that name exists already, or was not made by kubestrap.
+    /// Something of that name exists already, was not made by kubestrap, or is another one than was named.
     Conflict = 8,
     /// This host cannot do it: a kernel feature, a program or a privilege is missing.
     Unsupported = 9,
@@ -59,7 +59,10 @@ impl Exit {
         ),
         (Self::Rejected, "the API refused some objects, which are named; all others are applied"),
         (Self::Bundle, "the bundle is corrupt or lacks something; the blob or image is named"),
-        (Self::Conflict, "something of that name exists already, or was not made by kubestrap"),
+        (
+            Self::Conflict,
+            "something of that name exists already, was not made by kubestrap, or is another one than was named",
+        ),
         (Self::Unsupported, "this host cannot do it: a kernel feature, a program or a privilege is missing"),
         (Self::NotFound, "what was named does not exist"),
         (Self::Io, "a file could not be written or read; files that were there before are intact"),

@@ -92,6 +92,18 @@ impl Ui {
         }
     }
 
+    /// Asks a person and waits for the answer; none when nobody is there to give one.
+    pub(crate) fn confirm(&self, question: &str) -> Option<bool> {
+        if !std::io::stdin().is_terminal() || self.is_json() {
+            return None;
+        }
+        let mut err = std::io::stderr().lock();
+        let _ = write!(err, "{question} [y/N] ").and_then(|()| err.flush());
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer).ok()?;
+        Some(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    }
+
     /// Says why it failed and what to do next.
     pub(crate) fn failure(&self, failure: &Failure) {
         self.line(&format!("error: {:#}", failure.error));

@@ -12,6 +12,7 @@ pub(crate) mod init_config;
 pub(crate) mod man;
 pub(crate) mod reference;
 pub(crate) mod render;
+pub(crate) mod reset;
 pub(crate) mod sandbox;
 pub(crate) mod start;
 pub(crate) mod status;
