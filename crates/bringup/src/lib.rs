@@ -34,6 +34,7 @@ mod stage;
 mod start;
 mod steering;
 mod verify;
+mod whole;
 mod workloads;
 
 pub use assets::{api_host, api_port, images};
@@ -46,4 +47,5 @@ pub use plan::{Observed, Plan, Planned, plan};
 pub use required::{InvalidRequiredPod, PodPrefix, RequiredPod};
 pub use stage::FileState;
 pub use start::{Summary, client, dry_run, start};
-pub use workloads::{PodIdentity, Standing, unready_pods};
+pub use whole::all_ready;
+pub use workloads::{PodIdentity, Standing};

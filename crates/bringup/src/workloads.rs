@@ -116,7 +116,7 @@ pub(crate) async fn copies(runtime: &Cri, required: &[RequiredPod]) -> Result<Ve
 ///
 /// # Errors
 /// When the API does not answer.
-pub async fn unready_pods(client: &Client, namespace: &str) -> Result<Vec<String>, StartError> {
+pub(crate) async fn unready_pods(client: &Client, namespace: &str) -> Result<Vec<String>, StartError> {
     let list =
         Call::get(format!("/api/v1/namespaces/{namespace}/pods")).object(client, REQUEST_LIMIT).await?;
     let lacks = |pod: &Value| Some(format!("{}: {}", objects::name(pod), readiness::lack(pod, None)?));

@@ -104,3 +104,23 @@ fn without_an_api_status_tells_what_the_node_knows() {
     assert_eq!((&json["version"], &json["api"]["answers"]), (&1.into(), &false.into()));
     assert_eq!((&json["nodes"][0]["name"], &json["nodes"][0]["origin"]), (&"a".into(), &"disk".into()));
 }
+
+#[test]
+fn a_node_is_called_as_its_kubelet_is_whatever_its_host_is_called() {
+    let node = empty_node();
+    let units = node.path().join("etc/systemd/system");
+    host::fs::create_dir_all(&units, 0o755).unwrap();
+    let unit = "# Written by kubestrap; a change here is lost.\n[Service]\nExecStart=/usr/local/bin/kubelet --hostname-override=first\n";
+    host::fs::write(&units.join("kubelet.service"), unit.as_bytes(), 0o644).unwrap();
+    let ran = run(node.path(), &["doctor", "--local"]);
+    assert!(ran.out.starts_with("node first would NOT come back\n"), "{}{}", ran.out, ran.err);
+    let ran = run(node.path(), &["status", "--local", "-o", "json"]);
+    let json: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(json["nodes"][0]["name"], "first");
+    for verb in ["doctor", "status"] {
+        let ran = run(node.path(), &[verb, "--local", "--node-name", "second"]);
+        assert_eq!(ran.code, Some(8), "{}", ran.err);
+        assert!(ran.err.contains("this node is called first"), "{}", ran.err);
+        assert!(ran.err.contains("hint: leave --node-name away"), "{}", ran.err);
+    }
+}

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use api::ClientOptions;
 use doctor::Options;
 use doctor::status::{ApiView, gather};
+use node::identity::{self, IdentityError};
 use node::{Facts, Root};
 
 use crate::exit::{Exit, Failure};
@@ -15,7 +16,7 @@ pub(crate) struct ClusterArgs {
     /// Whose API is asked [default: /etc/kubernetes/admin.conf, where that is]
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    /// This node's name [default: its host name]
+    /// This node's name [default: as it is installed, else its host name]
     #[arg(long, value_name = "NAME")]
     node_name: Option<String>,
     /// Ask no API: this node's own disk, runtime and etcd only
@@ -37,15 +38,29 @@ pub(crate) struct Here {
     pub(crate) options: Options,
 }
 
+/// Why it is not clear which node this is, with what to do next.
+pub(crate) fn who(error: IdentityError) -> Failure {
+    match error {
+        IdentityError::Disagrees { .. } => Failure::new(Exit::Conflict, error)
+            .hint("leave --node-name away; a node gets another name by `kubestrap reset` and `kubestrap up`"),
+        IdentityError::NoAddress => {
+            Failure::new(Exit::Preflight, error).hint("bring a network interface up first")
+        }
+    }
+}
+
 impl ClusterArgs {
     /// This machine; none when nothing of a control plane is on its disk.
-    pub(crate) fn here(&self) -> Option<Here> {
+    pub(crate) fn here(&self) -> Result<Option<Here>, Failure> {
         let root = if self.root == Path::new("/") { Root::host() } else { Root::below(&self.root) };
         let Facts { hostname, addresses, .. } = node::facts::detect(&root);
-        let mut options = Options::new(root, addresses);
+        let mut options = Options::new(root.clone(), addresses);
         options.static_pod_dir.clone_from(&self.pod_manifest_path);
-        let name = self.node_name.clone().unwrap_or(hostname);
-        options.is_control_plane().then_some(Here { name, options })
+        if !options.is_control_plane() {
+            return Ok(None);
+        }
+        let name = identity::name(&root, &hostname, self.node_name.as_deref()).map_err(who)?;
+        Ok(Some(Here { name, options }))
     }
 
     /// What the API tells; the error is a clause that says why it tells nothing.

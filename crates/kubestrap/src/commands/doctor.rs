@@ -60,7 +60,7 @@ pub(crate) fn run(args: DoctorArgs, ui: &Ui) -> Result<(), Failure> {
         return Ok(());
     }
     super::run_async(async {
-        let here = args.cluster.here();
+        let here = args.cluster.here()?;
         let api = args.cluster.ask().await?;
         let answer = answer(here, api).await;
         ui.output(&answer, || text(&answer, args.all));

@@ -122,7 +122,7 @@ pub(crate) fn run(args: GuardianArgs, ui: &Ui) -> Result<(), Failure> {
             runtime.block_on(guardian::install(args.options(pod_name)))?;
         }
         Verb::StandIn(args) => {
-            let opened = runtime.block_on(guardian::stand_in(&args.options())).map_err(not_stood_in)?;
+            let opened = runtime.block_on(guardian::stand_in(&args.options()?)).map_err(not_stood_in)?;
             ui.output(&serde_json::json!({"opened": opened}), || stood_in(&opened));
         }
     }
@@ -170,15 +170,17 @@ impl RunArgs {
 }
 
 impl StandInArgs {
-    fn options(self) -> StandIn {
-        let hostname = || node::facts::detect(&node::Root::host()).hostname;
-        StandIn {
-            node_name: self.node_name.unwrap_or_else(hostname),
+    fn options(self) -> Result<StandIn, Failure> {
+        let root = node::Root::host();
+        let hostname = node::facts::detect(&root).hostname;
+        let name = node::identity::name(&root, &hostname, self.node_name.as_deref());
+        Ok(StandIn {
+            node_name: name.map_err(super::cluster::who)?,
             kubeconfig: self.kubeconfig,
             api_port: self.api_port,
             runtime_socket: self.runtime_socket,
             limit: Duration::from_secs(self.timeout),
-        }
+        })
     }
 }
 

@@ -1,13 +1,15 @@
 //! `render`: from a config file to an asset directory, or what would change in one.
 
-use std::net::{IpAddr, UdpSocket};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use assets::{AssetTree, Change, ChangeKind, Given, RenderInput, TreeError};
 use clap::ValueEnum;
 use cluster::{ClusterConfig, EtcdConfig, Host};
 use names::path;
+use node::Root;
+use node::provision::Rendered;
 use pki::NodeIdentity;
 use serde::Serialize;
 
@@ -43,7 +45,7 @@ pub(crate) struct RenderArgs {
     /// that is an address, or the address that this host has towards others
     #[arg(long, value_name = "ADDRESS")]
     node_address: Vec<IpAddr>,
-    /// The name of the first control-plane node [default: this host's name]
+    /// The name of the first control-plane node [default: this node's, as it is installed, else this host's]
     #[arg(long, value_name = "NAME")]
     node_name: Option<String>,
     /// Whether cluster DNS asks the nodes' resolvers for other domains; auto looks at this host's
@@ -80,10 +82,7 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 
 pub(crate) fn run(args: RenderArgs, ui: &Ui) -> Result<(), Failure> {
     let config = load_config(&args.config)?;
-    let node = NodeIdentity {
-        name: args.node_name.clone().map_or_else(host_name, Ok)?,
-        addresses: addresses(&args, &config)?,
-    };
+    let node = identity(&args, &config)?;
     let upstream_dns = match args.upstream_dns {
         UpstreamDns::Auto => has_resolver(),
         UpstreamDns::On => true,
@@ -164,7 +163,29 @@ pub(crate) fn tree_failure(error: TreeError) -> Failure {
     }
 }
 
-fn addresses(args: &RenderArgs, config: &ClusterConfig) -> Result<Vec<IpAddr>, Failure> {
+/// What was rendered for the node itself.
+pub(crate) fn for_node(tree: &AssetTree) -> Result<Rendered, Failure> {
+    let text = |path: &str| {
+        let text = tree.text(path).map(str::to_owned);
+        text.ok_or_else(|| anyhow!("the asset directory has no {path}"))
+    };
+    Ok(Rendered { ca: text("tls/ca.crt")?, kubeconfig: text("auth/kubeconfig-node")? })
+}
+
+/// Who the first control-plane node is: this one, unless the command line names another.
+fn identity(args: &RenderArgs, config: &ClusterConfig) -> Result<NodeIdentity, Failure> {
+    let root = Root::host();
+    let facts = node::facts::detect(&root);
+    let elsewhere = args.asset_dir != Path::new(path::ASSETS);
+    let name = match &args.node_name {
+        // What is rendered into another directory than this node's may be for another host.
+        Some(name) if elsewhere => name.clone(),
+        name => node::identity::name(&root, &facts.hostname, name.as_deref()).map_err(super::cluster::who)?,
+    };
+    Ok(NodeIdentity { name, addresses: addresses(args, config, facts.addresses)? })
+}
+
+fn addresses(args: &RenderArgs, config: &ClusterConfig, own: Vec<IpAddr>) -> Result<Vec<IpAddr>, Failure> {
     if !args.node_address.is_empty() {
         return Ok(args.node_address.clone());
     }
@@ -175,30 +196,12 @@ fn addresses(args: &RenderArgs, config: &ClusterConfig) -> Result<Vec<IpAddr>, F
             let error = anyhow!("which address has the first control-plane node? etcd listens there");
             Err(Failure::new(Exit::Usage, error).hint("name it: --node-address ADDRESS"))
         }
-        Some(Host::Name(_)) | None => own_address(config.prefers_ipv6()).map(|a| vec![a]),
+        Some(Host::Name(_)) | None if own.is_empty() => {
+            let error = anyhow!("this host has no address that other nodes could reach");
+            Err(Failure::new(Exit::Usage, error).hint("name the node's address: --node-address ADDRESS"))
+        }
+        Some(Host::Name(_)) | None => Ok(own),
     }
-}
-
-/// The address from which this host would reach others of that family. No packet is sent.
-fn own_address(ipv6: bool) -> Result<IpAddr, Failure> {
-    // Addresses for documentation (RFC 5737, RFC 3849): only the routing table is asked.
-    let (any, elsewhere) = if ipv6 { ("[::]:0", "[2001:db8::1]:9") } else { ("0.0.0.0:0", "192.0.2.1:9") };
-    let ask = || {
-        let socket = UdpSocket::bind(any)?;
-        socket.connect(elsewhere)?;
-        socket.local_addr()
-    };
-    ask().map(|address| address.ip()).map_err(|error| {
-        let error =
-            anyhow::Error::new(error).context("this host has no default route that tells its address");
-        Failure::new(Exit::Usage, error).hint("name the node's address: --node-address ADDRESS")
-    })
-}
-
-fn host_name() -> Result<String, Failure> {
-    let name = host::fs::read_to_string(Path::new("/proc/sys/kernel/hostname"))
-        .context("what is this host's name?")?;
-    Ok(name.trim().to_lowercase())
 }
 
 /// Whether this host names a resolver that pods could ask: one on loopback is out of their reach.

@@ -9,6 +9,7 @@ use bringup::{Event, Options, Progress, Reporter, StartError, Summary};
 use cluster::SubjectName;
 use names::port::Part;
 use names::{component, path};
+use node::identity;
 use node::preflight::{Certificate, StartInput};
 use node::{Facts, Root};
 use serde_json::json;
@@ -36,7 +37,7 @@ pub(crate) struct StartArgs {
 /// What `start` and `up` have in common.
 #[derive(Debug, clap::Args)]
 pub(crate) struct HowArgs {
-    /// This node's name [default: its host name]
+    /// This node's name [default: as it is installed, else its host name]
     #[arg(long, value_name = "NAME")]
     pub(crate) node_name: Option<String>,
     /// Pods that must be ready here before the pivot: <namespace>/<name prefix>, or
@@ -65,8 +66,10 @@ impl HowArgs {
 }
 
 pub(crate) fn run(args: StartArgs, ui: &Ui) -> Result<(), Failure> {
-    let facts = node::facts::detect(&Root::host());
-    let name = args.how.node_name.clone().unwrap_or_else(|| facts.hostname.clone());
+    let root = Root::host();
+    let facts = node::facts::detect(&root);
+    let name = identity::name(&root, &facts.hostname, args.how.node_name.as_deref());
+    let name = name.map_err(super::cluster::who)?;
     let mut options = args.how.options(args.asset_dir.clone(), name)?;
     options.manifest_dir.clone_from(&args.pod_manifest_path);
     super::run_async(async {

@@ -23,7 +23,7 @@ pub(crate) struct StatusArgs {
 
 pub(crate) fn run(args: StatusArgs, ui: &Ui) -> Result<(), Failure> {
     super::run_async(async {
-        let here = args.cluster.here();
+        let here = args.cluster.here()?;
         let api = args.cluster.ask().await?;
         let now = Timestamp::now();
         let local = match here {

@@ -10,6 +10,7 @@ use bundle::Bundle;
 use clap::Subcommand;
 use cluster::{ClusterConfig, Component, EtcdConfig, KubernetesVersion};
 use cri::Cri;
+use node::provision::{self, Role};
 use node::{Facts, Root};
 use pki::NodeIdentity;
 use serde_json::json;
@@ -17,7 +18,7 @@ use upgrade::{Event, Failed, Looked, Patience, Plan, StateDir, Target, Upgrade, 
 
 use super::checks::CheckArgs;
 use super::render::{self, ConfigArgs};
-use super::{start, up};
+use super::start;
 use crate::exit::{Exit, Failure};
 use crate::ui::Ui;
 
@@ -62,7 +63,7 @@ struct HereArgs {
     /// The asset directory that the cluster was made from
     #[arg(long, value_name = "DIR", default_value = names::path::ASSETS)]
     asset_dir: PathBuf,
-    /// This node's name [default: its host name]
+    /// This node's name [default: as it is installed, else its host name]
     #[arg(long, value_name = "NAME")]
     node_name: Option<String>,
 }
@@ -239,9 +240,10 @@ impl Prepared {
         wanted.config = Some(wanted.config.unwrap_or(own));
         let mut config = render::load_config(&wanted)?;
         keep_etcd(&mut config);
-        let facts = node::facts::detect(&Root::host());
-        let name = args.here.node_name.unwrap_or_else(|| facts.hostname.clone());
-        let identity = NodeIdentity { name, addresses: facts.addresses.clone() };
+        let root = Root::host();
+        let facts = node::facts::detect(&root);
+        let identity = node::identity::identity(&root, &facts, args.here.node_name.as_deref());
+        let identity = identity.map_err(super::cluster::who)?;
         let state = StateDir::new(names::path::UPGRADE);
         Ok(Self { config, old, bundle, facts, identity, asset_dir, state, drain: args.drain })
     }
@@ -268,7 +270,9 @@ impl Prepared {
         let default = || self.config.images().get(Component::Pause).to_owned();
         let existing_containerd = own_pause.is_none();
         let pause = bundled.or(own_pause).unwrap_or_else(default);
-        let mut node = up::node_config(&self.config, &self.identity, &tree, pause)?;
+        let rendered = render::for_node(&tree)?;
+        let role = Role::FirstControlPlane;
+        let mut node = provision::node_config(&self.config, role, &self.identity, &rendered, &pause);
         node.existing_containerd = existing_containerd;
         let target = Target {
             config: self.config.clone(),
@@ -287,19 +291,20 @@ impl Prepared {
     }
 }
 
+/// The config's key of the version.
+const KEY: &str = "kubernetesVersion";
+
 /// Which version is meant: a config file that names none does not mean the newest.
 fn version(
     args: &TargetArgs,
     old: &ClusterConfig,
     bundle: Option<&Bundle>,
 ) -> Result<KubernetesVersion, Failure> {
-    const KEY: &str = "kubernetesVersion";
     if let Some(version) = args.version {
         return Ok(version);
     }
     if let Some(path) = &args.config.config {
-        let names_it = |text: String| text.lines().any(|line| line.starts_with(KEY));
-        if host::fs::read_to_string(path).is_ok_and(names_it) {
+        if host::fs::read_to_string(path).is_ok_and(|text| names_version(&text)) {
             return Ok(render::load_config(&args.config)?.kubernetes_version);
         }
         return Ok(old.kubernetes_version);
@@ -311,6 +316,13 @@ fn version(
         }
         _ => Ok(old.kubernetes_version),
     }
+}
+
+/// Whether a config file says which version it wants, in whatever way YAML can be written. One that is no YAML says
+/// nothing: what is wrong with it is told where it is read.
+fn names_version(text: &str) -> bool {
+    let documents = assets::parse_documents(text).unwrap_or_default();
+    documents.iter().any(|document| document.value.get(KEY).is_some_and(|version| !version.is_null()))
 }
 
 /// A restart of its only etcd is a pause of the API, and an etcd of a newer minor does not go back: it stays
@@ -349,4 +361,32 @@ fn failed(failed: Failed) -> Failure {
         ),
     };
     Failure::new(exit, failed).hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_found_however_the_file_writes_it() {
+        for text in [
+            "kubernetesVersion: v1.37.2\n",
+            "# x\n\"kubernetesVersion\": v1.37.2\n",
+            "{network: {provider: none}, kubernetesVersion: v1.37.2}\n",
+            "---\nkubernetesVersion : 'v1.37.2'\n",
+        ] {
+            assert!(names_version(text), "{text}");
+        }
+        for text in [
+            "",
+            "network: {provider: none}\n",
+            "# kubernetesVersion: v1.37.2\n",
+            "kubernetesVersion:\n",
+            "kubernetesVersionX: v1\n",
+            "certificates:\n  validity: |\n    x\nkubernetesVersion",
+            "a: [",
+        ] {
+            assert!(!names_version(text), "{text}");
+        }
+    }
 }

@@ -1,0 +1,113 @@
+//! Who this node is: one answer for every verb that asks.
+//!
+//! The kubelet's unit that an install wrote is the truth: the kubelet registers under its `--hostname-override`, and its
+//! kubeconfig and certificate are good for that name only. A host that is called otherwise by now is the same node still.
+//! Where nothing is installed the host's own name is the node's.
+
+use names::path;
+use pki::NodeIdentity;
+
+use crate::kubelet::NAME_FLAG;
+use crate::observe::is_marked;
+use crate::{Facts, Root, units};
+
+/// Why it cannot be said which node this is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IdentityError {
+    /// Another name was asked for than the one that is installed.
+    #[error("this node is called {installed}, as {file} says, and not {asked}")]
+    Disagrees {
+        /// The name that was asked for.
+        asked: String,
+        /// The name of the node that is installed.
+        installed: String,
+        /// What says so.
+        file: String,
+    },
+    /// No interface has an address.
+    #[error("this host has no address that other nodes could reach")]
+    NoAddress,
+}
+
+/// The name of the node that kubestrap has installed here; none when it has installed none.
+pub fn installed(root: &Root) -> Option<String> {
+    let unit = root.path(units::path("kubelet.service"));
+    let text = is_marked(&unit).then(|| std::fs::read_to_string(&unit).ok())??;
+    let commands = text.lines().filter_map(|line| line.strip_prefix("ExecStart="));
+    // The last of several flags of one name counts.
+    let words = commands.flat_map(str::split_ascii_whitespace);
+    let mut names =
+        words.filter_map(|word| word.trim_matches('"').strip_prefix(NAME_FLAG)?.strip_prefix('='));
+    names.next_back().filter(|name| !name.is_empty()).map(str::to_owned)
+}
+
+/// This node's name: as it is installed, else as it was asked for, else the host's.
+///
+/// # Errors
+/// [`IdentityError::Disagrees`].
+pub fn name(root: &Root, host: &str, asked: Option<&str>) -> Result<String, IdentityError> {
+    match (installed(root), asked) {
+        (Some(installed), Some(asked)) if installed != asked => {
+            let file = format!("{}/kubelet.service", path::UNITS);
+            Err(IdentityError::Disagrees { asked: asked.to_owned(), installed, file })
+        }
+        (Some(installed), _) => Ok(installed),
+        (None, asked) => Ok(asked.unwrap_or(host).to_owned()),
+    }
+}
+
+/// This node's name and its addresses, which are the host's: they may change as long as it is a node.
+///
+/// # Errors
+/// [`IdentityError`].
+pub fn identity(root: &Root, facts: &Facts, asked: Option<&str>) -> Result<NodeIdentity, IdentityError> {
+    let name = name(root, &facts.hostname, asked)?;
+    if facts.addresses.is_empty() {
+        return Err(IdentityError::NoAddress);
+    }
+    Ok(NodeIdentity { name, addresses: facts.addresses.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit(root: &Root, text: &str) {
+        let path = root.path(units::path("kubelet.service"));
+        host::fs::create_dir_all(path.parent().unwrap(), 0o755).unwrap();
+        host::fs::write(&path, text.as_bytes(), 0o644).unwrap();
+    }
+
+    const OURS: &str = "# Written by kubestrap; a change here is lost at its next run.\n[Service]\n";
+
+    #[test]
+    fn the_name_is_what_the_kubelet_registers_under_whatever_the_host_is_called() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::below(dir.path());
+        assert_eq!(name(&root, "host", None).unwrap(), "host");
+        assert_eq!(name(&root, "host", Some("given")).unwrap(), "given");
+        unit(
+            &root,
+            &format!(
+                "{OURS}ExecStart=/usr/local/bin/kubelet --hostname-override=one --node-ip=192.0.2.1 \"--hostname-override=two\"\n"
+            ),
+        );
+        assert_eq!(name(&root, "renamed", None).unwrap(), "two");
+        assert_eq!(name(&root, "renamed", Some("two")).unwrap(), "two");
+        let error = name(&root, "renamed", Some("renamed")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "this node is called two, as /etc/systemd/system/kubelet.service says, and not renamed"
+        );
+    }
+
+    #[test]
+    fn somebody_else_s_kubelet_names_no_node_of_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::below(dir.path());
+        unit(&root, "[Service]\nExecStart=/usr/bin/kubelet --hostname-override=theirs\n");
+        assert_eq!(installed(&root), None);
+        unit(&root, &format!("{OURS}ExecStart=/usr/local/bin/kubelet --config=/x\n"));
+        assert_eq!(installed(&root), None, "an install that named none");
+    }
+}

@@ -1,0 +1,187 @@
+//! A host becomes a node of a cluster: all that is done on it before anything of the cluster is started there. What `up`
+//! does first, and every other verb that makes a node.
+//!
+//! ```text
+//! facts, bundle, config, role ──▶ preflight ──▶ (rendered) ──▶ install ──▶ import
+//! ```
+
+use bundle::Bundle;
+use cluster::{ClusterConfig, EtcdConfig, ProxyMode};
+use pki::NodeIdentity;
+
+use crate::execute::{self, Installed};
+use crate::images::{self, ImagesError, Imported};
+use crate::plan::{Action, Plan};
+use checks::Check;
+
+use crate::preflight::{self, HostInput};
+use crate::{Facts, InstallError, NodeConfig, NodeCredentials, Root};
+
+/// What a node is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The cluster is brought up on it.
+    FirstControlPlane,
+    /// It takes part in the control plane of a cluster that there is.
+    ControlPlane,
+    /// It runs pods.
+    Worker,
+}
+
+impl Role {
+    /// Whether a part of the control plane runs on it.
+    pub fn is_control_plane(self) -> bool {
+        self != Self::Worker
+    }
+}
+
+/// Why a host cannot be made a node.
+#[derive(Debug, thiserror::Error)]
+pub enum ProvisionError {
+    /// The bundle lacks what sandboxes of pods are made of.
+    #[error("the bundle has no image `pause`")]
+    NoPause,
+    /// The install failed.
+    #[error(transparent)]
+    Install(#[from] InstallError),
+}
+
+/// What was rendered for the node.
+#[derive(Clone, Debug)]
+pub struct Rendered {
+    /// The cluster CA's certificate, PEM.
+    pub ca: String,
+    /// The kubelet's kubeconfig, with its client certificate inside.
+    pub kubeconfig: String,
+}
+
+/// A host that shall become a node, and of what.
+#[derive(Debug)]
+pub struct Provision<'a> {
+    /// The host's file system.
+    pub root: Root,
+    /// What kind of host it is.
+    pub facts: &'a Facts,
+    /// Where programs and images come from.
+    pub bundle: &'a Bundle,
+    /// The cluster.
+    pub cluster: &'a ClusterConfig,
+    /// What the node is for.
+    pub role: Role,
+    /// Who it is.
+    pub identity: NodeIdentity,
+    /// Leave containerd to the host.
+    pub existing_containerd: bool,
+}
+
+impl Provision<'_> {
+    /// Makes all checks of the host. `ca` is the cluster's, when there is one already. Changes nothing.
+    pub async fn preflight(&self, ca: Option<&str>) -> Vec<Check> {
+        let images = self.bundle.images().iter().map(|image| image.size);
+        let sizes = images.chain(self.bundle.programs().iter().map(|program| program.size));
+        let data_dir = etcd_data_dir(self.cluster, self.role);
+        let input = HostInput {
+            node_name: &self.identity.name,
+            control_plane: self.role.is_control_plane(),
+            api_port: self.cluster.api.port,
+            kube_proxy: self.cluster.proxy.mode != ProxyMode::Disabled,
+            local_etcd: data_dir.is_some(),
+            etcd_data_dir: data_dir.unwrap_or_default(),
+            ca,
+            needed_bytes: sizes.sum(),
+            cluster_version: &self.cluster.kubernetes_version.to_string(),
+            kubelet_version: self.bundle.kubernetes_version(),
+            existing_containerd: self.existing_containerd,
+        };
+        preflight::host(&self.root, self.facts, &input).await
+    }
+
+    /// The node's configuration, of what was rendered for it.
+    ///
+    /// # Errors
+    /// [`ProvisionError::NoPause`].
+    pub fn node(&self, rendered: &Rendered) -> Result<NodeConfig, ProvisionError> {
+        let pause = self.bundle.pause_image().ok_or(ProvisionError::NoPause)?;
+        let mut node = node_config(self.cluster, self.role, &self.identity, rendered, &pause.name);
+        node.existing_containerd = self.existing_containerd;
+        Ok(node)
+    }
+
+    /// What [`Provision::install`] would do. Changes nothing.
+    ///
+    /// # Errors
+    /// [`ProvisionError`].
+    pub fn plan(&self, rendered: &Rendered) -> Result<Plan, ProvisionError> {
+        Ok(execute::plan_install(&self.root, self.facts, self.bundle, &self.node(rendered)?)?)
+    }
+
+    /// Installs what is missing; containerd and the kubelet run at the end. `progress` gets each step just before it is
+    /// done.
+    ///
+    /// # Errors
+    /// [`ProvisionError`]; what was done until then stays and is found by the next run.
+    pub async fn install(
+        &self,
+        rendered: &Rendered,
+        progress: impl FnMut(&Action),
+    ) -> Result<Installed, ProvisionError> {
+        let node = self.node(rendered)?;
+        Ok(execute::install(&self.root, self.facts, self.bundle, &node, progress).await?)
+    }
+
+    /// Imports the images that the node's containerd lacks.
+    ///
+    /// # Errors
+    /// [`ImagesError`].
+    pub fn import(&self) -> Result<Imported, ImagesError> {
+        images::import_images(self.bundle)
+    }
+}
+
+/// The configuration of a node, of what was rendered for it and the pause image's name.
+pub fn node_config(
+    cluster: &ClusterConfig,
+    role: Role,
+    identity: &NodeIdentity,
+    rendered: &Rendered,
+    pause_image: &str,
+) -> NodeConfig {
+    let credentials = NodeCredentials::Kubeconfig(rendered.kubeconfig.clone());
+    let addresses = identity.addresses.clone();
+    let mut node =
+        NodeConfig::new(cluster, &identity.name, addresses, &rendered.ca, credentials, pause_image);
+    node.etcd_data_dir = etcd_data_dir(cluster, role).map(str::to_owned);
+    node
+}
+
+/// Where etcd has its data on a node of that role; none when it has none there.
+fn etcd_data_dir(cluster: &ClusterConfig, role: Role) -> Option<&str> {
+    match &cluster.etcd {
+        EtcdConfig::Local(etcd) if role.is_control_plane() => Some(&etcd.data_dir),
+        EtcdConfig::Local(_) | EtcdConfig::External(_) => None,
+    }
+}
+
+/// The images that the cluster's configuration needs and the bundle lacks.
+pub fn missing_images(bundle: &Bundle, cluster: &ClusterConfig) -> Vec<String> {
+    let images = cluster.images();
+    let missing = images.iter().map(|(_, image)| image).filter(|image| !bundle.has_image(image));
+    missing.map(ToString::to_string).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_has_no_etcd_and_a_control_plane_node_has_the_config_s() {
+        let cluster = ClusterConfig::parse("c", "etcd: {local: {dataDir: /data/etcd}}").unwrap();
+        let identity = NodeIdentity { name: "a".to_owned(), addresses: vec!["192.0.2.1".parse().unwrap()] };
+        let rendered = Rendered { ca: "ca".to_owned(), kubeconfig: "k".to_owned() };
+        let dir = |role| node_config(&cluster, role, &identity, &rendered, "pause").etcd_data_dir;
+        assert_eq!(dir(Role::FirstControlPlane).as_deref(), Some("/data/etcd"));
+        assert_eq!(dir(Role::ControlPlane).as_deref(), Some("/data/etcd"));
+        assert_eq!(dir(Role::Worker), None);
+        assert!(!Role::Worker.is_control_plane());
+    }
+}
