@@ -468,3 +468,7 @@ async fn connect(socket: &Path) -> Cri {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "guardian_tests.rs"]
+mod tests;
