@@ -89,7 +89,7 @@ pub fn import_images(bundle: &Bundle) -> Result<Imported, ImagesError> {
     Ok(Imported { plan, took: started.elapsed() })
 }
 
-fn ctr(args: &[&str]) -> Command {
+pub(crate) fn ctr(args: &[&str]) -> Command {
     let common = ["--address", names::path::CRI_SOCKET, "--namespace", NAMESPACE];
     Command::new("ctr").args(common).args(args).timeout(LIMIT)
 }

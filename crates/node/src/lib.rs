@@ -32,6 +32,7 @@ pub mod desired;
 pub mod execute;
 pub mod facts;
 pub mod identity;
+pub mod image_file;
 pub mod images;
 pub mod kernel;
 pub mod kubelet;

@@ -161,7 +161,7 @@ impl<'a> Upgrade<'a> {
 
     async fn step(&self, step: &Step, before: &mut Before, looked: &Looked) -> Result<(), UpgradeError> {
         let done = match step {
-            Step::Snapshot { .. } => self.snapshot(before).await?,
+            Step::Snapshot { .. } => self.snapshot(before)?,
             Step::Images { .. } => self.import()?,
             Step::Part { part, changes, .. } => self.part(*part, changes.is_empty(), looked).await?,
             Step::Drain { .. } => self.drain(before).await?,
@@ -173,10 +173,10 @@ impl<'a> Upgrade<'a> {
         Ok(())
     }
 
-    async fn snapshot(&self, before: &mut Before) -> Result<String, UpgradeError> {
-        let programs = Programs::new(self.target.bundle, &self.sight.runtime, &self.state);
+    fn snapshot(&self, before: &mut Before) -> Result<String, UpgradeError> {
+        let programs = Programs::new(self.target.bundle, &self.state);
         let image = etcd::tools_image(&self.target.config, self.target.bundle);
-        let program = programs.get(&image, etcd::ETCDCTL).await?;
+        let program = programs.get(&image, etcd::ETCDCTL)?;
         let (endpoint, tls) = (self.target.etcd_endpoint(), self.target.asset_dir.join("tls"));
         let etcdctl = etcd::Tool { program: &program, endpoint: &endpoint, tls: &tls };
         let now = Timestamp::now().strftime("%Y%m%dT%H%M%SZ");

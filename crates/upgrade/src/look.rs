@@ -106,10 +106,10 @@ impl Sight {
         }
         let Comparison { parts, live, .. } = looked;
         let host = host_plan(target)?;
-        let programs = Programs::new(target.bundle, &self.runtime, state);
+        let programs = Programs::new(target.bundle, state);
         let tools = Tools { programs: &programs, target, node: &self.node };
-        let flags = tools.flags(&parts, &wanted, !host.is_empty()).await;
-        let etcd = tools.etcd(before.as_ref()).await;
+        let flags = tools.flags(&parts, &wanted, !host.is_empty());
+        let etcd = tools.etcd(before.as_ref());
         programs.clean()?;
         if before.is_none() {
             state.remove()?;
@@ -307,7 +307,7 @@ struct Tools<'a> {
 
 impl Tools<'_> {
     /// What the target's programs say of their flags, those of parts that change.
-    async fn flags(
+    fn flags(
         &self,
         parts: &[PartState],
         wanted: &BTreeMap<Part, Vec<apply::Object>>,
@@ -321,7 +321,7 @@ impl Tools<'_> {
             let name = state.part.name();
             let flags = programs::flags(&workload.value, self.node, &self.address());
             // An image that is nowhere is a problem of its own.
-            match self.programs.get(image, &programs::program_path(name)).await {
+            match self.programs.get(image, &programs::program_path(name)) {
                 Ok(program) => answers.extend(ask(name, &program, &flags)),
                 Err(error) => tracing::warn!(error = host::error::chain(&error), "flags were not checked"),
             }
@@ -346,10 +346,10 @@ impl Tools<'_> {
         addresses.first().map_or_else(|| "127.0.0.1".to_owned(), ToString::to_string)
     }
 
-    async fn etcd(&self, before: Option<&Before>) -> EtcdState {
+    fn etcd(&self, before: Option<&Before>) -> EtcdState {
         let endpoint = self.target.etcd_endpoint();
         let image = etcd::tools_image(&self.target.config, self.target.bundle);
-        let problem = match self.programs.get(&image, etcd::ETCDCTL).await {
+        let problem = match self.programs.get(&image, etcd::ETCDCTL) {
             Ok(program) => {
                 let tls = self.target.asset_dir.join("tls");
                 etcd::Tool { program: &program, endpoint: &endpoint, tls: &tls }.problem()

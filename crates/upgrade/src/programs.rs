@@ -1,5 +1,6 @@
 //! Programs of the target's images on this host for a moment: to be asked whether they take the flags that
-//! they would get, and for etcd's snapshot. From the bundle, or from a container that runs on this node.
+//! they would get, and for etcd's snapshot. From the bundle, or from containerd's own copy of the image; never from a
+//! container that runs from it, since what that shows is up to whoever may run it.
 //!
 //! No table of flags could be as true as the program of that very patch release, run with the very flags:
 //! it finds what was dropped, what is misspelt, gates that are gone and values that do not parse.
@@ -8,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bundle::Bundle;
-use cri::{ContainerState, Cri, Filter};
 use host::command::{Command, CommandError};
 use objects::pod;
 use serde_json::Value;
@@ -23,45 +23,32 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// Where programs come from.
 pub(crate) struct Programs<'a> {
     bundle: Option<&'a Bundle>,
-    runtime: &'a Cri,
     dir: PathBuf,
 }
 
 impl<'a> Programs<'a> {
-    pub(crate) fn new(bundle: Option<&'a Bundle>, runtime: &'a Cri, state: &StateDir) -> Self {
-        Self { bundle, runtime, dir: state.programs() }
+    pub(crate) fn new(bundle: Option<&'a Bundle>, state: &StateDir) -> Self {
+        Self { bundle, dir: state.programs() }
     }
 
-    /// A program of an image, as a file that can be run.
-    pub(crate) async fn get(&self, image: &str, path: &str) -> Result<PathBuf, UpgradeError> {
+    /// A program of an image, as a file that can be run: from the bundle, else from containerd's own copy of the image.
+    pub(crate) fn get(&self, image: &str, path: &str) -> Result<PathBuf, UpgradeError> {
         let program = path.rsplit('/').next().unwrap_or(path);
         let failed = |reason: String| UpgradeError::Program {
             program: program.to_owned(),
             image: image.to_owned(),
             reason,
         };
+        host::fs::create_dir_all(&self.dir, 0o700)?;
+        let dest = self.dir.join(program);
         if let Some(bundle) = self.bundle.filter(|bundle| bundle.has_image(image)) {
-            host::fs::create_dir_all(&self.dir, 0o700)?;
-            let dest = self.dir.join(program);
             bundle.extract_file(image, path, &dest).map_err(|e| failed(host::error::chain(&e)))?;
-            return Ok(dest);
+        } else {
+            let seen_at = self.dir.join("image");
+            node::image_file::copy_out(image, Path::new(path), &dest, &seen_at)
+                .map_err(|e| failed(host::error::chain(&e)))?;
         }
-        let running = self.running(image, path).await?;
-        running.ok_or_else(|| failed("no bundle was given, and no container of it runs here".to_owned()))
-    }
-
-    /// The file as a container that runs from the image has it.
-    async fn running(&self, image: &str, path: &str) -> Result<Option<PathBuf>, UpgradeError> {
-        for container in self.runtime.containers(Filter::all()).await? {
-            if container.state != ContainerState::Running {
-                continue;
-            }
-            let status = self.runtime.container_status(&container.id).await?;
-            if let Some(pid) = status.pid.filter(|_| status.image == image) {
-                return Ok(Some(PathBuf::from(format!("/proc/{pid}/root{path}"))));
-            }
-        }
-        Ok(None)
+        Ok(dest)
     }
 
     /// A host program of the bundle, as a file that can be run.

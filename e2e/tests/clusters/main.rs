@@ -7,6 +7,7 @@
 #![expect(clippy::print_stderr, reason = "figures belong into a case's output")]
 
 mod accepted;
+mod attacks;
 mod badchange;
 mod coldboot;
 mod debian;
@@ -69,6 +70,8 @@ static CASES: &[Case] = &[
         "scheduler and controller-manager hand their leases over when they are rolled out", "guardian").with_soak(),
     case!(Core, Shared, upgrade::upgrade_that_breaks_is_put_back,
         "a config that breaks the apiserver is put back as it was, and a good one goes through, with no failed request", "upgrade"),
+    case!(Full, Shared, attacks::attacks_by_what_a_container_shows,
+        "nothing that a container shows is run on the host", "upgrade"),
     case!(Full, Shared, rollouts::rollouts_whose_guardian_is_killed,
         "a rollout fails no request although the guardian is killed in it", "steering").with_soak(),
     case!(Full, Shared, rollouts::rollouts_without_a_guardian,
