@@ -31,26 +31,35 @@ pub enum ImageFileError {
     Fs(#[from] FsError),
 }
 
-/// Copies a file of an image to `dest`, to be run. `dir` is an empty directory's path of ours, at which the image is
-/// seen meanwhile; what a killed call left there is taken away.
+/// How the directories begin at which images are seen.
+const SEEN_AT: &str = "image-";
+
+/// Copies a file of an image to `dest`, to be run. The image is seen meanwhile in `dir`, a directory of ours alone; what
+/// a killed call left there is taken away.
 ///
 /// # Errors
 /// [`ImageFileError`]; nothing stays mounted.
 pub fn copy_out(image: &str, path: &Path, dest: &Path, dir: &Path) -> Result<(), ImageFileError> {
-    let target = dir.to_string_lossy();
-    take_down(&target);
-    host::fs::create_dir_all(dir, 0o700)?;
-    let shown = ctr(&["images", "mount", image, &target]).run().map_err(ImagesError::Ctr);
-    let copied = shown.map_err(ImageFileError::from).and_then(|_| copy(dir, path, dest));
-    take_down(&target);
-    copied
+    take_down_all(dir)?;
+    // containerd does not forget at once under which name it showed an image, and shows no other one under it.
+    let root = dir.join(format!("{SEEN_AT}{}", jiff::Timestamp::now().as_nanosecond()));
+    host::fs::create_dir_all(&root, 0o700)?;
+    let shown = ctr(&["images", "mount", image, &root.to_string_lossy()]).run().map_err(ImagesError::Ctr);
+    let copied = shown.map_err(ImageFileError::from).and_then(|_| copy(&root, path, dest));
+    let away = take_down_all(dir);
+    copied.and(away)
 }
 
-/// The mount and the snapshot that it shows, both called after the directory.
-fn take_down(target: &str) {
-    if let Err(error) = ctr(&["images", "unmount", "--rm", target]).run() {
-        tracing::debug!(error = host::error::chain(&error), target, "nothing was mounted there");
+/// Each mount, the snapshot that it shows, which is called after its directory, and the directory.
+fn take_down_all(dir: &Path) -> Result<(), ImageFileError> {
+    for root in host::fs::list(dir)? {
+        let name = root.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with(SEEN_AT) {
+            ctr(&["images", "unmount", "--rm", &root.to_string_lossy()]).run().map_err(ImagesError::Ctr)?;
+            host::fs::remove_dir_all(&root)?;
+        }
     }
+    Ok(())
 }
 
 fn copy(root: &Path, path: &Path, dest: &Path) -> Result<(), ImageFileError> {

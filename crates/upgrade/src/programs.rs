@@ -44,8 +44,7 @@ impl<'a> Programs<'a> {
         if let Some(bundle) = self.bundle.filter(|bundle| bundle.has_image(image)) {
             bundle.extract_file(image, path, &dest).map_err(|e| failed(host::error::chain(&e)))?;
         } else {
-            let seen_at = self.dir.join("image");
-            node::image_file::copy_out(image, Path::new(path), &dest, &seen_at)
+            node::image_file::copy_out(image, Path::new(path), &dest, &self.dir)
                 .map_err(|e| failed(host::error::chain(&e)))?;
         }
         Ok(dest)
