@@ -32,7 +32,7 @@ pub use kube::Client;
 pub use lease::{HeldLease, held_lease, release_dead_lease};
 pub use node::label_node;
 pub use patient::Patient;
-pub use pod::{IDENTITY_LOST, delete_pod, pods_of_node, set_condition};
+pub use pod::{delete_pod, pods_of_node, set_condition};
 pub use readyz::{ReadyzFailure, readyz};
 pub use retry::Class;
 pub use watch::{Change, follow, list};

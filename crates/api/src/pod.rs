@@ -6,12 +6,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::Client;
 use crate::call::Call;
 use crate::error::ApiError;
-use crate::{CONFLICT, Client};
-
-/// The status with which the API refuses a request whose UID is another object's.
-pub const IDENTITY_LOST: u16 = CONFLICT;
 
 /// The pods of a node, in all namespaces.
 ///
@@ -29,7 +26,7 @@ pub async fn pods_of_node(client: &Client, node: &str, limit: Duration) -> Resul
 /// Sets a condition of that very pod; the others stay. `why` is reason and message.
 ///
 /// # Errors
-/// [`ApiError`] when the API does not answer, or refuses; [`IDENTITY_LOST`] when it is another pod by now.
+/// [`ApiError`] when the API does not answer, or refuses; [`CONFLICT`](crate::CONFLICT) when it is another pod by now.
 pub async fn set_condition(
     client: &Client,
     (namespace, name, uid): (&str, &str, &str),

@@ -111,7 +111,7 @@ async fn evict(api: &Patient, pod: &Value) -> Result<Option<String>, ApiError> {
     let call = Call::post(format!("/api/v1/namespaces/{namespace}/pods/{name}/eviction"), &eviction);
     match api.send_once(&call).await {
         Ok(_) => Ok(None),
-        Err(error) if error.is_not_found() || error.status() == Some(api::IDENTITY_LOST) => Ok(None),
+        Err(error) if error.is_not_found() || error.status() == Some(api::CONFLICT) => Ok(None),
         Err(error) if error.passes() => Ok(Some(host::error::chain(&error))),
         Err(error) => Err(error),
     }
