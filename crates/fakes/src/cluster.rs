@@ -15,7 +15,7 @@ use crate::api::{self, Answer, Asked};
 pub type Objects = BTreeMap<String, Value>;
 
 /// Kinds that are served: group and version, plural, kind, and whether they are in namespaces.
-const KINDS: [(&str, &str, &str, bool); 14] = [
+const KINDS: [(&str, &str, &str, bool); 18] = [
     ("v1", "nodes", "Node", false),
     ("v1", "namespaces", "Namespace", false),
     ("v1", "pods", "Pod", true),
@@ -29,7 +29,11 @@ const KINDS: [(&str, &str, &str, bool); 14] = [
     ("apps/v1", "replicasets", "ReplicaSet", true),
     ("apps/v1", "controllerrevisions", "ControllerRevision", true),
     ("coordination.k8s.io/v1", "leases", "Lease", true),
+    ("policy/v1", "poddisruptionbudgets", "PodDisruptionBudget", true),
     ("rbac.authorization.k8s.io/v1", "clusterroles", "ClusterRole", false),
+    ("rbac.authorization.k8s.io/v1", "clusterrolebindings", "ClusterRoleBinding", false),
+    ("rbac.authorization.k8s.io/v1", "roles", "Role", true),
+    ("rbac.authorization.k8s.io/v1", "rolebindings", "RoleBinding", true),
 ];
 
 /// See the module.

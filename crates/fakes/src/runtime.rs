@@ -1,6 +1,7 @@
 //! A container runtime that keeps what it is told: sandboxes and containers, without a process behind them. It
 //! speaks CRI v1 over a connection in memory, so that a test may stop the clock.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -41,14 +42,22 @@ pub struct Sandbox {
     pub created: i64,
 }
 
-/// See the module.
+/// See the module. It has every image but those that it was told to lack.
 #[derive(Debug, Clone, Default)]
-pub struct Runtime(Arc<Mutex<Vec<Sandbox>>>);
+pub struct Runtime {
+    sandboxes: Arc<Mutex<Vec<Sandbox>>>,
+    lacked: Arc<Mutex<BTreeSet<String>>>,
+}
 
 impl Runtime {
     /// What it has now; to be looked at and changed.
     pub fn sandboxes(&self) -> MutexGuard<'_, Vec<Sandbox>> {
-        self.0.lock().expect("no test panicked in here")
+        self.sandboxes.lock().expect("no test panicked in here")
+    }
+
+    /// From now on it does not have this image.
+    pub fn lack_image(&self, image: &str) {
+        self.lacked.lock().expect("no test panicked in here").insert(image.to_owned());
     }
 
     /// Connects to it.
@@ -67,7 +76,7 @@ impl Runtime {
             let (ours, theirs) = tokio::io::duplex(1 << 16);
             let server = tonic::transport::Server::builder()
                 .add_service(RuntimeService(runtime.clone()))
-                .add_service(ImageService);
+                .add_service(ImageService(runtime.clone()));
             let once = tokio_stream::once(Ok::<_, io::Error>(theirs));
             tokio::spawn(server.serve_with_incoming(once));
             std::future::ready(Ok(TokioIo::new(ours)))
@@ -79,7 +88,7 @@ impl Runtime {
 struct RuntimeService(Runtime);
 
 #[derive(Clone)]
-struct ImageService;
+struct ImageService(Runtime);
 
 impl NamedService for RuntimeService {
     const NAME: &'static str = "runtime.v1.RuntimeService";
@@ -176,6 +185,13 @@ impl Runtime {
         v1::ListContainersResponse { containers: containers.collect() }
     }
 
+    fn image_status(&self, asked: v1::ImageStatusRequest) -> v1::ImageStatusResponse {
+        let name = asked.image.unwrap_or_default().image;
+        let is_lacked = self.lacked.lock().expect("no test panicked in here").contains(&name);
+        let image = (!is_lacked).then(v1::Image::default);
+        v1::ImageStatusResponse { image, ..v1::ImageStatusResponse::default() }
+    }
+
     fn container_status(
         &self,
         asked: &v1::ContainerStatusRequest,
@@ -231,14 +247,8 @@ impl tower::Service<http::Request<Body>> for ImageService {
         Poll::Ready(Ok(()))
     }
 
-    /// Every image is there.
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        Box::pin(async move {
-            Ok(unary(request, |_: v1::ImageStatusRequest| {
-                let image = Some(v1::Image::default());
-                Ok(v1::ImageStatusResponse { image, ..v1::ImageStatusResponse::default() })
-            })
-            .await)
-        })
+        let runtime = self.0.clone();
+        Box::pin(async move { Ok(unary(request, |asked| Ok(runtime.image_status(asked))).await) })
     }
 }
