@@ -86,7 +86,7 @@ impl Upgrade<'_> {
     }
 
     async fn put_host_back(&self, before: &mut Before) -> Result<(), UpgradeError> {
-        if node_files::put_back(&self.state, before)? {
+        if node_files::put_back(&self.state, &self.target.root, before)? {
             self.gate().kubelet(None).await?;
             (self.report)(Event::PutBack { what: format!("node {}", self.sight.node) });
         }

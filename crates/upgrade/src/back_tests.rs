@@ -30,9 +30,10 @@ fn path(name: &str) -> String {
     format!("/api/v1/namespaces/kube-system/configmaps/{name}")
 }
 
-pub(crate) fn target(state: &StateDir) -> Target<'static> {
+pub(crate) fn target(state: &StateDir) -> Target {
     let config = ClusterConfig::parse_with_overrides("test", "", &[]).unwrap();
     let credentials = NodeCredentials::Bootstrap(String::new());
+    let root = Root::below(state.assets());
     let node = NodeConfig::new(&config, "n", vec!["10.0.0.1".parse().unwrap()], "", credentials, "pause");
     Target {
         node,
@@ -40,7 +41,8 @@ pub(crate) fn target(state: &StateDir) -> Target<'static> {
         tree: AssetTree::default(),
         asset_dir: state.assets(),
         bundle: None,
-        facts: node::facts::detect(&Root::host()),
+        facts: node::facts::detect(&root),
+        root,
         drain: false,
     }
 }

@@ -15,8 +15,8 @@ use crate::before::Before;
 use crate::error::UpgradeError;
 use crate::event::Event;
 use crate::execute::Upgrade;
-use crate::look::Sight;
 use crate::observed::DrainState;
+use crate::sight::Sight;
 
 /// How often is looked, and evictions that were put off are asked for again.
 const POLL: Duration = Duration::from_secs(2);

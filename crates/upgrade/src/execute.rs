@@ -14,15 +14,17 @@ use crate::before::{Before, StateDir};
 use crate::error::UpgradeError;
 use crate::event::Event;
 use crate::gate::{Gate, Patience};
-use crate::look::{Looked, Sight};
+use crate::here::ThisNode;
+use crate::look::Looked;
 use crate::part::Part;
 use crate::plan::{self, Plan, Step};
 use crate::programs::Programs;
+use crate::sight::Sight;
 use crate::target::Target;
 
 /// An upgrade of the cluster that this node belongs to.
 pub struct Upgrade<'a> {
-    pub(crate) target: Target<'a>,
+    pub(crate) target: Target,
     pub(crate) sight: Sight,
     pub(crate) state: StateDir,
     pub(crate) patience: Patience,
@@ -76,13 +78,13 @@ pub enum Failed {
 impl<'a> Upgrade<'a> {
     /// An upgrade by a client of this node's own API and its container runtime.
     pub fn new(
-        target: Target<'a>,
+        target: Target,
         client: Client,
         runtime: Cri,
         state: StateDir,
         report: &'a (dyn Fn(Event) + Send + Sync),
     ) -> Self {
-        let sight = Sight::new(client, runtime, target.node.name.clone());
+        let sight = Sight::new(client, runtime, ThisNode, target.node.name.clone());
         let (patience, backup_dir) = (Patience::default(), PathBuf::from(names::path::BACKUPS));
         Self { target, sight, state, patience, backup_dir, report }
     }
@@ -91,6 +93,11 @@ impl<'a> Upgrade<'a> {
     pub fn with_patience(mut self, patience: Patience) -> Self {
         self.patience = patience;
         self
+    }
+
+    /// Where it goes.
+    pub fn target(&self) -> &Target {
+        &self.target
     }
 
     /// Looks at the cluster and compares it with the target. Changes nothing.
@@ -149,7 +156,7 @@ impl<'a> Upgrade<'a> {
             before.add_object(*part, path.clone(), live.clone());
         }
         for path in crate::node_files::touched(&looked.host) {
-            self.state.save_file(before, Path::new(&path))?;
+            self.state.save_file(before, &self.target.root.path(path))?;
         }
         let staged = self.state.assets();
         self.target.tree.write(&staged).map_err(|error| UpgradeError::Unfinished {
@@ -174,8 +181,9 @@ impl<'a> Upgrade<'a> {
     }
 
     fn snapshot(&self, before: &mut Before) -> Result<String, UpgradeError> {
-        let programs = Programs::new(self.target.bundle, &self.state);
-        let image = etcd::tools_image(&self.target.config, self.target.bundle);
+        let bundle = self.target.bundle.as_ref();
+        let programs = Programs::new(&*self.sight.here, bundle, &self.state);
+        let image = etcd::tools_image(&self.target.config, bundle);
         let program = programs.get(&image, etcd::ETCDCTL)?;
         let (endpoint, tls) = (self.target.etcd_endpoint(), self.target.asset_dir.join("tls"));
         let etcdctl = etcd::Tool { program: &program, endpoint: &endpoint, tls: &tls };
@@ -190,7 +198,7 @@ impl<'a> Upgrade<'a> {
     }
 
     fn import(&self) -> Result<String, UpgradeError> {
-        let Some(bundle) = self.target.bundle else { return Ok("no bundle".to_owned()) };
+        let Some(bundle) = &self.target.bundle else { return Ok("no bundle".to_owned()) };
         let imported = node::images::import_images(bundle)?;
         Ok(format!("{} images in {:.1} s", imported.plan.import.len(), imported.took.as_secs_f32()))
     }
@@ -214,13 +222,13 @@ impl<'a> Upgrade<'a> {
     }
 
     async fn kubelet(&self, looked: &Looked) -> Result<String, UpgradeError> {
-        let extract = |name: &str, path: &Path| match self.target.bundle {
+        let extract = |name: &str, path: &Path| match &self.target.bundle {
             Some(bundle) => bundle.extract_program(name, path).map(drop),
             None => Err(BundleError::NoProgram { name: name.to_owned(), dir: PathBuf::new() }),
         };
         let say = |action: &node::plan::Action| (self.report)(Event::Waiting { what: action.to_string() });
-        node::execute::execute(&node::Root::host(), &looked.host, extract, say).await?;
-        self.gate().kubelet(self.target.bundle.map(|_| self.target.version())).await?;
+        node::execute::execute(&self.target.root, &looked.host, extract, say).await?;
+        self.gate().kubelet(self.target.bundle.as_ref().map(|_| self.target.version())).await?;
         Ok(format!("the kubelet of {} is Ready", self.sight.node))
     }
 

@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fakes::cluster::{Cluster, Objects};
-use fakes::runtime::{Runtime, Sandbox, container_id};
+use fakes::runtime::{Runtime, container_id};
 use names::label::CONTROLLER_REVISION_HASH;
 use serde_json::json;
 
 use super::*;
 use crate::back_tests::{nothing_seen, target};
 use crate::diff::Change;
-use crate::fixture::Node;
+use crate::fixture::{Node, sandbox};
 
 const DAEMONSET: &str = "/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy";
 const CONFIG: &str = "/api/v1/namespaces/kube-system/configmaps/cluster-info";
@@ -53,18 +53,7 @@ fn controller(cluster: &Cluster, runtime: &Runtime, works: fn(&str) -> bool) {
     let mut sandboxes = runtime.sandboxes();
     sandboxes.retain(|sandbox| sandbox.name == image);
     if sandboxes.is_empty() {
-        sandboxes.push(Sandbox {
-            id: image.clone(),
-            namespace: "kube-system".to_owned(),
-            name: image.clone(),
-            uid: image.clone(),
-            container: "kube-proxy".to_owned(),
-            labels: Vec::new(),
-            annotations: Vec::new(),
-            running: true,
-            crashes: 0,
-            created: 1,
-        });
+        sandboxes.push(sandbox(&image, "kube-proxy"));
     }
     let container = container_id(&sandboxes[0]);
     drop(sandboxes);

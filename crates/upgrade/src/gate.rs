@@ -11,9 +11,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::error::UpgradeError;
 use crate::event::Event;
-use crate::look::Sight;
 use crate::part::{self, Part};
 use crate::rollout::Verdict;
+use crate::sight::Sight;
 
 /// How often is looked.
 const POLL: Duration = Duration::from_millis(500);

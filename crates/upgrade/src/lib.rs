@@ -16,6 +16,7 @@ mod back;
 mod back_tests;
 mod before;
 mod checks;
+mod compare;
 mod diff;
 mod direction;
 mod drain;
@@ -25,6 +26,7 @@ mod execute;
 #[cfg(test)]
 mod fixture;
 mod gate;
+mod here;
 mod immutable;
 mod lifecycle;
 mod look;
@@ -34,9 +36,11 @@ mod part;
 mod plan;
 mod programs;
 mod rollout;
+mod sight;
 mod stamp;
 mod target;
 mod text;
+mod tools;
 
 pub use before::StateDir;
 pub use diff::{Change, Field};

@@ -1,7 +1,7 @@
 //! This node's files: which ones an install changes, and how they come back.
 
 use node::plan::{Action, Plan};
-use node::units;
+use node::{Root, units};
 
 use crate::before::{Before, StateDir};
 use crate::error::UpgradeError;
@@ -19,12 +19,12 @@ pub(crate) fn touched(plan: &Plan) -> Vec<String> {
 }
 
 /// Puts the files back and restarts the units among them. Says whether there was anything to put back.
-pub(crate) fn put_back(state: &StateDir, before: &Before) -> Result<bool, UpgradeError> {
+pub(crate) fn put_back(state: &StateDir, root: &Root, before: &Before) -> Result<bool, UpgradeError> {
     for saved in &before.files {
         state.restore_file(saved)?;
     }
     let is_saved = |unit: &&&str| {
-        let file = std::path::Path::new(names::path::UNITS).join(unit);
+        let file = root.path(names::path::UNITS).join(unit);
         before.files.iter().any(|saved| saved.path == file)
     };
     let restart: Vec<&str> = UNITS.iter().filter(is_saved).copied().collect();
@@ -56,17 +56,17 @@ mod tests {
     #[test]
     fn every_saved_file_is_put_back() {
         let dir = tempfile::tempdir().unwrap();
-        let state = StateDir::new(dir.path().join("upgrade"));
+        let (state, root) = (StateDir::new(dir.path().join("upgrade")), Root::below(dir.path()));
         let now = "2026-11-22T12:00:00Z".parse().unwrap();
         let mut before = Before::new("v1.36.3".parse().unwrap(), "v1.37.2".parse().unwrap(), now);
-        assert!(!put_back(&state, &before).unwrap());
+        assert!(!put_back(&state, &root, &before).unwrap());
         let files = ["a", "b", "c"].map(|name| dir.path().join(name));
         for file in &files {
             host::fs::write(file, b"old", 0o644).unwrap();
             state.save_file(&mut before, file).unwrap();
             host::fs::write(file, b"new", 0o644).unwrap();
         }
-        assert!(put_back(&state, &before).unwrap());
+        assert!(put_back(&state, &root, &before).unwrap());
         for file in &files {
             assert_eq!(host::fs::read(file).unwrap(), b"old");
         }

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::before::StateDir;
 use crate::error::UpgradeError;
+use crate::here::Here;
 use crate::observed::FlagAnswer;
 
 /// How long a program may take to say something.
@@ -22,13 +23,14 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// Where programs come from.
 pub(crate) struct Programs<'a> {
+    here: &'a dyn Here,
     bundle: Option<&'a Bundle>,
     dir: PathBuf,
 }
 
 impl<'a> Programs<'a> {
-    pub(crate) fn new(bundle: Option<&'a Bundle>, state: &StateDir) -> Self {
-        Self { bundle, dir: state.programs() }
+    pub(crate) fn new(here: &'a dyn Here, bundle: Option<&'a Bundle>, state: &StateDir) -> Self {
+        Self { here, bundle, dir: state.programs() }
     }
 
     /// A program of an image, as a file that can be run: from the bundle, else from containerd's own copy of the image.
@@ -44,8 +46,8 @@ impl<'a> Programs<'a> {
         if let Some(bundle) = self.bundle.filter(|bundle| bundle.has_image(image)) {
             bundle.extract_file(image, path, &dest).map_err(|e| failed(host::error::chain(&e)))?;
         } else {
-            node::image_file::copy_out(image, Path::new(path), &dest, &self.dir)
-                .map_err(|e| failed(host::error::chain(&e)))?;
+            let copied = self.here.copy_out(image, Path::new(path), &dest, &self.dir);
+            copied.map_err(|e| failed(host::error::chain(&e)))?;
         }
         Ok(dest)
     }

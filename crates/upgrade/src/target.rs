@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use assets::AssetTree;
 use bundle::Bundle;
 use cluster::{ClusterConfig, Component, EtcdConfig, KubernetesVersion};
-use node::{Facts, NodeConfig};
+use node::{Facts, NodeConfig, Root};
 use objects::pod;
 use serde_json::Value;
 
 /// What a cluster shall be.
-pub struct Target<'a> {
+pub struct Target {
     /// The config.
     pub config: ClusterConfig,
     /// The asset directory that was rendered from it, with the secrets of the cluster.
@@ -19,16 +19,18 @@ pub struct Target<'a> {
     /// Where the asset directory lies.
     pub asset_dir: PathBuf,
     /// The programs and images of the version; none when only the config changes.
-    pub bundle: Option<&'a Bundle>,
+    pub bundle: Option<Bundle>,
     /// This node as it shall be.
     pub node: NodeConfig,
     /// This node as it is.
     pub facts: Facts,
+    /// This node's file system.
+    pub root: Root,
     /// Whether pods are taken off this node before its kubelet changes.
     pub drain: bool,
 }
 
-impl Target<'_> {
+impl Target {
     /// The Kubernetes version.
     pub fn version(&self) -> KubernetesVersion {
         self.config.kubernetes_version

@@ -1,0 +1,201 @@
+//! What an upgrade is made of: the arguments, the configs, the bundle and this host, each read once.
+
+use std::path::Path;
+
+use ::checks::Check;
+use assets::{AssetTree, CONFIG_FILE};
+use bundle::Bundle;
+use cluster::{ClusterConfig, Component, EtcdConfig, KubernetesVersion};
+use names::path;
+use node::provision::{self, Role};
+use node::{NodeConfig, Root};
+use pki::NodeIdentity;
+use upgrade::{StateDir, Target};
+
+use super::args::{HereArgs, TargetArgs};
+use crate::commands::render::{self, ConfigArgs};
+use crate::exit::{Exit, Failure};
+use crate::ui::Ui;
+
+/// An upgrade of which nobody was asked yet.
+pub(super) struct Prepared {
+    pub(super) target: Target,
+    pub(super) state: StateDir,
+    /// What of the config cannot change.
+    pub(super) immutable: Vec<Check>,
+}
+
+/// Reads everything but the cluster.
+pub(super) fn prepare(args: TargetArgs, ui: &Ui) -> Result<Prepared, Failure> {
+    let TargetArgs { version, config, bundle, drain, here: HereArgs { asset_dir, node_name } } = args;
+    let root = Root::host();
+    let old = own_config(&asset_dir)?;
+    let bundle = bundle.as_deref().map(Bundle::open).transpose();
+    let bundle = bundle.map_err(|error| Failure::new(Exit::Bundle, error))?;
+    let version = pinned(version, &config, old.kubernetes_version, bundle.as_ref())?;
+    let mut config = wanted_config(config, version, &asset_dir)?;
+    keep_etcd(&mut config, &root);
+    let facts = node::facts::detect(&root);
+    let identity = node::identity::identity(&root, &facts, node_name.as_deref());
+    let identity = identity.map_err(crate::commands::cluster::who)?;
+    let state = StateDir::new(root.path(path::UPGRADE));
+    // Keys that an unfinished run has made are the cluster's already.
+    let staged = state.assets();
+    let goes_on = state.is_unfinished() && staged.join(CONFIG_FILE).exists();
+    if goes_on {
+        ui.warn("an upgrade did not end: this one goes on with it");
+    }
+    let secrets = if goes_on { &staged } else { &asset_dir };
+    let tree = render::render(&config, identity.clone(), !facts.resolv_conf_empty, secrets)?;
+    let node = this_node(&root, &config, bundle.as_ref(), &identity, &tree)?;
+    let immutable = upgrade::immutable(&old, &config);
+    Ok(Prepared {
+        target: Target { config, tree, asset_dir, bundle, node, facts, root, drain },
+        state,
+        immutable,
+    })
+}
+
+/// The config that the cluster was made from.
+fn own_config(asset_dir: &Path) -> Result<ClusterConfig, Failure> {
+    let args = ConfigArgs { config: Some(asset_dir.join(CONFIG_FILE)), ..ConfigArgs::default() };
+    render::load_config(&args).map_err(|failure| {
+        failure.hint("run it on a control-plane node that has the asset directory: --asset-dir DIR")
+    })
+}
+
+fn wanted_config(
+    mut args: ConfigArgs,
+    version: Option<KubernetesVersion>,
+    asset_dir: &Path,
+) -> Result<ClusterConfig, Failure> {
+    args.set.extend(version.map(|version| (KEY.to_owned(), version.to_string())));
+    args.config.get_or_insert_with(|| asset_dir.join(CONFIG_FILE));
+    render::load_config(&args)
+}
+
+/// This node as it shall be. A containerd that is not ours stays as it is.
+fn this_node(
+    root: &Root,
+    config: &ClusterConfig,
+    bundle: Option<&Bundle>,
+    identity: &NodeIdentity,
+    tree: &AssetTree,
+) -> Result<NodeConfig, Failure> {
+    let containerd = host::fs::read_to_string(&root.path(path::CONTAINERD_CONFIG)).unwrap_or_default();
+    let own = node::containerd::pause_image(&containerd);
+    let bundled = bundle.and_then(Bundle::pause_image).map(|image| image.name.as_str());
+    let images = config.images();
+    let pause = bundled.or(own).unwrap_or_else(|| images.get(Component::Pause));
+    let rendered = render::for_node(tree)?;
+    let mut node = provision::node_config(config, Role::FirstControlPlane, identity, &rendered, pause);
+    node.existing_containerd = own.is_none();
+    Ok(node)
+}
+
+/// The config's key of the version.
+const KEY: &str = "kubernetesVersion";
+
+/// Which version is meant where the config does not say it: a config file that names none does not mean the newest.
+/// None when the config says it.
+fn pinned(
+    version: Option<KubernetesVersion>,
+    config: &ConfigArgs,
+    old: KubernetesVersion,
+    bundle: Option<&Bundle>,
+) -> Result<Option<KubernetesVersion>, Failure> {
+    if version.is_some() {
+        return Ok(version);
+    }
+    if config.set.iter().any(|(key, _)| key == KEY) {
+        return Ok(None);
+    }
+    if let Some(path) = &config.config {
+        let named = host::fs::read_to_string(path).is_ok_and(|text| names_version(&text));
+        return Ok((!named).then_some(old));
+    }
+    match bundle {
+        Some(bundle) if config.set.is_empty() => {
+            let version = bundle.kubernetes_version().parse();
+            version.map(Some).map_err(|error| Failure::new(Exit::Bundle, error))
+        }
+        _ => Ok(Some(old)),
+    }
+}
+
+/// Whether a config file says which version it wants, in whatever way YAML can be written. One that is no YAML says
+/// nothing: what is wrong with it is told where it is read.
+fn names_version(text: &str) -> bool {
+    let documents = assets::parse_documents(text).unwrap_or_default();
+    documents.iter().any(|document| document.value.get(KEY).is_some_and(|version| !version.is_null()))
+}
+
+/// A restart of its only etcd is a pause of the API, and an etcd of a newer minor does not go back: it stays
+/// as it is, and says so in the config.
+fn keep_etcd(config: &mut ClusterConfig, root: &Root) {
+    if !matches!(config.etcd, EtcdConfig::Local(_)) {
+        return;
+    }
+    let path = root.path(path::STATIC_PODS).join(path::ETCD_FILE);
+    let Ok(text) = host::fs::read_to_string(&path) else { return };
+    let pod = assets::parse_documents(&text).ok().and_then(|documents| documents.into_iter().next());
+    let image = pod.and_then(|pod| etcd::server::image(&pod.value).map(str::to_owned));
+    let Some(image) = image.filter(|image| config.images().get(Component::Etcd) != image) else { return };
+    if let Ok(image) = image.parse() {
+        config.images.overrides.insert(Component::Etcd.name().to_owned(), image);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn a_version_is_found_however_the_file_writes_it() {
+        for text in [
+            "kubernetesVersion: v1.37.2\n",
+            "# x\n\"kubernetesVersion\": v1.37.2\n",
+            "{network: {provider: none}, kubernetesVersion: v1.37.2}\n",
+            "---\nkubernetesVersion : 'v1.37.2'\n",
+        ] {
+            assert!(names_version(text), "{text}");
+        }
+        for text in [
+            "",
+            "network: {provider: none}\n",
+            "# kubernetesVersion: v1.37.2\n",
+            "kubernetesVersion:\n",
+            "kubernetesVersionX: v1\n",
+            "certificates:\n  validity: |\n    x\nkubernetesVersion",
+            "a: [",
+        ] {
+            assert!(!names_version(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_version_is_that_of_whoever_names_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            host::fs::write(&dir.path().join(name), text.as_bytes(), 0o644).unwrap();
+            Some(dir.path().join(name))
+        };
+        let named = file("named.yaml", "kubernetesVersion: v1.37.2\n");
+        let silent = file("silent.yaml", "network: {provider: none}\n");
+        let (old, new): (KubernetesVersion, KubernetesVersion) =
+            ("v1.36.3".parse().unwrap(), "v1.37.2".parse().unwrap());
+        let set = |key: &str| vec![(key.to_owned(), "v1.37.2".to_owned())];
+        let pinned = |version, config: &Option<PathBuf>, set: Vec<(String, String)>| {
+            let config = ConfigArgs { config: config.clone(), set, api_endpoint: None };
+            pinned(version, &config, old, None).unwrap()
+        };
+        assert_eq!(pinned(Some(new), &silent, Vec::new()), Some(new));
+        assert_eq!(pinned(None, &named, Vec::new()), None);
+        assert_eq!(pinned(None, &silent, Vec::new()), Some(old));
+        assert_eq!(pinned(None, &silent, set(KEY)), None);
+        assert_eq!(pinned(None, &None, set(KEY)), None);
+        assert_eq!(pinned(None, &None, set("x")), Some(old));
+    }
+}

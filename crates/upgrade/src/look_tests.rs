@@ -1,0 +1,384 @@
+//! Looks at a cluster that a config has made, on fakes: its objects as they were rendered, its rollouts at rest.
+
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::pin::pin;
+use std::task::Poll;
+
+use assets::{AssetTree, Given, RenderInput};
+use cluster::ClusterConfig;
+use fakes::cluster::Objects;
+use fakes::runtime::container_id;
+use jiff::Timestamp;
+use names::annotation::{DEPLOYMENT_REVISION, INPUTS};
+use names::label::{CONTROLLER_REVISION_HASH, POD_TEMPLATE_HASH};
+use node::plan::{Action, Plan as HostPlan};
+use node::{NodeConfig, NodeCredentials, Root};
+use objects::ObjectRef;
+use serde_json::json;
+
+use super::*;
+use crate::fixture::{Elsewhere, Node, sandbox};
+use crate::part;
+use crate::plan::{Plan, Step, plan};
+
+const SECRET: &str = "/api/v1/namespaces/kube-system/secrets/kube-apiserver";
+const APISERVER: &str = "/apis/apps/v1/namespaces/kube-system/daemonsets/kube-apiserver";
+const SCHEDULER: &str = "/apis/apps/v1/namespaces/kube-system/deployments/kube-scheduler";
+const SCHEDULER_POD: &str = "/api/v1/namespaces/kube-system/pods/kube-scheduler-0";
+
+/// A cluster, the node that it is looked at from, and what lies on that node's disk.
+struct World {
+    node: Node,
+    dir: tempfile::TempDir,
+    state: StateDir,
+    tree: AssetTree,
+}
+
+fn render(set: &[(&str, &str)], existing: Option<AssetTree>) -> (ClusterConfig, AssetTree) {
+    let set: Vec<_> = set.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let config = ClusterConfig::parse_with_overrides("test", "", &set).unwrap();
+    let node = pki::NodeIdentity { name: "n".to_owned(), addresses: vec!["10.0.0.1".parse().unwrap()] };
+    let now = Timestamp::now();
+    let input = RenderInput { node, given: Given::default(), existing, upstream_dns: true, now };
+    let tree = assets::render(&config, input).unwrap();
+    (config, tree)
+}
+
+impl World {
+    /// The cluster that the default config makes.
+    async fn new() -> Self {
+        let (dir, node) = (tempfile::tempdir().unwrap(), Node::new(Objects::new()));
+        let (config, tree) = render(&[], None);
+        let world = Self { node, state: StateDir::new(dir.path().join("upgrade")), dir, tree };
+        world.tree.write(&world.assets()).unwrap();
+        for object in part::objects(&world.tree).unwrap().into_values().flatten() {
+            let path = world.node.sight.api.path(&ObjectRef::of(&object.value)).await.unwrap();
+            world.node.cluster.put(&path, object.value.clone());
+            if part::is_workload(&object.value) {
+                world.roll_out(&path);
+            }
+        }
+        let ready = json!([{"type": "Ready", "status": "True"}]);
+        let kubelet = json!({"kubeletVersion": config.kubernetes_version.to_string()});
+        world.node.cluster.put(
+            "/api/v1/nodes/n",
+            json!({"metadata": {"name": "n", "labels": {label::CONTROL_PLANE_NODE: ""}},
+                "status": {"nodeInfo": kubelet, "conditions": ready}}),
+        );
+        world.node.runtime.sandboxes().push(sandbox("kubestrap-guardian-n", "guardian"));
+        world.node.cluster.say("/metrics", 200, "");
+        world
+    }
+
+    fn assets(&self) -> PathBuf {
+        self.dir.path().join("assets")
+    }
+
+    /// Leaves a workload as its controllers do: a revision, its pods, and a container of each that runs.
+    fn roll_out(&self, path: &str) {
+        let workload = self.node.objects()[path].clone();
+        let (name, namespace) = (objects::name(&workload), objects::namespace(&workload));
+        let of_daemonset = workload["kind"] == "DaemonSet";
+        let (plural, label) = if of_daemonset {
+            ("controllerrevisions", CONTROLLER_REVISION_HASH)
+        } else {
+            ("replicasets", POD_TEMPLATE_HASH)
+        };
+        let labels = json!({label: "1"});
+        let owner = |uid: &Value| json!([{"kind": "its", "uid": uid, "controller": true}]);
+        self.node.cluster.put(
+            &format!("/apis/apps/v1/namespaces/{namespace}/{plural}/{name}-1"),
+            json!({"revision": 1, "metadata": {"name": name, "uid": name, "labels": labels.clone(),
+                "annotations": {DEPLOYMENT_REVISION: "1"}, "ownerReferences": owner(&workload["metadata"]["uid"])}}),
+        );
+        let uid = if of_daemonset { workload["metadata"]["uid"].clone() } else { json!(name) };
+        for number in 0..workload["spec"]["replicas"].as_u64().unwrap_or(1) {
+            let name = format!("{name}-{number}");
+            let sandbox = sandbox(&name, "c");
+            let running = json!([{"name": "c", "state": {"running": {}},
+                "containerID": format!("containerd://{}", container_id(&sandbox))}]);
+            self.node.runtime.sandboxes().push(sandbox);
+            self.node.cluster.put(
+                &format!("/api/v1/namespaces/{namespace}/pods/{name}"),
+                json!({"metadata": {"name": name, "namespace": namespace, "uid": name, "labels": labels.clone(),
+                        "ownerReferences": owner(&uid)},
+                    "spec": {"nodeName": "n"},
+                    "status": {"conditions": [{"type": "Ready", "status": "True"}], "containerStatuses": running}}),
+            );
+        }
+    }
+
+    /// The same cluster with other settings.
+    fn target(&self, set: &[(&str, &str)]) -> Target {
+        let (config, tree) = render(set, Some(self.tree.clone()));
+        let root = Root::below(self.dir.path().join("root"));
+        let (addresses, credentials) =
+            (vec!["10.0.0.1".parse().unwrap()], NodeCredentials::Bootstrap(String::new()));
+        Target {
+            node: NodeConfig::new(&config, "n", addresses, "", credentials, "pause"),
+            config,
+            tree,
+            asset_dir: self.assets(),
+            bundle: None,
+            facts: node::facts::detect(&root),
+            root,
+            drain: false,
+        }
+    }
+
+    /// Looks at another node, and knows nothing of the API.
+    fn have(&mut self, here: Elsewhere) {
+        let (client, runtime) = (self.node.sight.api.client().clone(), self.node.sight.runtime.clone());
+        self.node.sight = Sight::new(client, runtime, here, "n".to_owned());
+    }
+
+    /// Looks, and holds a look to its promise: it changes nothing, neither in the cluster nor on the disk.
+    async fn look(&self, target: &Target) -> Result<Looked, UpgradeError> {
+        let before = (self.node.objects(), files(self.dir.path()));
+        let looked = self.node.sight.look(target, &self.state).await;
+        let after = (self.node.objects(), files(self.dir.path()));
+        assert_eq!(before.0, after.0, "a look has changed the cluster");
+        assert_eq!(before.1, after.1, "a look has changed the disk");
+        looked
+    }
+
+    async fn plan(&self, target: &Target) -> Plan {
+        plan(&self.look(target).await.unwrap().observed, target.version(), Timestamp::now())
+    }
+}
+
+/// Every file and directory below one, with what it holds.
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for path in host::fs::list(dir).unwrap() {
+        if path.is_dir() {
+            found.extend(files(&path));
+        }
+        found.insert(path.clone(), host::fs::read(&path).unwrap_or_default());
+    }
+    found
+}
+
+/// The parts that change, each with the fields of its objects that do.
+fn changes(looked: &Looked) -> Vec<(Part, Vec<String>)> {
+    let changed = looked.observed.parts.iter().filter(|part| !part.changes.is_empty());
+    let fields = |state: &crate::PartState| {
+        let fields = state.changes.iter().flat_map(|change| &change.fields);
+        fields.map(|field| field.path.clone()).collect()
+    };
+    changed.map(|state| (state.part, fields(state))).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_is_as_its_target_needs_nothing() {
+    let world = World::new().await;
+    let plan = world.plan(&world.target(&[])).await;
+    assert!(plan.is_empty(), "{plan}");
+    assert_eq!(plan.checks, [], "{plan}");
+    let parts = world.look(&world.target(&[])).await.unwrap().observed.parts;
+    assert!(parts.iter().map(|state| state.part).eq(Part::ALL), "{parts:?}");
+    assert!(parts.iter().all(|state| state.image == state.wanted_image), "{parts:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flag_changes_its_part_and_nothing_else() {
+    let world = World::new().await;
+    let target = world.target(&[("components.kubeScheduler.extraArgs.v", "\"4\"")]);
+    let looked = world.look(&target).await.unwrap();
+    let args = "spec.template.spec.containers[0].args".to_owned();
+    assert_eq!(changes(&looked), [(Part::KubeScheduler, vec![args])]);
+    let [(Part::KubeScheduler, path, Some(live))] = looked.live.as_slice() else {
+        panic!("{:?}", looked.live)
+    };
+    assert_eq!((path.as_str(), live), (SCHEDULER, &world.node.objects()[SCHEDULER]));
+    let mut plan = plan(&looked.observed, target.version(), Timestamp::now());
+    let assets = plan.steps.pop();
+    assert!(
+        matches!(assets, Some(Step::Assets { files }) if files.contains(&assets::CONFIG_FILE.to_owned()))
+    );
+    let step =
+        |step: &Step| matches!(step, Step::Snapshot { .. } | Step::Part { part: Part::KubeScheduler, .. });
+    assert!(plan.steps.len() == 2 && plan.steps.iter().all(step), "{plan}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_is_not_there_is_new() {
+    let world = World::new().await;
+    let gone = world.node.objects().into_keys().find(|path| path.contains("/clusterrolebindings/")).unwrap();
+    world.node.cluster.remove(&gone);
+    // As when its namespace is not there yet: not even a dry run finds a place for it.
+    world.node.cluster.say(&gone, 404, r#"{"reason": "NotFound"}"#);
+    let looked = world.look(&world.target(&[])).await.unwrap();
+    let states = looked.observed.parts.iter().flat_map(|part| &part.changes);
+    assert!(states.map(|change| change.new).eq([true]));
+    assert!(matches!(looked.live.as_slice(), [(_, path, None)] if *path == gone), "{:?}", looked.live);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_that_is_nowhere_is_missing() {
+    let world = World::new().await;
+    let image = world.target(&[]).config.images().get(cluster::Component::Coredns).to_owned();
+    world.node.runtime.lack_image(&image);
+    let looked = world.look(&world.target(&[])).await.unwrap();
+    assert_eq!(looked.observed.images.missing, [image]);
+    assert_eq!(looked.observed.images.import, Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollout_that_is_under_way_is_unsettled() {
+    let world = World::new().await;
+    world.node.cluster.change(SCHEDULER_POD, |pod| pod["status"]["conditions"][0]["status"] = json!("False"));
+    let plan = world.plan(&world.target(&[])).await;
+    let waits = |step: &Step| {
+        matches!(step, Step::Part { part: Part::KubeScheduler, changes, unsettled: Some(why), .. }
+            if changes.is_empty() && why.contains("new pods are ready: pod kube-scheduler-0"))
+    };
+    assert!(matches!(plan.steps.as_slice(), [Step::Snapshot { .. }, step] if waits(step)), "{plan}");
+}
+
+/// A run was killed when it had changed the Secret, and not yet the DaemonSet that reads it.
+#[tokio::test(start_paused = true)]
+async fn files_are_compared_with_what_was_before_the_unfinished_run() {
+    let world = World::new().await;
+    let target = world.target(&[]);
+    let mut was = world.node.objects()[SECRET].clone();
+    was["data"]["apiserver.crt"] = json!("b2xk");
+    let mut before = Before::new(target.version(), target.version(), Timestamp::now());
+    before.add_object(Part::KubeApiserver, SECRET.to_owned(), Some(was));
+    world.state.write(&before).unwrap();
+    let looked = world.look(&target).await.unwrap();
+    assert!(changes(&looked).iter().map(|(part, _)| *part).eq([Part::KubeApiserver]));
+    assert!(matches!(looked.live.as_slice(), [(_, path, Some(_))] if path == APISERVER), "{:?}", looked.live);
+    let wanted = looked.wanted[&Part::KubeApiserver].iter().find(|object| part::is_workload(&object.value));
+    let stamp = &wanted.unwrap().value["spec"]["template"]["metadata"]["annotations"][INPUTS];
+    assert!(stamp.is_string(), "pods that have the old Secret run on");
+    assert_eq!(looked.observed.unfinished, Some(before.state()));
+    assert_eq!(looked.before, Some(before));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_does_not_answer_is_named() {
+    let mut world = World::new().await;
+    let target = world.target(&[]);
+    world.node.cluster.set_away(true);
+    let error = world.look(&target).await.err().unwrap();
+    assert!(matches!(&error, UpgradeError::Api(api::ApiError::Unreachable { .. })), "{error:?}");
+    world.node.cluster.set_away(false);
+    for path in ["/apis/apps/v1", SCHEDULER, "/api/v1/nodes", "/metrics"] {
+        world.node.cluster.say(path, 403, r#"{"reason": "Forbidden", "message": "no"}"#);
+        // Which kinds there are is asked once.
+        world.have(Elsewhere::default());
+        let error = world.look(&target).await.err().unwrap();
+        let UpgradeError::Api(error) = error else { panic!("{path}: {error:?}") };
+        assert_eq!(error.to_string(), format!("GET {path}: 403 Forbidden: no"));
+        world.node.cluster.say_nothing(path);
+    }
+}
+
+/// Both are links: a program that a test writes might be held open by a child of another test.
+fn refusing(dest: &Path) {
+    host::fs::symlink(Path::new("/bin/false"), dest).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn programs_are_asked_for_flags_of_what_changes() {
+    let mut world = World::new().await;
+    world.have(Elsewhere { place: refusing, ..Elsewhere::default() });
+    let observed = world.look(&world.target(&[])).await.unwrap().observed;
+    assert_eq!(observed.flags, []);
+    assert!(observed.etcd.problem.is_some());
+    let target = world.target(&[("components.kubeScheduler.extraArgs.v", "\"4\"")]);
+    let programs = target.root.path(names::path::PROGRAMS);
+    host::fs::create_dir_all(&programs, 0o755).unwrap();
+    refusing(&programs.join("kubelet"));
+    let flags = world.look(&target).await.unwrap().observed.flags;
+    assert!(
+        flags.iter().map(|answer| (answer.program.as_str(), answer.refused)).eq([("kube-scheduler", true)])
+    );
+    let plan = HostPlan { actions: vec![Action::ReloadUnits] };
+    world.have(Elsewhere { place: refusing, plan });
+    let observed = world.look(&world.target(&[])).await.unwrap().observed;
+    assert_eq!(observed.host, ["reload unit files"]);
+    assert!(
+        observed.flags.iter().map(|answer| (answer.program.as_str(), answer.refused)).eq([("kubelet", true)])
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_target_does_not_serve_or_read_is_found() {
+    let world = World::new().await;
+    let metric = "apiserver_requested_deprecated_apis{group=\"\",removed_release=\"\",resource=\"endpoints\",\
+        subresource=\"\",version=\"v1\"} 1\n";
+    world.node.cluster.say("/metrics", 200, metric);
+    let workloads = "/apis/scheduling.k8s.io/v1beta1/workloads";
+    world.node.cluster.say(workloads, 200, r#"{"items": [{}]}"#);
+    let observed = world.look(&world.target(&[])).await.unwrap().observed;
+    assert!(observed.deprecated.iter().map(|api| api.resource.as_str()).eq(["endpoints"]));
+    assert_eq!(observed.unreadable, Vec::<String>::new(), "of the same version");
+    let observed = world.look(&world.target(&[("kubernetesVersion", "v1.36.3")])).await.unwrap().observed;
+    assert_eq!(observed.unreadable, [workloads]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_asset_directory_is_compared_with_the_target() {
+    let world = World::new().await;
+    let target = world.target(&[]);
+    let (of_another, other) = ("tls/apiserver.crt", render(&[], None).1);
+    let certificate = &other.get(of_another).unwrap().content;
+    host::fs::write(&world.assets().join(of_another), certificate, 0o644).unwrap();
+    let observed = world.look(&target).await.unwrap().observed;
+    assert_eq!(observed.assets, [of_another]);
+    let renewed = observed.certificates.iter().filter(|certificate| certificate.renewed);
+    assert!(renewed.map(|certificate| certificate.path.as_str()).eq([of_another]));
+    host::fs::remove_file(&world.assets().join(assets::CONFIG_FILE)).unwrap();
+    let error = world.look(&target).await.err().unwrap();
+    assert!(matches!(&error, UpgradeError::Unfinished { path, .. } if *path == world.assets()), "{error:?}");
+}
+
+/// Whether work ends before its process is killed: at its n-th pause, or where it panics.
+async fn survives(work: impl Future, pauses: usize) -> bool {
+    let (mut work, mut left) = (pin!(work), pauses);
+    poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(false);
+        }
+        left -= 1;
+        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
+        polled.map_or(Poll::Ready(false), |poll| poll.map(|_| true))
+    })
+    .await
+}
+
+/// Is killed when a part of the program is there.
+fn deadly(dest: &Path) {
+    host::fs::write(&dest.with_extension("part"), b"\x7fELF", 0o700).unwrap();
+    panic!("killed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_killed_look_leaves_goes_with_the_next_one() {
+    let mut world = World::new().await;
+    let target = world.target(&[("components.kubeScheduler.extraArgs.v", "\"4\"")]);
+    for unfinished in [false, true] {
+        if unfinished {
+            let before = Before::new(target.version(), target.version(), Timestamp::now());
+            world.state.write(&before).unwrap();
+        }
+        let there = files(world.dir.path());
+        world.have(Elsewhere { place: deadly, ..Elsewhere::default() });
+        assert!(!survives(world.node.sight.look(&target, &world.state), usize::MAX).await);
+        assert!(world.state.programs().join("kube-scheduler.part").exists());
+        world.have(Elsewhere::default());
+        world.node.sight.look(&target, &world.state).await.unwrap();
+        assert_eq!(files(world.dir.path()), there);
+        let mut pauses = 0;
+        while !survives(world.node.sight.look(&target, &world.state), pauses).await {
+            world.look(&target).await.unwrap();
+            assert_eq!(files(world.dir.path()), there, "killed at pause {pauses}");
+            pauses += 47;
+        }
+        assert!(pauses > 47, "it ended before it could be killed");
+    }
+}
