@@ -1,21 +1,13 @@
-//! systemd's unit files: what is started at boot, and with which arguments. The one place that reads any: what
-//! kubestrap writes itself it knows already, and a node's root may be one where no systemd can be asked.
+//! systemd's unit files: with which arguments programs are started, and whether that is done at boot. The one place that
+//! reads their text: what kubestrap writes itself it knows already, and a node's root may be one where no systemd can be
+//! asked.
 
 use std::path::{Path, PathBuf};
 
 use ::checks::{Check, Kind};
-use names::path;
+use node::units::{DIRS, is_started_at_boot};
 
 use crate::files::Files;
-
-/// Where units lie, what wins first (systemd.unit(5)).
-const DIRS: [&str; 5] = [
-    path::UNITS,
-    path::RUNTIME_UNITS,
-    "/usr/local/lib/systemd/system",
-    "/usr/lib/systemd/system",
-    "/lib/systemd/system",
-];
 
 /// One unit with its drop-ins.
 #[derive(Clone, Debug)]
@@ -37,7 +29,8 @@ impl Unit {
             text.push('\n');
             text.push_str(&files.text(drop_in).unwrap_or_default());
         }
-        Some(Self { name: name.to_owned(), text, enabled: is_wanted(files, name), masked })
+        let enabled = is_started_at_boot(|path| files.path(path), name);
+        Some(Self { name: name.to_owned(), text, enabled, masked })
     }
 
     /// The program that it starts.
@@ -108,17 +101,6 @@ fn drop_ins(files: &Files, name: &str) -> Vec<PathBuf> {
         }
     }
     found
-}
-
-/// True when a target pulls it in: `systemctl enable` makes such a link, and distributions may.
-fn is_wanted(files: &Files, name: &str) -> bool {
-    DIRS.iter().any(|dir| {
-        host::fs::list(&files.path(dir)).unwrap_or_default().iter().any(|entry| {
-            let pulls_in = entry.extension().is_some_and(|e| e == "wants" || e == "requires");
-            // The link alone says it; where it leads is systemd's business.
-            pulls_in && entry.join(name).symlink_metadata().is_ok()
-        })
-    })
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Unit files, and `systemctl`: the one way in which units are handled.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use host::command::{Command, CommandError};
@@ -16,6 +18,22 @@ pub const INPUTS_VARIABLE: &str = "KUBESTRAP_INPUTS";
 /// How long one call of `systemctl` may take; containerd may need a while to load a full disk's
 /// state before it says that it is ready.
 const SYSTEMCTL_LIMIT: Duration = Duration::from_secs(90);
+
+/// Where units lie, what wins first (systemd.unit(5)).
+pub const DIRS: [&str; 5] = [
+    names::path::UNITS,
+    names::path::RUNTIME_UNITS,
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+];
+
+/// What boots reach (systemd.special(7)): `default.target` is one of the two before it, unless it was linked elsewhere.
+const BOOT: [&str; 5] =
+    ["sysinit.target", "basic.target", "multi-user.target", "graphical.target", "default.target"];
+
+/// The directories beside a unit whose links name units that it pulls in.
+const PULLING: [&str; 3] = [".wants", ".requires", ".upholds"];
 
 /// One unit, as it shall be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,15 +135,82 @@ pub fn is_active(unit: &str) -> bool {
     systemctl(&["is-active", "--quiet", unit]).run_unchecked().is_ok_and(|(status, _)| status.success())
 }
 
-/// True when the unit is started at boot: `systemctl enable` makes a link in the target that the
-/// unit names.
+/// True when the unit is started at boot.
 pub fn is_enabled(root: &Root, unit: &str) -> bool {
-    root.path(names::path::UNITS).join("multi-user.target.wants").join(unit).is_symlink()
+    is_started_at_boot(|path| root.path(path), unit)
+}
+
+/// True when the next boot starts a unit: a target that each one reaches pulls it in, or a unit that is itself started.
+/// `at` says where a path of the host lies for us.
+pub fn is_started_at_boot(at: impl Fn(&str) -> PathBuf, unit: &str) -> bool {
+    let default = DIRS.into_iter().find_map(|dir| at(dir).join("default.target").read_link().ok());
+    let default = default.as_deref().and_then(Path::file_name);
+    let (mut known, mut next) = (BTreeSet::new(), vec![unit.to_owned()]);
+    while let Some(unit) = next.pop() {
+        if BOOT.contains(&unit.as_str()) || default.is_some_and(|default| default == unit.as_str()) {
+            return true;
+        }
+        next.extend(pulled_in_by(&at, &unit).into_iter().filter(|by| !known.contains(by)));
+        known.insert(unit);
+    }
+    false
+}
+
+/// The units that pull this one in by a link, as systemd reads it (`process_deps` in its src/core/load-dropin.c):
+/// `systemctl enable` makes one, and distributions may. Where it leads does not matter, unless that is `/dev/null`; of
+/// several of one name the first counts. What /run has is gone at the next boot.
+fn pulled_in_by(at: impl Fn(&str) -> PathBuf, unit: &str) -> Vec<String> {
+    let mut found = BTreeMap::new();
+    for dir in DIRS.into_iter().filter(|dir| *dir != names::path::RUNTIME_UNITS) {
+        for entry in host::fs::list(&at(dir)).unwrap_or_default() {
+            let Some(name) = entry.file_name().and_then(|name| name.to_str()) else { continue };
+            let Some(puller) = PULLING.iter().find_map(|kind| name.strip_suffix(kind)) else { continue };
+            let link = at(&format!("{dir}/{name}")).join(unit);
+            if link.symlink_metadata().is_ok() {
+                let counts = link.read_link().is_ok_and(|target| target != Path::new("/dev/null"));
+                found.entry(name.to_owned()).or_insert(counts.then(|| puller.to_owned()));
+            }
+        }
+    }
+    found.into_values().flatten().collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_unit_is_started_at_boot_when_what_is_started_pulls_it_in() {
+        const VENDOR: &str = "/usr/lib/systemd/system";
+        let case = |links: &[(&str, &str, &str)]| {
+            let dir = tempfile::tempdir().unwrap();
+            let root = Root::below(dir.path());
+            for (dir, name, target) in links {
+                let link = root.path(dir).join(name);
+                host::fs::create_dir_all(link.parent().unwrap(), 0o755).unwrap();
+                match *target {
+                    "" => host::fs::write(&link, b"", 0o644).unwrap(),
+                    target => host::fs::symlink(Path::new(target), &link).unwrap(),
+                }
+            }
+            is_enabled(&root, "a.service")
+        };
+        let etc = names::path::UNITS;
+        let link = "multi-user.target.wants/a.service";
+        assert!(!case(&[]));
+        assert!(case(&[(etc, link, "/somewhere/a.service")]));
+        assert!(case(&[(VENDOR, link, "../a.service")]));
+        assert!(case(&[(etc, "default.target.requires/a.service", "x")]));
+        assert!(!case(&[(etc, "multi-user.target.other/a.service", "x")]));
+        assert!(!case(&[(etc, link, "")]), "no link");
+        assert!(!case(&[(names::path::RUNTIME_UNITS, link, "x")]), "gone at the next boot");
+        assert!(!case(&[(etc, link, "/dev/null"), (VENDOR, link, "x")]), "masked");
+        let by_b = (etc, "b.target.wants/a.service", "x");
+        assert!(!case(&[by_b]), "nobody starts b.target");
+        assert!(case(&[by_b, (VENDOR, "graphical.target.wants/b.target", "x")]));
+        assert!(!case(&[by_b, (etc, "a.service.upholds/b.target", "x")]), "a ring");
+        assert!(case(&[by_b, (etc, "default.target", "/lib/systemd/system/b.target")]));
+    }
 
     #[test]
     fn words_are_quoted_where_systemd_would_split_or_expand_them() {
