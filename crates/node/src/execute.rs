@@ -3,19 +3,20 @@
 pub(crate) use host::error::chain;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bundle::{Bundle, BundleError};
-use cri::Cri;
 use host::command::{Command, CommandError};
 use host::fs::FsError;
+use tokio::time::Instant;
 
 use crate::config::NodeConfig;
 use crate::desired::{self, ProgramFile};
 use crate::facts::Facts;
 use crate::kubelet::CredentialsError;
 use crate::plan::{Action, Plan};
-use crate::{KUBELET_HEALTHZ, Root, kernel, observe, plan, preflight, units};
+use crate::units::Units;
+use crate::{Root, kernel, observe, plan};
 
 /// How long containerd and the kubelet may take to answer after their start.
 const START_LIMIT: Duration = Duration::from_mins(1);
@@ -155,9 +156,9 @@ pub async fn execute(
         }
         match group {
             [Action::InstallProgram { .. }, ..] => install_programs(root, group, &extract)?,
-            [Action::LoadModule { name }] => warnings.extend(load_module(name)),
-            [Action::AwaitRuntime] => await_runtime(&root.path(names::path::CRI_SOCKET)).await?,
-            [Action::AwaitKubelet] => await_kubelet().await?,
+            [Action::LoadModule { name }] => warnings.extend(load_module(root, name)),
+            [Action::AwaitRuntime] => await_runtime(root).await?,
+            [Action::AwaitKubelet] => await_kubelet(root).await?,
             others => others.iter().try_for_each(|action| change(root, action))?,
         }
     }
@@ -212,9 +213,9 @@ fn change(root: &Root, action: &Action) -> Result<(), InstallError> {
             value: sysctl.value.clone(),
             source,
         }),
-        Action::ReloadUnits => units::daemon_reload().map_err(unit_error("(all)")),
-        Action::EnableUnit { unit } => units::enable(unit).map_err(unit_error(unit)),
-        Action::RestartUnit { unit, .. } => units::restart(unit).map_err(unit_error(unit)),
+        Action::ReloadUnits => Units::of(root).daemon_reload().map_err(unit_error("(all)")),
+        Action::EnableUnit { unit } => Units::of(root).enable(unit).map_err(unit_error(unit)),
+        Action::RestartUnit { unit, .. } => Units::of(root).restart(unit).map_err(unit_error(unit)),
         // Done by `execute`.
         Action::InstallProgram { .. }
         | Action::LoadModule { .. }
@@ -227,8 +228,8 @@ fn unit_error(unit: &str) -> impl Fn(CommandError) -> InstallError + '_ {
     move |source| InstallError::Unit { unit: unit.to_owned(), source }
 }
 
-fn load_module(name: &str) -> Option<String> {
-    let result = Command::new("modprobe").arg(name).timeout(START_LIMIT).run();
+fn load_module(root: &Root, name: &str) -> Option<String> {
+    let result = root.machine().run(Command::new("modprobe").arg(name).timeout(START_LIMIT));
     result.err().map(|error| {
         let missing = matches!(error, CommandError::Spawn { .. });
         let why =
@@ -237,8 +238,9 @@ fn load_module(name: &str) -> Option<String> {
     })
 }
 
-async fn await_runtime(socket: &Path) -> Result<(), InstallError> {
-    let ask = async || Cri::connect(socket).await?.version().await;
+async fn await_runtime(root: &Root) -> Result<(), InstallError> {
+    let socket = root.path(names::path::CRI_SOCKET);
+    let ask = async || root.machine().runtime(socket.clone()).await?.version().await;
     let mut last = "no socket".to_owned();
     let deadline = Instant::now() + START_LIMIT;
     while Instant::now() < deadline {
@@ -251,10 +253,10 @@ async fn await_runtime(socket: &Path) -> Result<(), InstallError> {
     Err(InstallError::NotAnswering { unit: "containerd.service", limit: START_LIMIT, reason: last })
 }
 
-async fn await_kubelet() -> Result<(), InstallError> {
+async fn await_kubelet(root: &Root) -> Result<(), InstallError> {
     let deadline = Instant::now() + START_LIMIT;
     loop {
-        let Err(reason) = preflight::kubelet_healthz(KUBELET_HEALTHZ).await else { return Ok(()) };
+        let Err(reason) = root.machine().kubelet().await else { return Ok(()) };
         if Instant::now() >= deadline {
             return Err(InstallError::NotAnswering { unit: "kubelet.service", limit: START_LIMIT, reason });
         }

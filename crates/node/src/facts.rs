@@ -116,7 +116,7 @@ pub fn detect(root: &Root) -> Facts {
         cgroup_version,
         cgroup_controllers: controllers(cgroup_version),
         systemd: Path::new(path::RUNTIME_UNITS).is_dir(),
-        systemctl: in_path("systemctl"),
+        systemctl: in_path(root, "systemctl"),
         sandbox: sandbox(root),
         cap_sys_resource: has_capability(&status, CAP_SYS_RESOURCE),
         root: rustix::process::geteuid().is_root(),
@@ -211,10 +211,10 @@ fn free_bytes(dir: &Path) -> u64 {
 }
 
 /// True when a program of that name lies in one of the places where an init system looks.
-pub(crate) fn in_path(program: &str) -> bool {
+pub(crate) fn in_path(root: &Root, program: &str) -> bool {
     ["/usr/local/sbin", path::PROGRAMS, "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
         .iter()
-        .any(|dir| Path::new(dir).join(program).is_file())
+        .any(|dir| root.path(dir).join(program).is_file())
 }
 
 #[cfg(test)]

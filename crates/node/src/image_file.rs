@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use host::fs::FsError;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
+use crate::Root;
 use crate::images::{ImagesError, ctr};
 
 /// Why a file could not be had.
@@ -44,10 +45,15 @@ pub fn copy_out(image: &str, path: &Path, dest: &Path, dir: &Path) -> Result<(),
     // containerd does not forget at once under which name it showed an image, and shows no other one under it.
     let root = dir.join(format!("{SEEN_AT}{}", jiff::Timestamp::now().as_nanosecond()));
     host::fs::create_dir_all(&root, 0o700)?;
-    let shown = ctr(&["images", "mount", image, &root.to_string_lossy()]).run().map_err(ImagesError::Ctr);
-    let copied = shown.map_err(ImageFileError::from).and_then(|_| copy(&root, path, dest));
+    let shown = run(&["images", "mount", image, &root.to_string_lossy()]);
+    let copied = shown.map_err(ImageFileError::from).and_then(|()| copy(&root, path, dest));
     let away = take_down_all(dir);
     copied.and(away)
+}
+
+/// Asks the containerd of the host that we run on.
+fn run(args: &[&str]) -> Result<(), ImagesError> {
+    Root::host().machine().run(ctr(args)).map(drop).map_err(ImagesError::Ctr)
 }
 
 /// Each mount, the snapshot that it shows, which is called after its directory, and the directory.
@@ -55,7 +61,7 @@ fn take_down_all(dir: &Path) -> Result<(), ImageFileError> {
     for root in host::fs::list(dir)? {
         let name = root.file_name().unwrap_or_default().to_string_lossy();
         if name.starts_with(SEEN_AT) {
-            ctr(&["images", "unmount", "--rm", &root.to_string_lossy()]).run().map_err(ImagesError::Ctr)?;
+            run(&["images", "unmount", "--rm", &root.to_string_lossy()])?;
             host::fs::remove_dir_all(&root)?;
         }
     }

@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bundle::{Bundle, BundleError};
 use host::command::{Command, CommandError};
 use serde::Serialize;
+
+use crate::Root;
 
 /// containerd's namespace of the images that pods use.
 const NAMESPACE: &str = "k8s.io";
@@ -63,12 +64,24 @@ struct Present {
     unpacked: bool,
 }
 
-/// What is missing of all the bundle's images.
+/// What is missing of all the bundle's images on the host that we run on.
 ///
 /// # Errors
 /// [`ImagesError::Ctr`] when containerd cannot be asked.
 pub fn plan_images(bundle: &Bundle) -> Result<ImagePlan, ImagesError> {
-    let present = present()?;
+    plan_images_of(&Root::host(), bundle)
+}
+
+/// [`import_images_to`] of the host that we run on.
+///
+/// # Errors
+/// As that.
+pub fn import_images(bundle: &Bundle) -> Result<Imported, ImagesError> {
+    import_images_to(&Root::host(), bundle)
+}
+
+fn plan_images_of(root: &Root, bundle: &Bundle) -> Result<ImagePlan, ImagesError> {
+    let present = present(root)?;
     let wanted = bundle.images().iter().map(|i| (i.name.clone(), i.digest.to_string()));
     Ok(compare(wanted, &present))
 }
@@ -77,14 +90,14 @@ pub fn plan_images(bundle: &Bundle) -> Result<ImagePlan, ImagesError> {
 ///
 /// # Errors
 /// [`ImagesError`]; images that were imported until then stay.
-pub fn import_images(bundle: &Bundle) -> Result<Imported, ImagesError> {
+pub fn import_images_to(root: &Root, bundle: &Bundle) -> Result<Imported, ImagesError> {
     let started = Instant::now();
-    let plan = plan_images(bundle)?;
+    let plan = plan_images_of(root, bundle)?;
     if !plan.import.is_empty() {
-        import(bundle, &plan.import)?;
+        import(root, bundle, &plan.import)?;
     }
     for name in &plan.pin {
-        ctr(&["images", "label", name, PINNED]).run().map_err(ImagesError::Ctr)?;
+        told(root, ctr(&["images", "label", name, PINNED]))?;
     }
     Ok(Imported { plan, took: started.elapsed() })
 }
@@ -94,10 +107,15 @@ pub(crate) fn ctr(args: &[&str]) -> Command {
     Command::new("ctr").args(common).args(args).timeout(LIMIT)
 }
 
-fn present() -> Result<BTreeMap<String, Present>, ImagesError> {
-    let list = ctr(&["images", "list"]).run().map_err(ImagesError::Ctr)?;
-    let check = ctr(&["images", "check"]).run().map_err(ImagesError::Ctr)?;
-    Ok(parse(&list.text(), &check.text()))
+/// Runs a command there; what it printed.
+fn told(root: &Root, command: Command) -> Result<String, ImagesError> {
+    root.machine().run(command).map(|output| output.text()).map_err(ImagesError::Ctr)
+}
+
+fn present(root: &Root) -> Result<BTreeMap<String, Present>, ImagesError> {
+    let list = told(root, ctr(&["images", "list"]))?;
+    let check = told(root, ctr(&["images", "check"]))?;
+    Ok(parse(&list, &check))
 }
 
 /// Reads the tables of `ctr images list` (REF TYPE DIGEST SIZE PLATFORMS LABELS) and of `ctr
@@ -135,13 +153,13 @@ fn compare(wanted: impl Iterator<Item = (String, String)>, present: &BTreeMap<St
 /// One `ctr images import` for all, fed from the bundle while it reads: nothing is written twice
 /// and shared layers are sent once. (`--local` because containerd's transfer service takes a second
 /// longer for the same bytes.) Steadily: an etcd may be at work on the same disk, or be soon.
-fn import(bundle: &Bundle, names: &[String]) -> Result<(), ImagesError> {
+fn import(root: &Root, bundle: &Bundle, names: &[String]) -> Result<(), ImagesError> {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let command = ctr(&["images", "import", "--local", "--snapshotter", "overlayfs", "--label", PINNED, "-"]);
-    let feed = |stdin: &mut dyn Write| bundle.export_tar(stdin, &names);
-    let import = || command.timeout(IMPORT_LIMIT).run_fed(feed);
-    let (_, exported) =
-        host::disk::steadily(Path::new(names::path::CONTAINERD_ROOT), import).map_err(ImagesError::Ctr)?;
+    let mut exported = Ok(());
+    let mut feed = |stdin: &mut dyn Write| exported = bundle.export_tar(stdin, &names);
+    let import = || root.machine().run_fed(command.timeout(IMPORT_LIMIT), &mut feed);
+    host::disk::steadily(&root.path(names::path::CONTAINERD_ROOT), import).map_err(ImagesError::Ctr)?;
     exported.map_err(|error| ImagesError::Bundle(Box::new(error)))
 }
 

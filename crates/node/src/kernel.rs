@@ -74,6 +74,6 @@ pub fn set(root: &Root, sysctl: &Sysctl) -> std::io::Result<()> {
 }
 
 /// True when a module is part of the kernel or loaded.
-pub fn has_module(module: &str) -> bool {
-    std::path::Path::new("/sys/module").join(module).is_dir()
+pub fn has_module(root: &Root, module: &str) -> bool {
+    root.path("/sys/module").join(module).is_dir()
 }

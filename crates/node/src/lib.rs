@@ -19,8 +19,8 @@
 //! and one that is complete has an empty plan. What it found and changed is noted before ([`record::Record`]):
 //! an uninstall goes by that, and takes nothing else.
 //!
-//! Files are written below a [`Root`], which is `/` but for tests; units are handled through
-//! `systemctl` only.
+//! Files are written below a [`Root`], which is `/` but for tests; what runs there is asked and told through its
+//! [`Machine`] only.
 
 mod compare;
 mod content;
@@ -36,6 +36,7 @@ pub mod image_file;
 pub mod images;
 pub mod kernel;
 pub mod kubelet;
+pub mod machine;
 pub mod note;
 pub mod observe;
 pub mod plan;
@@ -49,6 +50,7 @@ pub use config::{NodeConfig, NodeCredentials};
 pub use content::{Content, sha256_hex};
 pub use execute::{InstallError, install};
 pub use facts::Facts;
+pub use machine::Machine;
 pub use root::Root;
 
 /// Where the kubelet answers `/healthz` (its own default).

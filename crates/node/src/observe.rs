@@ -13,6 +13,7 @@ use crate::Root;
 use crate::content::hex;
 use crate::desired::{Desired, ProgramFile};
 use crate::record::{self, Record};
+use crate::units::Units;
 use crate::{containerd, kernel, kubelet, units};
 
 /// A file or directory that exists.
@@ -81,6 +82,9 @@ pub fn observe(root: &Root, desired: &Desired) -> Observed {
         client_certificate: client_certificate(root, desired),
         trees: trees(root, desired.trees.iter()),
         kept: kept(root, placed.iter().copied()),
+        modules: desired.modules.iter().filter(|m| kernel::has_module(root, m)).cloned().collect(),
+        units: unit_states(root, desired.units.iter().map(|u| u.name)),
+        interfaces: interfaces(root, desired.interfaces.iter()),
         unrecorded: record.is_none() && is_marked(&root.path(units::path("kubelet.service"))),
         record,
         ..Observed::default()
@@ -89,11 +93,6 @@ pub fn observe(root: &Root, desired: &Desired) -> Observed {
         if let Some(value) = kernel::current(root, &sysctl.key) {
             observed.sysctls.insert(sysctl.key.clone(), value);
         }
-    }
-    if root.is_host() {
-        observed.modules = desired.modules.iter().filter(|m| kernel::has_module(m)).cloned().collect();
-        observed.units = unit_states(root, desired.units.iter().map(|u| u.name));
-        observed.interfaces = interfaces(desired.interfaces.iter());
     }
     observed
 }
@@ -123,8 +122,8 @@ pub(crate) fn kept<'a>(root: &Root, paths: impl Iterator<Item = &'a str>) -> BTr
 }
 
 /// Those of these network interfaces that there are.
-pub(crate) fn interfaces<'a>(names: impl Iterator<Item = &'a String>) -> BTreeSet<String> {
-    names.filter(|name| Path::new("/sys/class/net").join(name).exists()).cloned().collect()
+pub(crate) fn interfaces<'a>(root: &Root, names: impl Iterator<Item = &'a String>) -> BTreeSet<String> {
+    names.filter(|name| root.path("/sys/class/net").join(name).exists()).cloned().collect()
 }
 
 /// How the init system has these units.
@@ -132,7 +131,13 @@ pub(crate) fn unit_states<'a>(
     root: &Root,
     names: impl Iterator<Item = &'a str>,
 ) -> BTreeMap<String, UnitState> {
-    names.map(|name| (name.to_owned(), unit_state(root, name))).collect()
+    let units = Units::of(root);
+    let state = |unit: &str| UnitState {
+        running_inputs: units.inputs(unit),
+        active: units.is_active(unit),
+        enabled: units.is_enabled(unit),
+    };
+    names.map(|name| (name.to_owned(), state(name))).collect()
 }
 
 /// True for a file that says that kubestrap wrote it.
@@ -208,29 +213,6 @@ fn client_certificate(root: &Root, desired: &Desired) -> bool {
     };
     let good = |pem: String| kubelet::certificate_is_good(&pem, &desired.ca, &desired.node, Timestamp::now());
     fs::read_to_string(target).is_ok_and(good)
-}
-
-fn unit_state(root: &Root, unit: &str) -> UnitState {
-    let program = unit.trim_end_matches(".service");
-    let running_inputs = host::proc::pids().into_iter().find_map(|pid| inputs_of(pid, program));
-    UnitState { running_inputs, active: units::is_active(unit), enabled: units::is_enabled(root, unit) }
-}
-
-/// The inputs that a process of this program carries, when it is one of our own pid namespace: a
-/// host sees the processes of its sandboxes too.
-fn inputs_of(pid: i32, program: &str) -> Option<String> {
-    if host::proc::name(pid)? != program {
-        return None;
-    }
-    let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
-    if namespace(&pid.to_string())? != namespace("self")? {
-        return None;
-    }
-    let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
-    environ.split(|byte| *byte == 0).find_map(|entry| {
-        let (key, value) = std::str::from_utf8(entry).ok()?.split_once('=')?;
-        (key == units::INPUTS_VARIABLE).then(|| value.to_owned())
-    })
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ mod rules;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use cri::{Cri, CriError, Filter};
+use cri::{CriError, Filter};
 use host::command::{Command, CommandError};
 use host::fs::FsError;
 use names::path;
@@ -16,6 +16,7 @@ use names::path;
 use crate::observe::{self, is_marked};
 use crate::plan::{Remains, Runtime, Stay, Undo, is_below};
 use crate::record::{Record, RecordError};
+use crate::units::Units;
 use crate::{Root, kernel, units};
 
 /// Where containerd has what runs, one directory for each container (`--state` of its shims: core/runtime/v2 of
@@ -124,16 +125,14 @@ pub async fn look(root: &Root, record: &Record, assets: Vec<String>) -> Remains 
         own: own(root, assets),
         users: users(root),
         mounts: mounts(root).into_iter().collect(),
+        units: observe::unit_states(root, record.units.keys().map(String::as_str)),
+        interfaces: observe::interfaces(root, record.interfaces.iter()),
+        rules: rules::look(root),
+        runtime: runtime(root).await,
         ..Remains::default()
     };
     for key in record.sysctls.keys() {
         remains.sysctls.extend(kernel::current(root, key).map(|value| (key.clone(), value)));
-    }
-    if root.is_host() {
-        remains.units = observe::unit_states(root, record.units.keys().map(String::as_str));
-        remains.interfaces = observe::interfaces(record.interfaces.iter());
-        remains.rules = rules::look();
-        remains.runtime = runtime(&root.path(path::CRI_SOCKET)).await;
     }
     remains
 }
@@ -153,12 +152,13 @@ fn users(root: &Root) -> Vec<Stay> {
     there.map(|(what, why)| Stay { what: what.to_owned(), why: why.to_owned() }).collect()
 }
 
-async fn runtime(socket: &Path) -> Runtime {
-    let ask = async { Cri::connect(socket).await?.sandboxes(Filter::all()).await };
+async fn runtime(root: &Root) -> Runtime {
+    let socket = root.path(path::CRI_SOCKET);
+    let ask = async { root.machine().runtime(socket).await?.sandboxes(Filter::all()).await };
     if let Ok(pods) = ask.await {
         return Runtime::Answers { pods: pods.len() };
     }
-    let tasks = host::fs::list(&Path::new(path::CONTAINERD_STATE).join(TASKS));
+    let tasks = host::fs::list(&root.path(path::CONTAINERD_STATE).join(TASKS));
     if tasks.is_ok_and(|tasks| !tasks.is_empty()) { Runtime::Silent } else { Runtime::Absent }
 }
 
@@ -194,7 +194,7 @@ pub async fn execute(root: &Root, plan: &[Undo], mut progress: impl FnMut(&Undo)
         tracing::debug!(%action, "reset");
         progress(action);
         let result = match action {
-            Undo::RemovePods => remove_pods(&root.path(path::CRI_SOCKET)).await.map_err(ResetError::Pods),
+            Undo::RemovePods => remove_pods(root).await.map_err(ResetError::Pods),
             other => change(root, other),
         };
         let Err(error) = result else { continue };
@@ -209,13 +209,13 @@ pub async fn execute(root: &Root, plan: &[Undo], mut progress: impl FnMut(&Undo)
 
 fn change(root: &Root, action: &Undo) -> Result<(), ResetError> {
     match action {
-        Undo::StopUnit { unit } => units::disable_now(unit).map_err(unit_error(unit)),
-        Undo::StartUnit { unit } => units::start(unit).map_err(unit_error(unit)),
-        Undo::EnableUnit { unit } => units::enable(unit).map_err(unit_error(unit)),
-        Undo::ReloadUnits => units::daemon_reload().map_err(unit_error("(all)")),
+        Undo::StopUnit { unit } => Units::of(root).disable_now(unit).map_err(unit_error(unit)),
+        Undo::StartUnit { unit } => Units::of(root).start(unit).map_err(unit_error(unit)),
+        Undo::EnableUnit { unit } => Units::of(root).enable(unit).map_err(unit_error(unit)),
+        Undo::ReloadUnits => Units::of(root).daemon_reload().map_err(unit_error("(all)")),
         Undo::Unmount { path } => unmount_below(root, path),
-        Undo::RemoveInterface { name } => remove_interface(name),
-        Undo::RemoveRules { program } => rules::remove(program).map_err(ResetError::Rules),
+        Undo::RemoveInterface { name } => remove_interface(root, name),
+        Undo::RemoveRules { program } => rules::remove(root, program).map_err(ResetError::Rules),
         Undo::Remove { path } => remove(root, path),
         Undo::Forget { path } => {
             host::fs::remove_file(&root.path(path)).map_err(ResetError::File)?;
@@ -242,8 +242,8 @@ fn unit_error(unit: &str) -> impl Fn(CommandError) -> ResetError + '_ {
     move |source| ResetError::Unit { unit: unit.to_owned(), source }
 }
 
-async fn remove_pods(socket: &Path) -> Result<(), CriError> {
-    let runtime = Cri::connect(socket).await?;
+async fn remove_pods(root: &Root) -> Result<(), CriError> {
+    let runtime = root.machine().runtime(root.path(path::CRI_SOCKET)).await?;
     for pod in runtime.sandboxes(Filter::all()).await? {
         runtime.stop_pod(&pod.id).await?;
         runtime.remove_pod(&pod.id).await?;
@@ -251,11 +251,11 @@ async fn remove_pods(socket: &Path) -> Result<(), CriError> {
     Ok(())
 }
 
-fn remove_interface(name: &str) -> Result<(), ResetError> {
-    if observe::interfaces([name.to_owned()].iter()).is_empty() {
+fn remove_interface(root: &Root, name: &str) -> Result<(), ResetError> {
+    if observe::interfaces(root, [name.to_owned()].iter()).is_empty() {
         return Ok(());
     }
-    let removed = Command::new("ip").args(["link", "delete", name]).run();
+    let removed = root.machine().run(Command::new("ip").args(["link", "delete", name]));
     removed.map(drop).map_err(|source| ResetError::Interface { name: name.to_owned(), source })
 }
 

@@ -1,31 +1,47 @@
-//! The file system that a node is installed in.
+//! The file system that a node is installed in, and the machine that it belongs to.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// The directory that stands for `/`: `/` itself on a host, a temporary one in tests.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Root(PathBuf);
+use crate::machine::{Machine, Off, This};
+
+/// The directory that stands for `/` (`/` itself on a host, a temporary one in tests), and what runs there.
+#[derive(Clone, Debug)]
+pub struct Root {
+    dir: PathBuf,
+    machine: Arc<dyn Machine>,
+}
 
 impl Root {
     /// The host's own file system.
     pub fn host() -> Self {
-        Self(PathBuf::from("/"))
+        Self::of("/", Arc::new(This))
     }
 
-    /// A file system below `dir`.
+    /// A file system below `dir`, to be looked at: nothing is run there.
     pub fn below(dir: impl Into<PathBuf>) -> Self {
-        Self(dir.into())
+        Self::of(dir, Arc::new(Off))
     }
 
-    /// True for the host's own file system: only there is it of use to look at modules and units.
+    /// The file system of a machine.
+    pub fn of(dir: impl Into<PathBuf>, machine: Arc<dyn Machine>) -> Self {
+        Self { dir: dir.into(), machine }
+    }
+
+    /// What runs there.
+    pub fn machine(&self) -> &dyn Machine {
+        &*self.machine
+    }
+
+    /// True for the host's own file system.
     pub fn is_host(&self) -> bool {
-        self.0 == Path::new("/")
+        self.dir == Path::new("/")
     }
 
     /// Where an absolute path of the node lies for us.
     pub fn path(&self, absolute: impl AsRef<Path>) -> PathBuf {
         let absolute = absolute.as_ref();
-        self.0.join(absolute.strip_prefix("/").unwrap_or(absolute))
+        self.dir.join(absolute.strip_prefix("/").unwrap_or(absolute))
     }
 }
 

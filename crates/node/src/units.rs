@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use host::command::{Command, CommandError};
+use host::command::{Command, CommandError, Output};
 
 use crate::Root;
 use crate::content::sha256_hex;
@@ -86,58 +86,90 @@ pub(crate) fn quote(word: &str) -> String {
     escaped
 }
 
-fn systemctl(args: &[&str]) -> Command {
-    Command::new("systemctl").args(args).timeout(SYSTEMCTL_LIMIT)
+/// The units of a host.
+#[derive(Debug, Clone, Copy)]
+pub struct Units<'a>(&'a Root);
+
+impl<'a> Units<'a> {
+    /// Those of that host.
+    pub fn of(root: &'a Root) -> Self {
+        Self(root)
+    }
+
+    fn systemctl(self, args: &[&str]) -> Result<Output, CommandError> {
+        self.0.machine().run(Command::new("systemctl").args(args).timeout(SYSTEMCTL_LIMIT))
+    }
+
+    /// Makes the init system read changed unit files.
+    ///
+    /// # Errors
+    /// [`CommandError`] when `systemctl` is missing or fails.
+    pub fn daemon_reload(self) -> Result<(), CommandError> {
+        self.systemctl(&["daemon-reload"]).map(drop)
+    }
+
+    /// Has a unit started at every boot.
+    ///
+    /// # Errors
+    /// As [`Units::daemon_reload`].
+    pub fn enable(self, unit: &str) -> Result<(), CommandError> {
+        self.systemctl(&["enable", "--quiet", unit]).map(drop)
+    }
+
+    /// Starts a unit, or starts it again when it runs.
+    ///
+    /// # Errors
+    /// As [`Units::daemon_reload`].
+    pub fn restart(self, unit: &str) -> Result<(), CommandError> {
+        self.systemctl(&["restart", unit]).map(drop)
+    }
+
+    /// Starts a unit.
+    ///
+    /// # Errors
+    /// As [`Units::daemon_reload`].
+    pub fn start(self, unit: &str) -> Result<(), CommandError> {
+        self.systemctl(&["start", unit]).map(drop)
+    }
+
+    /// Stops a unit and keeps it from being started at boot; one that does not exist is fine.
+    ///
+    /// # Errors
+    /// As [`Units::daemon_reload`].
+    pub fn disable_now(self, unit: &str) -> Result<(), CommandError> {
+        self.systemctl(&["disable", "--quiet", "--now", unit]).map(drop)
+    }
+
+    /// True when the unit runs.
+    pub fn is_active(self, unit: &str) -> bool {
+        self.systemctl(&["is-active", "--quiet", unit]).is_ok()
+    }
+
+    /// True when the unit is started at boot.
+    pub fn is_enabled(self, unit: &str) -> bool {
+        is_started_at_boot(|path| self.0.path(path), unit)
+    }
+
+    /// What the process that runs as a unit was started with; none when it carries no digest of ours.
+    pub(crate) fn inputs(self, unit: &str) -> Option<String> {
+        self.0.machine().variable(unit.trim_end_matches(".service"), INPUTS_VARIABLE)
+    }
 }
 
-/// Makes the init system read changed unit files.
+/// [`Units::daemon_reload`] of the host that we run on.
 ///
 /// # Errors
-/// [`CommandError`] when `systemctl` is missing or fails.
+/// As that.
 pub fn daemon_reload() -> Result<(), CommandError> {
-    systemctl(&["daemon-reload"]).run().map(drop)
+    Units::of(&Root::host()).daemon_reload()
 }
 
-/// Has a unit started at every boot.
+/// [`Units::restart`] of the host that we run on.
 ///
 /// # Errors
-/// As [`daemon_reload`].
-pub fn enable(unit: &str) -> Result<(), CommandError> {
-    systemctl(&["enable", "--quiet", unit]).run().map(drop)
-}
-
-/// Starts a unit, or starts it again when it runs.
-///
-/// # Errors
-/// As [`daemon_reload`].
+/// As that.
 pub fn restart(unit: &str) -> Result<(), CommandError> {
-    systemctl(&["restart", unit]).run().map(drop)
-}
-
-/// Starts a unit.
-///
-/// # Errors
-/// As [`daemon_reload`].
-pub fn start(unit: &str) -> Result<(), CommandError> {
-    systemctl(&["start", unit]).run().map(drop)
-}
-
-/// Stops a unit and keeps it from being started at boot; one that does not exist is fine.
-///
-/// # Errors
-/// As [`daemon_reload`].
-pub fn disable_now(unit: &str) -> Result<(), CommandError> {
-    systemctl(&["disable", "--quiet", "--now", unit]).run().map(drop)
-}
-
-/// True when the unit runs.
-pub fn is_active(unit: &str) -> bool {
-    systemctl(&["is-active", "--quiet", unit]).run_unchecked().is_ok_and(|(status, _)| status.success())
-}
-
-/// True when the unit is started at boot.
-pub fn is_enabled(root: &Root, unit: &str) -> bool {
-    is_started_at_boot(|path| root.path(path), unit)
+    Units::of(&Root::host()).restart(unit)
 }
 
 /// True when the next boot starts a unit: a target that each one reaches pulls it in, or a unit that is itself started.
@@ -193,7 +225,7 @@ mod tests {
                     target => host::fs::symlink(Path::new(target), &link).unwrap(),
                 }
             }
-            is_enabled(&root, "a.service")
+            Units::of(&root).is_enabled("a.service")
         };
         let etc = names::path::UNITS;
         let link = "multi-user.target.wants/a.service";

@@ -1,7 +1,7 @@
 //! Checks before a host is made a node.
 
 use checks::{Check, Kind, Name, kind};
-use cri::{Cri, CriError, Version};
+use cri::{CriError, Version};
 use names::port::Part;
 use names::{component, path};
 
@@ -53,16 +53,16 @@ pub async fn host(root: &Root, facts: &Facts, input: &HostInput<'_>) -> Vec<Chec
     let mut checks = of_facts(facts, input);
     let wanted = wanted_ports(input);
     let numbers: Vec<u16> = wanted.iter().map(|(port, _)| *port).collect();
-    checks.extend(ports::check(&wanted, &ports::listeners(&numbers)));
-    checks.extend(PROGRAMS.map(program));
+    checks.extend(ports::check(&wanted, &ports::listeners(root, &numbers)));
+    checks.extend(PROGRAMS.map(|name| program(root, name)));
     checks.extend(foreign_files(root, input));
     checks.push(if input.existing_containerd { existing_runtime(root).await } else { own_runtime(root) });
     checks
 }
 
-fn program(program: &str) -> Check {
+fn program(root: &Root, program: &str) -> Check {
     let name = kind::FILE_EXISTING.of(program);
-    if facts::in_path(program) {
+    if facts::in_path(root, program) {
         return Check::passed(name);
     }
     let cause = format!("the program {program} is missing, by which the kubelet mounts volumes");
@@ -372,9 +372,8 @@ fn own_runtime(root: &Root) -> Check {
 
 async fn existing_runtime(root: &Root) -> Check {
     const NAME: &Kind = &kind::CRI;
-    let socket = root.path(path::CRI_SOCKET);
     let ask = async {
-        let runtime = Cri::connect(&socket).await?;
+        let runtime = root.machine().runtime(root.path(path::CRI_SOCKET)).await?;
         Ok::<_, CriError>((runtime.version().await?, runtime.runtime_config().await?))
     };
     match ask.await {

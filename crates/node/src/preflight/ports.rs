@@ -9,6 +9,8 @@ use checks::{Check, kind};
 use names::component;
 use names::port::{Part, TABLE};
 
+use crate::Root;
+
 /// The programs of a control plane and its node: in a container, these are ours.
 const OURS_IN_CONTAINERS: [&str; 5] = [
     component::KUBE_APISERVER,
@@ -72,20 +74,20 @@ pub fn ports_of(wanted: impl Fn(Part) -> bool) -> Vec<(u16, &'static str)> {
 
 /// All listening TCP sockets on the given ports. One whose process cannot be seen is looked at again: a process
 /// that ends shows no descriptors any more before its sockets are closed.
-pub(super) fn listeners(ports: &[u16]) -> Vec<Listener> {
-    let mut found = look(ports);
+pub(super) fn listeners(root: &Root, ports: &[u16]) -> Vec<Listener> {
+    let mut found = look(root, ports);
     for _ in 0..LOOKS {
         if found.iter().all(|listener| listener.holder.is_some()) {
             break;
         }
         std::thread::sleep(PAUSE);
-        found = look(ports);
+        found = look(root, ports);
     }
     found
 }
 
-fn look(ports: &[u16]) -> Vec<Listener> {
-    let read = |path| fs::read_to_string(path).unwrap_or_default();
+fn look(root: &Root, ports: &[u16]) -> Vec<Listener> {
+    let read = |path: &str| fs::read_to_string(root.path(path)).unwrap_or_default();
     let mut inodes = listening(&read("/proc/net/tcp"), ports);
     inodes.extend(listening(&read("/proc/net/tcp6"), ports));
     if inodes.is_empty() {
@@ -214,10 +216,10 @@ mod tests {
     fn a_real_listener_is_found_with_its_process() {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = socket.local_addr().unwrap().port();
-        let found = listeners(&[port]);
+        let found = listeners(&Root::host(), &[port]);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].holder.as_ref().unwrap().pid, i32::try_from(std::process::id()).unwrap());
         drop(socket);
-        assert_eq!(listeners(&[port]), []);
+        assert_eq!(listeners(&Root::host(), &[port]), []);
     }
 }

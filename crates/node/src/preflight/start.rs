@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use pki::CertificateProblem;
 
 use super::{kubelet_healthz, ports};
+use crate::Root;
 
 /// A certificate that the control plane will show.
 #[derive(Clone, Debug)]
@@ -49,7 +50,7 @@ pub struct StartInput<'a> {
 pub async fn start(input: &StartInput<'_>) -> Vec<Check> {
     let mut checks = vec![kubelet(input.kubelet).await, static_pods(input.static_pod_dir)];
     let numbers: Vec<u16> = input.ports.iter().map(|(port, _)| *port).collect();
-    checks.extend(ports::check(&input.ports, &ports::listeners(&numbers)));
+    checks.extend(ports::check(&input.ports, &ports::listeners(&Root::host(), &numbers)));
     checks.extend(input.certificates.iter().map(|c| certificate(c, input.now)));
     checks.extend(runtime(input).await);
     checks

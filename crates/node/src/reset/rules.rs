@@ -1,10 +1,10 @@
 //! Packet rules that a node of Kubernetes leaves in the kernel: those of kube-proxy, the kubelet and flannel. Nobody else
 //! has tables or chains of these names; rules of others that lead into such a chain go with it.
 
-use host::command::{Command, CommandError};
+use host::command::{Command, CommandError, Output};
 use names::component::KUBE_PROXY;
 
-use crate::facts;
+use crate::{Root, facts};
 
 /// Tables of nftables: kube-proxy's (pkg/proxy/nftables/proxier.go) and flannel's (pkg/trafficmngr/nftables of
 /// flannel-io/flannel).
@@ -28,15 +28,18 @@ const IPTABLES: [(&str, Option<&str>); 4] = [
 ];
 
 /// The programs by which such rules are seen. Where a program is not installed nothing is seen.
-pub(super) fn look() -> Vec<String> {
+pub(super) fn look(root: &Root) -> Vec<String> {
     let mut programs = Vec::new();
-    if facts::in_path(NFT) && tables().is_ok_and(|tables| !tables.is_empty()) {
+    if facts::in_path(root, NFT) && tables(root).is_ok_and(|tables| !tables.is_empty()) {
         programs.push(NFT.to_owned());
     }
     for (program, names) in IPTABLES {
-        let loaded =
-            names.is_none_or(|file| std::fs::read_to_string(file).is_ok_and(|text| !text.is_empty()));
-        if loaded && facts::in_path(program) && saved(program).is_ok_and(|text| removal(&text).is_some()) {
+        let loaded = names
+            .is_none_or(|file| std::fs::read_to_string(root.path(file)).is_ok_and(|text| !text.is_empty()));
+        if loaded
+            && facts::in_path(root, program)
+            && saved(root, program).is_ok_and(|text| removal(&text).is_some())
+        {
             programs.push(program.to_owned());
         }
     }
@@ -44,26 +47,31 @@ pub(super) fn look() -> Vec<String> {
 }
 
 /// Removes all that this program sees of such rules.
-pub(super) fn remove(program: &str) -> Result<(), CommandError> {
+pub(super) fn remove(root: &Root, program: &str) -> Result<(), CommandError> {
     if program == NFT {
-        return tables()?.iter().try_for_each(|(family, table)| {
-            Command::new(NFT).args(["delete", "table", family, table]).run().map(drop)
+        return tables(root)?.iter().try_for_each(|(family, table)| {
+            run(root, Command::new(NFT).args(["delete", "table", family, table])).map(drop)
         });
     }
-    let Some(script) = removal(&saved(program)?) else { return Ok(()) };
-    Command::new(format!("{program}-restore")).arg("--noflush").stdin(script).run().map(drop)
+    let Some(script) = removal(&saved(root, program)?) else { return Ok(()) };
+    let restore = Command::new(format!("{program}-restore")).arg("--noflush").stdin(script);
+    run(root, restore).map(drop)
 }
 
-fn tables() -> Result<Vec<(&'static str, &'static str)>, CommandError> {
-    let list = Command::new(NFT).args(["list", "tables"]).run()?.text();
+fn run(root: &Root, command: Command) -> Result<Output, CommandError> {
+    root.machine().run(command)
+}
+
+fn tables(root: &Root) -> Result<Vec<(&'static str, &'static str)>, CommandError> {
+    let list = run(root, Command::new(NFT).args(["list", "tables"]))?.text();
     let has = |(family, table): &(&str, &str)| {
         list.lines().any(|line| line.trim() == format!("table {family} {table}"))
     };
     Ok(TABLES.into_iter().filter(has).collect())
 }
 
-fn saved(program: &str) -> Result<String, CommandError> {
-    Ok(Command::new(format!("{program}-save")).run()?.text())
+fn saved(root: &Root, program: &str) -> Result<String, CommandError> {
+    Ok(run(root, Command::new(format!("{program}-save")))?.text())
 }
 
 /// From what `iptables-save` prints to what `iptables-restore --noflush` takes; none when there is nothing to remove.
