@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ::assets::{AssetDir, StaticPod};
 use api::{Client, Connection};
@@ -15,6 +16,7 @@ use steer::probe::Probe;
 use crate::error::StartError;
 use crate::options::Options;
 use crate::stage::HostFile;
+use crate::surroundings::Surroundings;
 
 /// A static pod of the asset directory.
 #[derive(Debug, Clone)]
@@ -76,7 +78,10 @@ impl Assets {
     /// [`StartError::Assets`] with every problem in it.
     pub(crate) fn read(options: &Options) -> Result<Self, StartError> {
         let unusable = |why: String| StartError::Assets { dir: options.asset_dir.clone(), why };
-        let dir = AssetDir::read(&options.asset_dir).map_err(|e| unusable(e.to_string()))?;
+        let dir = match &options.assets {
+            Some(dir) => Arc::clone(dir),
+            None => Arc::new(AssetDir::read(&options.asset_dir).map_err(|e| unusable(e.to_string()))?),
+        };
         let kubeconfig = dir.start_kubeconfig();
         let text = host::fs::read_to_string(&kubeconfig)?;
         let server =
@@ -95,9 +100,13 @@ impl Assets {
             port: port(server_pod),
             shares_port,
             temporary_pods: manifests(dir.bootstrap_pods(), &options.manifest_dir),
-            secrets: secrets(&dir, &options.secrets_dir, owner)?,
-            lasting: lasting(&dir, &options.manifest_dir)?,
-            data_dirs: dir.static_pods().iter().flat_map(|pod| data_dirs(&pod.object.value)).collect(),
+            secrets: secrets(&dir, options, owner)?,
+            lasting: lasting(&dir, options)?,
+            data_dirs: dir
+                .static_pods()
+                .iter()
+                .flat_map(|pod| data_dirs(&pod.object.value, options))
+                .collect(),
             pods: known(&dir),
             objects: dir.objects().iter().map(object).collect(),
             workers: dir.objects().iter().flat_map(|o| workers(&o.value)).collect(),
@@ -110,8 +119,9 @@ impl Assets {
     }
 
     /// A client of this node's API, with the asset directory's credentials.
-    pub(crate) async fn client(&self) -> Result<Client, StartError> {
-        self.connection().await?.client().map_err(|e| StartError::Client(e.into()))
+    pub(crate) async fn client(&self, surroundings: &dyn Surroundings) -> Result<Client, StartError> {
+        let client = surroundings.client(&self.connection().await?);
+        client.map_err(|e| StartError::Client(e.into()))
     }
 
     /// A probe of this node's API, with the same credentials.
@@ -210,27 +220,28 @@ fn manifests(pods: &[StaticPod], dir: &Path) -> Vec<HostFile> {
     pods.iter().map(file).collect()
 }
 
-fn host_file(file: ::assets::HostFile) -> HostFile {
-    HostFile { path: file.path, content: file.content, mode: file.mode, owner: Some(file.owner) }
+fn host_file(file: ::assets::HostFile, options: &Options) -> HostFile {
+    let owner = options.surroundings.owner(file.owner);
+    HostFile { path: options.on_node(&file.path), content: file.content, mode: file.mode, owner }
 }
 
 /// The directory's secrets, for where the options want them and for the pods' own user.
-fn secrets(dir: &AssetDir, target: &Path, user: host::fs::Owner) -> Result<Vec<HostFile>, StartError> {
+fn secrets(dir: &AssetDir, options: &Options, user: Option<(u32, u32)>) -> Result<Vec<HostFile>, StartError> {
     let mut files = Vec::new();
-    for file in dir.bootstrap_secrets()? {
-        let mut file = host_file(file);
-        if let Ok(inner) = file.path.strip_prefix(names::path::BOOTSTRAP_SECRETS) {
-            file.path = target.join(inner);
-        }
-        file.owner = user.or(file.owner);
+    for mut file in dir.bootstrap_secrets()? {
+        file.owner = user.unwrap_or(file.owner);
+        let inner = file.path.strip_prefix(names::path::BOOTSTRAP_SECRETS);
+        let staged = inner.ok().map(|inner| options.secrets_dir.join(inner));
+        let mut file = host_file(file, options);
+        file.path = staged.unwrap_or(file.path);
         files.push(file);
     }
     Ok(files)
 }
 
-fn lasting(dir: &AssetDir, manifest_dir: &Path) -> Result<Vec<HostFile>, StartError> {
-    let mut files: Vec<_> = dir.etcd_files()?.into_iter().map(host_file).collect();
-    files.extend(manifests(dir.static_pods(), manifest_dir));
+fn lasting(dir: &AssetDir, options: &Options) -> Result<Vec<HostFile>, StartError> {
+    let mut files: Vec<_> = dir.etcd_files()?.into_iter().map(|file| host_file(file, options)).collect();
+    files.extend(manifests(dir.static_pods(), &options.manifest_dir));
     Ok(files)
 }
 
@@ -276,7 +287,7 @@ fn shares(container: &Value) -> bool {
 }
 
 /// The user and group that a pod says it runs as.
-fn user(object: &Value) -> host::fs::Owner {
+fn user(object: &Value) -> Option<(u32, u32)> {
     let security = &pod::spec(object)["securityContext"];
     let id = |key: &str| security[key].as_u64().and_then(|id| u32::try_from(id).ok());
     let uid = id("runAsUser")?;
@@ -285,10 +296,11 @@ fn user(object: &Value) -> host::fs::Owner {
 
 /// Directories that a pod wants made. The kubelet would make them for root; a pod that is not root
 /// needs them to be its own.
-fn data_dirs(pod: &Value) -> Vec<(PathBuf, host::fs::Owner)> {
+fn data_dirs(pod: &Value, options: &Options) -> Vec<(PathBuf, host::fs::Owner)> {
     let made =
         pod::volumes(pod).iter().map(|v| &v["hostPath"]).filter(|path| path["type"] == "DirectoryOrCreate");
-    made.filter_map(|path| Some((PathBuf::from(path["path"].as_str()?), user(pod)))).collect()
+    let owner = user(pod).and_then(|user| options.surroundings.owner(user));
+    made.filter_map(|path| Some((options.on_node(Path::new(path["path"].as_str()?)), owner))).collect()
 }
 
 fn labels(dir: &AssetDir) -> BTreeSet<String> {

@@ -2,7 +2,6 @@
 //! required pod. Nobody is believed: the checkpoint that the pod should have is built here, too, and one of
 //! the same digest must be there, whole.
 
-use std::path::Path;
 use std::time::Duration;
 
 use checkpoint::{Running, Store};
@@ -14,12 +13,9 @@ use crate::diagnosis;
 use crate::error::StartError;
 use crate::event::Step;
 use crate::observe::observe;
-use crate::options::REQUEST_LIMIT;
+use crate::options::{Options, REQUEST_LIMIT};
 use crate::plan::Observed;
 use crate::workloads::PodIdentity;
-
-/// Where the kubelet's paths and those of processes begin: `start` runs on the host itself.
-const HOST_ROOT: &str = "/";
 
 /// How long the guardian has to bring the control plane back; it takes some ten seconds.
 const RESTORE_PATIENCE: Duration = Duration::from_mins(1);
@@ -71,7 +67,7 @@ async fn look(context: &Context<'_>) -> Result<(Option<String>, usize), StartErr
             continue;
         }
         let running = running(context, &pod).await?;
-        if let Err(missing) = has_checkpoint(&context.options.checkpoint_dir, &pod, &running) {
+        if let Err(missing) = has_checkpoint(context.options, &pod, &running) {
             return Ok((Some(format!("{}: {missing}", standing.required)), found));
         }
         found += 1;
@@ -103,15 +99,18 @@ async fn running(context: &Context<'_>, pod: &Value) -> Result<Vec<Running>, Sta
 }
 
 /// Looks for a whole generation of what runs as this pod.
-fn has_checkpoint(dir: &Path, pod: &Value, running: &[Running]) -> Result<(), String> {
-    let wanted = checkpoint::expected(Path::new(HOST_ROOT), pod, running)
-        .map_err(|error| host::error::chain(&error))?;
+fn has_checkpoint(options: &Options, pod: &Value, running: &[Running]) -> Result<(), String> {
+    let dir = &options.checkpoint_dir;
+    let wanted =
+        checkpoint::expected(&options.root, pod, running).map_err(|error| host::error::chain(&error))?;
     let kept = checkpoint::kept(&Store::view(dir, dir), &wanted.checkpoint);
     kept.map(drop).map_err(|error| host::error::chain(&error))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use checkpoint::Checkpoint;
     use serde_json::json;
 
@@ -126,14 +125,16 @@ mod tests {
     }
 
     fn built(pod: &Value) -> Checkpoint {
-        checkpoint::expected(Path::new(HOST_ROOT), pod, &[]).unwrap().checkpoint
+        checkpoint::expected(Path::new("/"), pod, &[]).unwrap().checkpoint
     }
 
     #[test]
     fn what_is_missing_is_told_in_words() {
         let dir = tempfile::tempdir().unwrap();
         let (now, before) = (pod("--v=2"), pod("--v=1"));
-        let look = || has_checkpoint(dir.path(), &now, &[]);
+        let mut options = Options::new("assets".into(), "n".to_owned());
+        options.checkpoint_dir = dir.path().to_owned();
+        let look = || has_checkpoint(&options, &now, &[]);
         assert_eq!(look().unwrap_err(), "the guardian has not made a checkpoint yet");
         let store = Store::open(dir.path()).unwrap();
         store.write(&built(&before), jiff::Timestamp::now()).unwrap();

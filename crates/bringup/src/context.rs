@@ -45,8 +45,8 @@ pub(crate) struct Late {
 impl<'a> Context<'a> {
     pub(crate) async fn new(options: &'a Options, report: &'a Reporter<'a>) -> Result<Self, StartError> {
         let assets = Assets::read(options)?;
-        let runtime = Cri::connect(&options.runtime_socket).await?;
-        let client = assets.client().await?;
+        let runtime = options.surroundings.runtime(options.runtime_socket.clone()).await?;
+        let client = assets.client(&*options.surroundings).await?;
         let workloads: Vec<_> = assets.objects.iter().map(|object| object.value.clone()).collect();
         let required: Vec<_> = options.required.iter().cloned().map(|r| r.placed(&workloads)).collect();
         let parts = addons::split(apply::plan(assets.objects.clone()), &required);

@@ -6,16 +6,12 @@
 use std::path::Path;
 
 use cri::{Filter, Pod, PodState};
-use host::command::Command;
 use jiff::Timestamp;
 
 use crate::assets::KnownPod;
 use crate::context::Context;
 use crate::error::StartError;
 use crate::event::Step;
-
-/// The kubelet's unit.
-const KUBELET: &str = "kubelet";
 
 /// Puts the new pods in the place of the old ones. Only for when no API answers: otherwise the
 /// kubelet does it by itself.
@@ -30,7 +26,7 @@ pub(crate) async fn replace(context: &Context<'_>) -> Result<(), StartError> {
     let names: Vec<_> = outdated.iter().map(|pod| pod.name.as_str()).collect();
     let what = format!("the kubelet is restarted: it keeps what has changed: {}", names.join(", "));
     context.report.note(Step::Stage, what);
-    Command::new("systemctl").args(["restart", KUBELET]).run().map_err(StartError::Kubelet)?;
+    context.options.surroundings.restart_kubelet().map_err(StartError::Kubelet)?;
     for pod in &outdated {
         context.runtime.stop_pod(&pod.id).await?;
         context.runtime.remove_pod(&pod.id).await?;

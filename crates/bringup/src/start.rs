@@ -8,11 +8,12 @@ use crate::assets::Assets;
 use crate::context::Context;
 use crate::error::StartError;
 use crate::event::{Reporter, Step};
-use crate::gap::{Gap, Sampler};
+use crate::gap::Gap;
 use crate::observe::observe;
 use crate::options::{Options, REQUEST_LIMIT};
 use crate::plan::{Observed, Plan, plan};
 use crate::steering::Steering;
+use crate::surroundings::Watch;
 use crate::workloads::PodIdentity;
 use crate::{answer, checkpointed, inject, outdated, pivot, ready, stage, verify};
 
@@ -44,7 +45,7 @@ pub struct Summary {
 /// # Errors
 /// When the asset directory cannot be read.
 pub async fn client(options: &Options) -> Result<Client, StartError> {
-    Assets::read(options)?.client().await
+    Assets::read(options)?.client(&*options.surroundings).await
 }
 
 /// Says what [`start`] would do now.
@@ -61,30 +62,21 @@ pub async fn dry_run(options: &Options, report: &Reporter<'_>) -> Result<Plan, S
 /// # Errors
 /// [`StartError`]; the temporary control plane stays up then.
 pub async fn start(options: &Options, report: &Reporter<'_>) -> Result<Summary, StartError> {
-    run(&Context::new(options, report).await?, watch).await
-}
-
-/// Who watches while the API moves.
-struct Watch {
-    steering: Steering,
-    sampler: Option<Sampler>,
+    run(&Context::new(options, report).await?).await
 }
 
 async fn watch(context: &Context<'_>) -> Result<Watch, StartError> {
     let probe = context.assets.probe().await?;
     let unsteered = (!context.assets.shares_port).then(|| NOT_SHARED.to_owned());
-    let steering = Steering::start(context.assets.port, probe.clone(), context.runtime.clone(), unsteered);
-    Ok(Watch { steering, sampler: Some(Sampler::start(probe)) })
+    let (port, runtime) = (context.assets.port, context.runtime.clone());
+    Ok(context.options.surroundings.watch(port, probe, runtime, unsteered))
 }
 
-async fn run(
-    context: &Context<'_>,
-    watch: impl AsyncFnOnce(&Context<'_>) -> Result<Watch, StartError>,
-) -> Result<Summary, StartError> {
+async fn run(context: &Context<'_>) -> Result<Summary, StartError> {
     let plan = what_is_to_do(context).await?;
     let mut summary = Summary { changed: false, gap: None, unsteered: None, pods: Vec::new(), elapsed_ms: 0 };
     if plan.has(Step::Stage) {
-        bring_up(context, watch, &mut summary).await?;
+        bring_up(context, &mut summary).await?;
     }
     if plan.has(Step::Verify) {
         context.step(Step::Verify, verify::verify(context)).await?;
@@ -114,11 +106,7 @@ async fn what_is_to_do(context: &Context<'_>) -> Result<Plan, StartError> {
     Ok(plan(&observed))
 }
 
-async fn bring_up(
-    context: &Context<'_>,
-    watch: impl AsyncFnOnce(&Context<'_>) -> Result<Watch, StartError>,
-    summary: &mut Summary,
-) -> Result<(), StartError> {
+async fn bring_up(context: &Context<'_>, summary: &mut Summary) -> Result<(), StartError> {
     let mut staged = None;
     let stage = async {
         let written = stage_all(&context.assets)?;

@@ -6,21 +6,60 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cri::Cri;
+use api::{ClientError, Connection};
+use cri::{Cri, CriError};
 use fakes::cluster::Cluster;
 use fakes::kubelet::Kubelet;
 use fakes::runtime::Runtime;
-use host::proc::ProcessId;
+use host::command::CommandError;
 use names::component::{KUBE_APISERVER, KUBE_CONTROLLER_MANAGER, KUBE_SCHEDULER};
 use serde_json::json;
-use tokio::sync::watch::{self, Sender};
-use traffic::{Listener, ListenerId, OwnCalls, Owner, Seen, State};
+use steer::probe::Probe;
+use tokio::sync::watch;
 
 use super::*;
-use crate::addons;
 use crate::event::{Event, Progress};
+use crate::surroundings::{Answer, Surroundings};
 
 const NODE: &str = "n";
+
+/// What stands for the host.
+#[derive(Debug)]
+struct Fakes {
+    cluster: Cluster,
+    runtime: Runtime,
+}
+
+impl Surroundings for Fakes {
+    fn runtime(&self, socket: PathBuf) -> Answer<'_, Cri, CriError> {
+        Box::pin(async move { Ok(Cri::over(self.runtime.connector(), &socket)) })
+    }
+
+    fn client(&self, _: &Connection) -> Result<Client, ClientError> {
+        Ok(self.cluster.client())
+    }
+
+    /// The kernel shows who listens: an apiserver that runs.
+    fn watch(&self, _: u16, _: Probe, _: Cri, _: Option<String>) -> Watch {
+        let (view, seen) = watch::channel(traffic::View::default());
+        let (pivot, pivoting) = watch::channel(false);
+        let runtime = self.runtime.clone();
+        tokio::spawn(async move {
+            while view.send(fakes::port::view(&runtime, *pivoting.borrow())).is_ok() {
+                tokio::time::sleep(Duration::from_millis(30)).await;
+            }
+        });
+        Watch::of_view(seen, pivot)
+    }
+
+    fn restart_kubelet(&self) -> Result<(), CommandError> {
+        Ok(())
+    }
+
+    fn owner(&self, wanted: (u32, u32)) -> host::fs::Owner {
+        Some(wanted)
+    }
+}
 
 /// A node, its disk, and what runs on it.
 struct World {
@@ -45,9 +84,13 @@ impl World {
             runtime: runtime.clone(),
             cluster: cluster.clone(),
             ready: true,
+            network: true,
+            machine: None,
+            volumes: None,
         };
         kubelet.step();
         let mut options = Options::new(assets, NODE.to_owned());
+        options.surroundings = Arc::new(Fakes { cluster: cluster.clone(), runtime: runtime.clone() });
         options.manifest_dir = manifests;
         options.secrets_dir = dir.path().join("secrets");
         options.checkpoint_dir = dir.path().join("checkpoints");
@@ -65,13 +108,9 @@ impl World {
             }
         };
         let report = Reporter::new(&sink);
-        let context = self.context(&report);
-        let (view, seen) = watch::channel(traffic::View::default());
-        let (steering, pivoting) = Steering::of_view(seen);
-        let node = self.run_node(view, pivoting);
-        let work = run(&context, async move |_: &Context<'_>| Ok(Watch { steering, sampler: None }));
+        let node = self.run_node();
         let outcome = tokio::select! {
-            outcome = work => outcome,
+            outcome = super::start(&self.options, &report) => outcome,
             _ = dead.wait_for(|dead| *dead) => Err(StartError::LeftOver { left: "killed".into(), after: Duration::ZERO }),
         };
         node.abort();
@@ -79,34 +118,12 @@ impl World {
         outcome
     }
 
-    fn context<'a>(&'a self, report: &'a Reporter<'a>) -> Context<'a> {
-        let assets = Assets::read(&self.options).unwrap();
-        let workloads: Vec<_> = assets.objects.iter().map(|object| object.value.clone()).collect();
-        let required: Vec<_> = self.options.required.iter().cloned().map(|r| r.placed(&workloads)).collect();
-        let parts = addons::split(apply::plan(assets.objects.clone()), &required);
-        let runtime = Cri::over(self.runtime.connector(), Path::new("fake"));
-        Context {
-            options: &self.options,
-            assets,
-            required,
-            parts,
-            runtime,
-            client: self.cluster.client(),
-            report,
-        }
-    }
-
-    /// The kubelet looks, and the kernel shows who listens: an apiserver that runs.
-    fn run_node(
-        &self,
-        view: Sender<traffic::View>,
-        pivoting: watch::Receiver<bool>,
-    ) -> tokio::task::JoinHandle<()> {
-        let (kubelet, runtime) = (Arc::clone(&self.kubelet), self.runtime.clone());
+    /// The kubelet looks again and again.
+    fn run_node(&self) -> tokio::task::JoinHandle<()> {
+        let kubelet = Arc::clone(&self.kubelet);
         tokio::spawn(async move {
             loop {
                 kubelet.lock().unwrap().step();
-                let _ = view.send(seen(&runtime, *pivoting.borrow()));
                 tokio::time::sleep(Duration::from_millis(30)).await;
             }
         })
@@ -138,36 +155,6 @@ impl World {
     }
 }
 
-fn seen(runtime: &Runtime, pivoting: bool) -> traffic::View {
-    let sandboxes = runtime.sandboxes();
-    let listens = sandboxes.iter().enumerate().filter(|(_, s)| s.running && s.container == KUBE_APISERVER);
-    let seen: Vec<Seen> = listens
-        .map(|(n, sandbox)| {
-            let inode = n as u64 + 1;
-            let id = ListenerId { process: ProcessId { pid: 1, started: inode }, inode };
-            let address = "127.0.0.1:6443".parse().unwrap();
-            let owner = Owner {
-                namespace: sandbox.namespace.clone(),
-                name: sandbox.name.clone(),
-                uid: sandbox.uid.clone(),
-                container: "c".to_owned(),
-                annotations: sandbox.annotations.iter().cloned().collect(),
-            };
-            let listener = Listener { id, address, uid: 0, container: None, fd: 3 };
-            Seen {
-                listener,
-                owner: Some(owner),
-                state: State::Ready,
-                why: String::new(),
-                own_calls: OwnCalls::None,
-            }
-        })
-        .collect();
-    let of = |api: bool| seen.iter().find(|s| s.owner.as_ref().is_some_and(|o| o.from_api() == api));
-    let steady = of(pivoting).or(of(!pivoting)).map(|seen| seen.listener.id);
-    traffic::View { seen, steady, rounds: 1, ..traffic::View::default() }
-}
-
 fn write_assets(dir: &Path) {
     let me = std::fs::metadata("/proc/self").unwrap();
     let (uid, gid) = (me.uid(), me.gid());
@@ -176,9 +163,10 @@ fn write_assets(dir: &Path) {
         host::fs::create_dir_all(path.parent().unwrap(), 0o700).unwrap();
         host::fs::write(&path, content.as_bytes(), 0o600).unwrap();
     };
-    let cluster = json!([{"name": "c", "cluster": {"server": "https://127.0.0.1:6443"}}]);
-    let kubeconfig =
-        json!({"apiVersion": "v1", "kind": "Config", "clusters": cluster, "users": [], "contexts": []});
+    let cluster = json!([{"name": "c", "cluster": {"server": "https://127.0.0.1:6443", "insecure-skip-tls-verify": true}}]);
+    let context = json!([{"name": "c", "context": {"cluster": "c", "user": "u"}}]);
+    let kubeconfig = json!({"apiVersion": "v1", "kind": "Config", "clusters": cluster,
+        "users": [{"name": "u", "user": {}}], "contexts": context});
     put("auth/kubeconfig", &kubeconfig.to_string());
     put("tls/ca.key", "secret");
     let container = |name: &str| {

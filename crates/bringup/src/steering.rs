@@ -62,7 +62,7 @@ impl View {
 pub(crate) struct Steering {
     view: watch::Receiver<traffic::View>,
     pivot: watch::Sender<bool>,
-    /// None in tests: what is seen comes from elsewhere then.
+    /// None when what is seen comes from elsewhere.
     traffic: Option<Traffic>,
 }
 
@@ -77,11 +77,9 @@ impl Steering {
         Self { view: traffic.subscribe(), pivot, traffic: Some(traffic) }
     }
 
-    /// One that sees what a test says, and tells it whether the pivot has begun.
-    #[cfg(test)]
-    pub(crate) fn of_view(view: watch::Receiver<traffic::View>) -> (Self, watch::Receiver<bool>) {
-        let (pivot, pivoting) = watch::channel(false);
-        (Self { view, pivot, traffic: None }, pivoting)
+    /// One that sees what somebody else says, and tells it when the pivot has begun.
+    pub(crate) fn of_view(view: watch::Receiver<traffic::View>, pivot: watch::Sender<bool>) -> Self {
+        Self { view, pivot, traffic: None }
     }
 
     /// What is known right now.

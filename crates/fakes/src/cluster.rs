@@ -69,6 +69,11 @@ impl Cluster {
         self.state().objects.clone()
     }
 
+    /// The object at a path.
+    pub fn object(&self, path: &str) -> Option<Value> {
+        self.state().objects.get(path).cloned()
+    }
+
     /// Puts an object there, as somebody else would.
     pub fn put(&self, path: &str, object: Value) {
         self.state().store(path, object);

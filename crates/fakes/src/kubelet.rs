@@ -11,6 +11,7 @@ use names::object::KUBE_SYSTEM;
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
+use crate::machine::Machine;
 use crate::runtime::{Runtime, Sandbox, container_id};
 
 /// A node as its kubelet has it.
@@ -18,7 +19,7 @@ use crate::runtime::{Runtime, Sandbox, container_id};
 pub struct Kubelet {
     /// Its name.
     pub node: String,
-    /// Where it looks for static pods, each in a file of JSON.
+    /// Where it looks for static pods, each in a file.
     pub manifest_dir: PathBuf,
     /// Its runtime.
     pub runtime: Runtime,
@@ -26,12 +27,22 @@ pub struct Kubelet {
     pub cluster: Cluster,
     /// Whether pods of the API become Ready.
     pub ready: bool,
+    /// Whether those that are not on the node's own network do, too.
+    pub network: bool,
+    /// The host whose unit it is: it moves while that runs, and starts what containerd has the images of. Without one
+    /// it always does.
+    pub machine: Option<Machine>,
+    /// Where it makes volumes of Secrets and ConfigMaps, if it does.
+    pub volumes: Option<PathBuf>,
 }
 
 impl Kubelet {
     /// One look: what is wanted and not there is started, what is there and not wanted ends, and the API hears of
     /// both.
     pub fn step(&self) {
+        if self.machine.as_ref().is_some_and(|machine| !machine.runs("kubelet.service")) {
+            return;
+        }
         let files = self.static_pods();
         for pod in &files {
             self.run(pod, "file");
@@ -49,7 +60,7 @@ impl Kubelet {
     /// The static pods by their files.
     fn static_pods(&self) -> Vec<Value> {
         let entries = std::fs::read_dir(&self.manifest_dir).into_iter().flatten().flatten();
-        let read = |path: &Path| serde_json::from_slice(&std::fs::read(path).ok()?).ok();
+        let read = |path: &Path| serde_saphyr::from_str(&std::fs::read_to_string(path).ok()?).ok();
         let mut pods: Vec<Value> = entries.filter_map(|entry| read(&entry.path())).collect();
         for pod in &mut pods {
             let name = format!("{}-{}", text(&pod["metadata"]["name"]), self.node);
@@ -63,8 +74,11 @@ impl Kubelet {
         let metadata = &pod["metadata"];
         let (name, uid) = (text(&metadata["name"]), text(&metadata["uid"]));
         let mut sandboxes = self.runtime.sandboxes();
-        if sandboxes.iter().any(|sandbox| sandbox.uid == uid && sandbox.running) {
+        if sandboxes.iter().any(|sandbox| sandbox.uid == uid && sandbox.running) || !self.has_images(pod) {
             return;
+        }
+        if let Some(volumes) = &self.volumes {
+            make_volumes(&volumes.join(uid).join("volumes"), &pod["spec"]);
         }
         let id = format!("{uid}-{}", sandboxes.len());
         let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
@@ -88,6 +102,14 @@ impl Kubelet {
         });
     }
 
+    fn has_images(&self, pod: &Value) -> bool {
+        let Some(machine) = &self.machine else { return true };
+        let images = machine.images();
+        let mut containers =
+            ["initContainers", "containers"].iter().flat_map(|list| items(&pod["spec"][*list]));
+        containers.all(|container| images.contains_key(text(&container["image"])))
+    }
+
     /// Static pods whose files are gone end, and so do pods of the API that it has no more.
     fn end(&self, files: &[Value]) {
         let objects = self.cluster.objects();
@@ -106,7 +128,7 @@ impl Kubelet {
 
     fn register(&self) {
         let path = format!("/api/v1/nodes/{}", self.node);
-        if !self.cluster.objects().contains_key(&path) {
+        if self.cluster.object(&path).is_none() {
             self.cluster.put(&path, json!({"kind": "Node", "metadata": {"name": self.node}}));
         }
     }
@@ -115,13 +137,15 @@ impl Kubelet {
     fn mirror(&self, files: &[Value]) {
         let path = |pod: &Value| pod_path(namespace(pod), text(&pod["metadata"]["name"]));
         for pod in files {
-            if !self.cluster.objects().contains_key(&path(pod)) {
+            let uid = text(&pod["metadata"]["uid"]);
+            if self.cluster.object(&path(pod)).is_none() {
                 let mut mirror = pod.clone();
-                mirror["metadata"]["annotations"][CONFIG_MIRROR] = pod["metadata"]["uid"].clone();
-                mirror["metadata"]["uid"] = json!(format!("mirror-{}", text(&pod["metadata"]["uid"])));
+                mirror["metadata"]["annotations"][CONFIG_MIRROR] = json!(uid);
+                mirror["metadata"]["uid"] = json!(format!("mirror-{uid}"));
                 mirror["spec"]["nodeName"] = json!(self.node);
                 self.cluster.put(&path(pod), mirror);
             }
+            self.tell(&path(pod), uid, true);
         }
         for (at, object) in self.cluster.objects() {
             let is_mirror = !object["metadata"]["annotations"][CONFIG_MIRROR].is_null();
@@ -140,11 +164,14 @@ impl Kubelet {
             }
             let name = format!("{}-x7k2p", text(&object["metadata"]["name"]));
             let path = pod_path(namespace(&object), &name);
-            if !self.cluster.objects().contains_key(&path) {
+            let made = || {
                 self.cluster.put(&path, self.made_by(&object, &kind, &name));
-            }
-            self.run(&self.cluster.objects()[&path], CONFIG_SOURCE_API);
-            self.tell(&path);
+                self.cluster.object(&path).unwrap()
+            };
+            let pod = self.cluster.object(&path).unwrap_or_else(made);
+            self.run(&pod, CONFIG_SOURCE_API);
+            let connected = self.network || pod["spec"]["hostNetwork"] == true;
+            self.tell(&path, text(&pod["metadata"]["uid"]), self.ready && connected);
         }
     }
 
@@ -161,17 +188,15 @@ impl Kubelet {
         pod
     }
 
-    /// The pod's status, by what the runtime runs.
-    fn tell(&self, path: &str) {
-        let uid = self.cluster.objects()[path]["metadata"]["uid"].clone();
+    /// The pod's status, by what the runtime runs as that UID.
+    fn tell(&self, path: &str, uid: &str, ready: bool) {
         let sandboxes = self.runtime.sandboxes();
-        let Some(sandbox) = sandboxes.iter().find(|sandbox| uid == sandbox.uid.as_str() && sandbox.running)
-        else {
+        let Some(sandbox) = sandboxes.iter().find(|sandbox| sandbox.uid == uid && sandbox.running) else {
             return;
         };
         let container = json!([{"name": sandbox.container, "state": {"running": {}},
             "containerID": format!("containerd://{}", container_id(sandbox))}]);
-        let ready = if self.ready { "True" } else { "False" };
+        let ready = if ready { "True" } else { "False" };
         drop(sandboxes);
         self.cluster.change(path, |pod| {
             pod["status"]["phase"] = json!("Running");
@@ -179,6 +204,24 @@ impl Kubelet {
             pod["status"]["conditions"] = json!([{"type": READY, "status": ready}]);
         });
     }
+}
+
+/// As the real one lays them out, each with one file: a directory that a link leads to, so that all of it changes at once.
+fn make_volumes(dir: &Path, spec: &Value) {
+    for volume in items(&spec["volumes"]) {
+        for (kind, plugin) in [("secret", "kubernetes.io~secret"), ("configMap", "kubernetes.io~configmap")] {
+            if volume[kind].is_object() {
+                let dir = dir.join(plugin).join(text(&volume["name"]));
+                host::fs::create_dir_all(&dir.join("..1"), 0o755).unwrap();
+                host::fs::write(&dir.join("..1/file"), volume.to_string().as_bytes(), 0o644).unwrap();
+                host::fs::symlink(Path::new("..1"), &dir.join("..data")).unwrap();
+            }
+        }
+    }
+}
+
+fn items(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
 }
 
 fn text(value: &Value) -> &str {

@@ -2,16 +2,22 @@
 //!
 //! ```text
 //! api      an API server of canned answers: a client that asks a function
+//! bundle   a bundle of tiny images and programs
 //! cluster  an API server that keeps objects: versions, patches, lists, discovery
 //! grpc     what a server of gRPC is made of
+//! machine  the programs that a host is set up with: systemctl, ctr, modprobe
+//! port     who listens on the API's port, by what the runtime runs
 //! runtime  a container runtime without processes, over a connection in memory
-//! kubelet  moves static pods and pods of the API between the two
+//! kubelet  moves static pods and pods of the API between cluster and runtime
 //! ```
 
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "this crate is for tests alone")]
 
 pub mod api;
+pub mod bundle;
 pub mod cluster;
 pub mod grpc;
 pub mod kubelet;
+pub mod machine;
+pub mod port;
 pub mod runtime;

@@ -112,6 +112,7 @@ impl tower::Service<http::Request<Body>> for RuntimeService {
         Box::pin(async move {
             let call = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
             Ok(match call.as_str() {
+                "Version" => unary(request, |_: v1::VersionRequest| Ok(version())).await,
                 "ListPodSandbox" => unary(request, |asked| Ok(runtime.list_sandboxes(asked))).await,
                 "ListContainers" => unary(request, |asked| Ok(runtime.list_containers(asked))).await,
                 "ContainerStatus" => unary(request, |asked| runtime.container_status(&asked)).await,
@@ -208,6 +209,15 @@ impl Runtime {
             ..v1::ContainerStatus::default()
         };
         Ok(v1::ContainerStatusResponse { status: Some(status), ..v1::ContainerStatusResponse::default() })
+    }
+}
+
+fn version() -> v1::VersionResponse {
+    v1::VersionResponse {
+        version: "0.1.0".to_owned(),
+        runtime_name: "containerd".to_owned(),
+        runtime_version: "v2.0.0".to_owned(),
+        runtime_api_version: "v1".to_owned(),
     }
 }
 

@@ -1,0 +1,195 @@
+//! The programs that a host is set up with, as far as kubestrap calls them: systemctl, ctr, modprobe. Nothing is run: they
+//! keep what they are told, and refuse what the real ones would refuse for lack of a file or of a running containerd.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use names::path;
+use serde_json::Value;
+
+/// An image in containerd, whole and unpacked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// The digest of its manifest.
+    pub digest: String,
+    /// Whether its label keeps it from being collected.
+    pub pinned: bool,
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Machine(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    root: PathBuf,
+    /// Unit files as systemd has read them, by the unit's name.
+    loaded: BTreeMap<String, String>,
+    /// Those with which the units that run were started.
+    running: BTreeMap<String, String>,
+    images: BTreeMap<String, Image>,
+    called: Vec<String>,
+}
+
+/// What a program printed, or why it failed.
+type Said = Result<String, String>;
+
+impl Machine {
+    /// One whose disk lies below that directory.
+    pub fn new(root: &Path) -> Self {
+        let root = root.to_owned();
+        let (loaded, running, images) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self(Arc::new(Mutex::new(State { root, loaded, running, images, called: Vec::new() })))
+    }
+
+    /// Runs a command line, with what it reads.
+    ///
+    /// # Errors
+    /// What the program says.
+    pub fn run(&self, line: &str, stdin: &[u8]) -> Said {
+        let mut state = self.state();
+        state.called.push(line.to_owned());
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        match words.as_slice() {
+            ["systemctl", command, rest @ ..] => state.systemctl(command, rest.last().copied()),
+            ["ctr", "--address", path::CRI_SOCKET, "--namespace", "k8s.io", "images", command, rest @ ..] => {
+                state.ctr(command, rest, stdin)
+            }
+            ["modprobe", name] => state.modprobe(name),
+            _ => Err(format!("{line}: no such program")),
+        }
+    }
+
+    /// Whether a unit runs.
+    pub fn runs(&self, unit: &str) -> bool {
+        self.state().running.contains_key(unit)
+    }
+
+    /// What a variable says in the environment of what runs as a unit.
+    pub fn variable(&self, unit: &str, variable: &str) -> Option<String> {
+        let state = self.state();
+        let lines = state.running.get(unit)?.lines();
+        let mut values = lines.filter_map(|line| line.strip_prefix("Environment=")?.split_once('='));
+        values.find_map(|(name, value)| (name == variable).then(|| value.to_owned()))
+    }
+
+    /// The images in containerd.
+    pub fn images(&self) -> BTreeMap<String, Image> {
+        self.state().images.clone()
+    }
+
+    /// All command lines, in their order.
+    pub fn called(&self) -> Vec<String> {
+        self.state().called.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().expect("no test panicked in here")
+    }
+}
+
+impl State {
+    fn on_disk(&self, path: &str) -> PathBuf {
+        self.root.join(path::below_root(path))
+    }
+
+    fn systemctl(&mut self, command: &str, unit: Option<&str>) -> Said {
+        let unit = unit.unwrap_or_default();
+        let text = self.loaded.get(unit).cloned().ok_or_else(|| format!("Unit {unit} not found."));
+        match command {
+            "daemon-reload" => {
+                self.reload();
+                Ok(String::new())
+            }
+            "enable" => text.and_then(|_| self.enable(unit)),
+            "restart" => text.and_then(|text| self.restart(unit, text)),
+            "is-active" if self.running.contains_key(unit) => Ok(String::new()),
+            "is-active" => Err(String::new()),
+            _ => Err(format!("Unknown command verb {command}.")),
+        }
+    }
+
+    fn reload(&mut self) {
+        let entries = fs::read_dir(self.on_disk(path::UNITS)).into_iter().flatten().flatten();
+        let units = entries.filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            Some((name.ends_with(".service").then_some(name)?, fs::read_to_string(entry.path()).ok()?))
+        });
+        self.loaded = units.collect();
+    }
+
+    fn enable(&self, unit: &str) -> Said {
+        let wants = self.on_disk(path::UNITS).join("multi-user.target.wants");
+        let link = || {
+            host::fs::create_dir_all(&wants, 0o755)?;
+            host::fs::symlink(&Path::new(path::UNITS).join(unit), &wants.join(unit))
+        };
+        link().map(|()| String::new()).map_err(|error| error.to_string())
+    }
+
+    fn restart(&mut self, unit: &str, text: String) -> Said {
+        let program = text.lines().find_map(|line| line.strip_prefix("ExecStart=")?.split(' ').next());
+        let program = program.ok_or("no ExecStart=")?;
+        if !self.on_disk(program).is_file() {
+            return Err(format!("{unit}: {program}: No such file or directory (status 203/EXEC)"));
+        }
+        self.running.insert(unit.to_owned(), text);
+        Ok(String::new())
+    }
+
+    fn ctr(&mut self, command: &str, rest: &[&str], stdin: &[u8]) -> Said {
+        if !self.on_disk(path::PROGRAMS).join("ctr").is_file() {
+            return Err("ctr: no such program".to_owned());
+        }
+        if !self.running.contains_key("containerd.service") {
+            return Err(format!("cannot access socket {}", path::CRI_SOCKET));
+        }
+        let label = "io.cri-containerd.pinned=pinned";
+        match (command, rest) {
+            ("list", []) => Ok(self.table("REF TYPE DIGEST SIZE PLATFORMS LABELS", |image| {
+                format!("1 B linux/amd64 {}", if image.pinned { label } else { "-" })
+            })),
+            ("check", []) => Ok(self
+                .table("REF TYPE DIGEST STATUS SIZE UNPACKED", |_| "complete (2/2) 1 B/1 B true".to_owned())),
+            ("import", [.., "-"]) => self.import(stdin, rest.contains(&label)),
+            ("label", [name, given]) if *given == label => {
+                self.images.get_mut(*name).ok_or("image not found")?.pinned = true;
+                Ok(String::new())
+            }
+            _ => Err(format!("ctr images {command} {}: unknown", rest.join(" "))),
+        }
+    }
+
+    fn table(&self, head: &str, rest: impl Fn(&Image) -> String) -> String {
+        let row = |(name, image): (&String, &Image)| {
+            format!("{name} application/vnd.oci.image.manifest.v1+json {} {}\n", image.digest, rest(image))
+        };
+        format!("{head}\n{}", self.images.iter().map(row).collect::<String>())
+    }
+
+    /// An archive without an index is none.
+    fn import(&mut self, archive: &[u8], pinned: bool) -> Said {
+        let mut text = String::new();
+        let mut archive = tar::Archive::new(archive);
+        for mut entry in archive.entries().into_iter().flatten().flatten() {
+            if entry.path().is_ok_and(|path| path == Path::new("index.json")) {
+                entry.read_to_string(&mut text).map_err(|error| error.to_string())?;
+            }
+        }
+        let index: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        for image in index["manifests"].as_array().into_iter().flatten() {
+            let of = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let name = of(&image["annotations"]["io.containerd.image.name"]);
+            self.images.insert(name, Image { digest: of(&image["digest"]), pinned });
+        }
+        Ok(String::new())
+    }
+
+    fn modprobe(&self, name: &str) -> Said {
+        let loaded = host::fs::create_dir_all(&self.on_disk("/sys/module").join(name), 0o755);
+        loaded.map(|()| String::new()).map_err(|error| error.to_string())
+    }
+}
