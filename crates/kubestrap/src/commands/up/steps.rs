@@ -1,0 +1,270 @@
+//! The steps of `up`, one after the other: what each is told is put together once, before the first.
+//!
+//! ```text
+//! check ─▶ render ─▶ install ─▶ import ─▶ etcd ─▶ start ─▶ kubeconfig ─▶ add-ons
+//!                              Prepared ◀─┘          SelfHosted ◀─┘    Whole ◀─┘
+//! ```
+//!
+//! Each looks whether its result is there, so that a run that was killed is gone on with by the same command.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use assets::{AssetDir, AssetTree};
+use bringup::{Options, Summary, Surroundings};
+use bundle::Bundle;
+use cluster::{ClusterConfig, NetworkProvider};
+use names::object::KUBE_SYSTEM;
+use names::path;
+use node::plan::{Action, Plan};
+use node::provision::{Provision, ProvisionError, missing_images};
+use node::{Facts, Root};
+use serde::Serialize;
+
+use super::super::checks::CheckArgs;
+use super::super::render::{self, ConfigArgs};
+use super::super::start;
+use crate::exit::{Exit, Failure};
+use crate::ui::Ui;
+
+/// The administrator's kubeconfig in the asset directory.
+const ADMIN: &str = "auth/kubeconfig";
+
+/// Where it is done.
+pub(super) struct Place {
+    pub(super) root: Root,
+    pub(super) facts: Facts,
+    pub(super) surroundings: Arc<dyn Surroundings>,
+}
+
+/// How far a run goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Goal {
+    /// It says what it would do.
+    Plan,
+    /// All is on this host that a start needs.
+    Prepared,
+    /// The control plane is self-hosted.
+    SelfHosted,
+    /// So it is, and the add-ons are ready.
+    Whole,
+}
+
+/// What is done, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Check,
+    Render,
+    Install,
+    Import,
+    Etcd,
+    Start,
+    Kubeconfig,
+    Addons,
+}
+
+impl Step {
+    /// What people read; none for what is done in no time, or has lines of its own.
+    pub(super) fn title(self) -> Option<&'static str> {
+        match self {
+            Self::Check => Some("check this host"),
+            Self::Render => Some("render the asset directory"),
+            Self::Install => Some("install containerd and the kubelet"),
+            Self::Import => Some("import the images"),
+            Self::Addons => Some("wait for the add-ons"),
+            Self::Etcd | Self::Start | Self::Kubeconfig => None,
+        }
+    }
+}
+
+/// How a run ended well.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// Nothing was done.
+    Planned(Planned),
+    /// `start` can be run.
+    Prepared,
+    /// The control plane is self-hosted.
+    Up {
+        summary: Summary,
+        /// Pods that wait for the network that the user brings, each with what it lacks.
+        unconnected: Vec<String>,
+    },
+}
+
+impl Outcome {
+    pub(super) fn say(&self, ui: &Ui) {
+        match self {
+            Self::Planned(planned) => ui.output(planned, || planned.to_string()),
+            Self::Prepared => {}
+            Self::Up { summary, unconnected } => {
+                if !unconnected.is_empty() {
+                    let pods = unconnected.join("\n  ");
+                    ui.warn(format!("these pods wait for a network, which you install:\n  {pods}"));
+                }
+                start::say_done(summary, ui);
+            }
+        }
+    }
+}
+
+/// What would be done.
+#[derive(Debug, Serialize)]
+pub(super) struct Planned {
+    /// Files of the asset directory.
+    render: Vec<String>,
+    install: Plan,
+}
+
+impl fmt::Display for Planned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.render.iter().try_for_each(|path| writeln!(f, "write {path}"))?;
+        self.install.actions.iter().try_for_each(|action| writeln!(f, "{action}"))?;
+        f.write_str("import the images that are missing, then start (see `kubestrap start --dry-run`)")
+    }
+}
+
+/// The config, with the bundle's version where it names none, and only if the bundle serves it.
+pub(super) fn config(args: &ConfigArgs, bundle: &Bundle) -> Result<ClusterConfig, Failure> {
+    let mut wanted = args.clone();
+    if wanted.config.is_none() && !wanted.set.iter().any(|(key, _)| key == "kubernetesVersion") {
+        wanted.set.push(("kubernetesVersion".to_owned(), bundle.kubernetes_version().to_owned()));
+    }
+    let config = render::load_config(&wanted)?;
+    let missing = missing_images(bundle, &config);
+    if missing.is_empty() {
+        return Ok(config);
+    }
+    let error = anyhow!(
+        "the bundle {} is of Kubernetes {} and lacks images that the config needs:\n  {}",
+        bundle.dir().display(),
+        bundle.kubernetes_version(),
+        missing.join("\n  ")
+    );
+    Err(Failure::new(Exit::Bundle, error)
+        .hint("use a bundle of the config's kubernetesVersion, or add the images to it"))
+}
+
+/// One run.
+pub(super) struct Up<'a> {
+    pub(super) node: Provision<'a>,
+    pub(super) options: Options,
+    pub(super) checks: &'a CheckArgs,
+    pub(super) goal: Goal,
+    /// Gets each step just before it is done.
+    pub(super) begins: &'a dyn Fn(Step),
+    pub(super) ui: &'a Ui,
+}
+
+impl Up<'_> {
+    pub(super) async fn run(&self) -> Result<Outcome, Failure> {
+        if self.goal == Goal::Plan {
+            return self.plan();
+        }
+        self.check().await?;
+        let tree = self.render_and_write()?;
+        self.install(&tree).await?;
+        self.import()?;
+        if self.goal == Goal::Prepared {
+            return Ok(Outcome::Prepared);
+        }
+        let assets = AssetDir::read(&self.options.asset_dir);
+        let assets = Arc::new(assets.map_err(|error| Failure::new(Exit::Config, error))?);
+        self.ask_etcd(&assets).await?;
+        (self.begins)(Step::Start);
+        let options = Options { assets: Some(assets), ..self.options.clone() };
+        let summary = start::bring_up(&options, self.ui).await?;
+        self.write_kubeconfig(&tree)?;
+        let whole = self.goal == Goal::Whole;
+        let unconnected = if whole { self.wait_for_addons(&options).await? } else { Vec::new() };
+        Ok(Outcome::Up { summary, unconnected })
+    }
+
+    fn plan(&self) -> Result<Outcome, Failure> {
+        let tree = self.render()?;
+        let changes = tree.diff(&self.options.asset_dir).map_err(render::tree_failure)?;
+        let install = self.node.plan(&render::for_node(&tree)?).map_err(failure)?;
+        Ok(Outcome::Planned(Planned { render: changes.into_iter().map(|c| c.path).collect(), install }))
+    }
+
+    async fn check(&self) -> Result<(), Failure> {
+        (self.begins)(Step::Check);
+        let ca = host::fs::read_to_string(&self.options.asset_dir.join("tls/ca.crt")).ok();
+        self.checks.judge(&self.node.preflight(ca.as_deref()).await, self.ui)
+    }
+
+    fn render(&self) -> Result<AssetTree, Failure> {
+        let Provision { cluster, identity, facts, .. } = &self.node;
+        render::render(cluster, identity.clone(), !facts.resolv_conf_empty, &self.options.asset_dir)
+    }
+
+    fn render_and_write(&self) -> Result<AssetTree, Failure> {
+        (self.begins)(Step::Render);
+        let tree = self.render()?;
+        tree.write(&self.options.asset_dir).map_err(render::tree_failure)?;
+        Ok(tree)
+    }
+
+    async fn install(&self, tree: &AssetTree) -> Result<(), Failure> {
+        (self.begins)(Step::Install);
+        let say = |action: &Action| self.ui.transient(action.to_string());
+        let installed = self.node.install(&render::for_node(tree)?, say).await.map_err(failure)?;
+        installed.warnings.iter().for_each(|warning| self.ui.warn(warning));
+        Ok(())
+    }
+
+    fn import(&self) -> Result<(), Failure> {
+        (self.begins)(Step::Import);
+        let imported = self.node.import()?;
+        let count = imported.plan.import.len();
+        if count > 0 {
+            self.ui.step(format!("  {count} images in {:.1} s", imported.took.as_secs_f32()));
+        }
+        Ok(())
+    }
+
+    /// One that is not brought up here has to be there.
+    async fn ask_etcd(&self, assets: &AssetDir) -> Result<(), Failure> {
+        (self.begins)(Step::Etcd);
+        self.checks.judge(&start::etcd_checks(assets).await, self.ui)
+    }
+
+    fn write_kubeconfig(&self, tree: &AssetTree) -> Result<(), Failure> {
+        (self.begins)(Step::Kubeconfig);
+        let text = tree.text(ADMIN).ok_or_else(|| anyhow!("the asset directory has no {ADMIN}"))?;
+        let path = self.node.root.path(path::ADMIN_KUBECONFIG);
+        host::fs::write_if_changed(&path, text.as_bytes(), 0o600)?;
+        Ok(())
+    }
+
+    /// DNS, network and proxy: what makes the cluster whole. A network that the user brings is not waited for: returns
+    /// the pods that do.
+    async fn wait_for_addons(&self, options: &Options) -> Result<Vec<String>, Failure> {
+        (self.begins)(Step::Addons);
+        let client = bringup::client(options).await.map_err(start::failure)?;
+        let own_network = self.node.cluster.network.provider == NetworkProvider::None;
+        let limit = if own_network { Duration::ZERO } else { options.timeout };
+        let waiting = |what: &str| self.ui.transient(format!("waiting for {what}"));
+        let Err(missing) = bringup::all_ready(&client, KUBE_SYSTEM, limit, waiting).await else {
+            return Ok(Vec::new());
+        };
+        if own_network {
+            return Ok(missing);
+        }
+        let missing = missing.join("\n  ");
+        let error = anyhow!("the control plane is up, and these pods are not ready:\n  {missing}");
+        Err(Failure::new(Exit::NotReady, error).hint(format!(
+            "look at them with: kubectl --kubeconfig {} -n {KUBE_SYSTEM} describe pods",
+            path::ADMIN_KUBECONFIG
+        )))
+    }
+}
+
+fn failure(error: ProvisionError) -> Failure {
+    match error {
+        ProvisionError::NoPause => Failure::new(Exit::Bundle, error),
+        ProvisionError::Install(error) => error.into(),
+    }
+}

@@ -1,0 +1,291 @@
+//! `up` from end to end, on fakes.
+
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cluster::{ClusterConfig, Component, KeyAlgorithm};
+use names::path;
+use pki::{Authority, Leaf, Terms, Usage};
+use tokio::time::Instant;
+
+use super::steps::{Outcome, Step};
+use super::world::{Kill, NODE, World, differences};
+use crate::exit::Exit;
+
+const STEPS: [Step; 8] = [
+    Step::Check,
+    Step::Render,
+    Step::Install,
+    Step::Import,
+    Step::Etcd,
+    Step::Start,
+    Step::Kubeconfig,
+    Step::Addons,
+];
+
+/// Whether anything was to be started, of a run that leaves nothing to be waited for.
+fn changed(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Up { summary, unconnected } if unconnected.is_empty() => summary.changed,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn images() -> Vec<String> {
+    ClusterConfig::default().images().iter().map(|(_, image)| image.to_string()).collect()
+}
+
+fn is_prepared(world: &World) {
+    let kept = world.machine().images();
+    assert!(images().iter().all(|image| kept[image].pinned), "{kept:?}");
+    for unit in ["containerd.service", "kubelet.service"] {
+        assert!(world.machine().runs(unit), "{unit}");
+    }
+    assert!(world.root(path::INSTALLED).exists());
+    let read = |path: &Path| host::fs::read_to_string(path).unwrap();
+    assert_eq!(read(&world.root("/proc/sys/net/ipv4/ip_forward")), "1\n");
+    assert_eq!(read(&world.root(path::CA_CERTIFICATE)), read(&world.assets().join("tls/ca.crt")));
+}
+
+fn is_whole(world: &World) {
+    is_prepared(world);
+    let pods = [
+        "coredns",
+        "etcd",
+        "kube-apiserver",
+        "kube-controller-manager",
+        "kube-flannel-ds",
+        "kube-proxy",
+        "kube-scheduler",
+        "kubestrap-guardian",
+    ];
+    assert_eq!(world.pods(), pods);
+    assert!(!world.root(path::BOOTSTRAP_SECRETS).exists());
+    let admin = world.root(path::ADMIN_KUBECONFIG);
+    let rendered = world.assets().join("auth/kubeconfig");
+    assert_eq!(host::fs::read(&admin).unwrap(), host::fs::read(&rendered).unwrap());
+    assert_eq!(admin.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bare_host_becomes_a_whole_cluster_and_a_second_run_changes_nothing() {
+    let world = World::new();
+    assert!(changed(&world.up(&[]).await.unwrap()));
+    is_whole(&world);
+    let (files, called) = (world.files(), world.machine().called().len());
+    let asked = world.cluster().asked().len();
+    assert!(!changed(&world.up(&[]).await.unwrap()));
+    assert_eq!(world.files(), files);
+    let looks = ["is-active", "images list", "images check"];
+    for line in &world.machine().called()[called..] {
+        assert!(looks.iter().any(|look| line.contains(look)), "{line}");
+    }
+    let asked = world.cluster().asked().split_off(asked);
+    assert!(asked.iter().all(|asked| asked.starts_with("GET ")), "{asked:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn killed_before_any_step_and_run_again_it_ends_the_same() {
+    let unharmed = World::new();
+    unharmed.up(&[]).await.unwrap();
+    let unharmed = unharmed.end();
+    for step in STEPS {
+        let world = World::new();
+        assert!(world.up_until(Kill::Before(step), &[]).await.is_none(), "{step:?} is not done");
+        world.up(&[]).await.unwrap_or_else(|failure| panic!("{step:?}: {:#}", failure.error));
+        is_whole(&world);
+        assert_eq!(differences(&world.end(), &unharmed), [].into(), "{step:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn killed_at_any_program_and_run_again_the_host_is_prepared_the_same() {
+    let unharmed = World::new();
+    unharmed.up(&["--prepare-only"]).await.unwrap();
+    let programs = unharmed.machine().called().len();
+    assert!(programs > 10, "{:?}", unharmed.machine().called());
+    let unharmed = unharmed.end();
+    for number in 0..programs {
+        for done in [false, true] {
+            let world = World::new();
+            let kill = Kill::AtProgram(number, done);
+            assert!(world.up_until(kill, &["--prepare-only"]).await.is_none(), "{kill:?}");
+            let again = world.up(&["--prepare-only"]).await;
+            again.unwrap_or_else(|failure| panic!("{kill:?}: {:#}", failure.error));
+            is_prepared(&world);
+            assert_eq!(differences(&world.end(), &unharmed), [].into(), "{kill:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_control_plane_that_never_gets_ready_is_told_with_what_to_do_next() {
+    let world = World::new();
+    world.kubelet(|kubelet| kubelet.ready = false);
+    let failure = world.up(&[]).await.unwrap_err();
+    assert_eq!(failure.exit, Exit::NotReady);
+    let said = failure.error.to_string();
+    assert!(said.starts_with("the self-hosted control plane was not ready within 5 s"), "{said}");
+    let hint = failure.hint.unwrap();
+    assert_eq!(hint, "mend the cause and run the same command again; what is up stays up");
+    assert!(world.pods().contains(&"bootstrap-kube-apiserver".to_owned()), "{:?}", world.pods());
+    assert!(!world.root(path::ADMIN_KUBECONFIG).exists());
+    world.kubelet(|kubelet| kubelet.ready = true);
+    world.up(&[]).await.unwrap();
+    is_whole(&world);
+}
+
+#[tokio::test(start_paused = true)]
+async fn add_ons_that_never_get_ready_are_named_unless_nobody_waits_for_them() {
+    let world = World::new();
+    world.kubelet(|kubelet| kubelet.network = false);
+    let failure = world.up(&[]).await.unwrap_err();
+    assert_eq!(failure.exit, Exit::NotReady);
+    let said = failure.error.to_string();
+    assert!(
+        said.ends_with("these pods are not ready:\n  coredns-x7k2p: the pod is Running and not Ready"),
+        "{said}"
+    );
+    let hint = failure.hint.unwrap();
+    assert!(
+        hint.ends_with("kubectl --kubeconfig /etc/kubernetes/admin.conf -n kube-system describe pods"),
+        "{hint}"
+    );
+    // Who is to look at them can.
+    is_whole(&world);
+    assert!(!changed(&world.up(&["--no-wait"]).await.unwrap()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_that_wait_for_the_user_s_own_network_are_named_and_not_waited_for() {
+    let world = World::new();
+    world.kubelet(|kubelet| kubelet.network = false);
+    let own = ["--set", "network.provider=none"];
+    world.up(&[&own[..], &["--no-wait"]].concat()).await.unwrap();
+    let began = Instant::now();
+    let Outcome::Up { unconnected, .. } = world.up(&own).await.unwrap() else { panic!("it is not up") };
+    assert_eq!(unconnected, ["coredns-x7k2p: the pod is Running and not Ready"]);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    world.kubelet(|kubelet| kubelet.network = true);
+    changed(&world.up(&own).await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn prepare_only_starts_nothing_and_is_gone_on_with() {
+    let world = World::new();
+    assert!(matches!(world.up(&["--prepare-only"]).await.unwrap(), Outcome::Prepared));
+    is_prepared(&world);
+    assert_eq!(world.pods(), Vec::<String>::new());
+    assert_eq!(host::fs::list(&world.root(path::STATIC_PODS)).unwrap(), Vec::<PathBuf>::new());
+    assert_eq!(world.cluster().asked(), Vec::<String>::new());
+    assert!(!world.root(path::ADMIN_KUBECONFIG).exists());
+    let called = world.machine().called().len();
+    assert!(changed(&world.up(&[]).await.unwrap()));
+    is_whole(&world);
+    assert!(!world.machine().called()[called..].iter().any(|line| line.contains("import")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_says_what_would_be_done_and_does_nothing() {
+    let world = World::new();
+    let dry_run = async || match world.up(&["--dry-run"]).await.unwrap() {
+        Outcome::Planned(planned) => (planned.to_string(), serde_json::to_value(planned).unwrap()),
+        other => panic!("{other:?}"),
+    };
+    let before = world.files();
+    let (text, value) = dry_run().await;
+    assert_eq!(world.files(), before);
+    let called = world.machine().called();
+    assert!(called.iter().all(|line| line.starts_with("systemctl is-active ")), "{called:?}");
+    assert!(world.cluster().asked().is_empty());
+    for line in ["write tls/ca.key", "install /usr/local/bin/kubelet", "start kubelet.service"] {
+        assert!(text.lines().any(|found| found == line), "{line}: {text}");
+    }
+    assert!(!value.to_string().contains("PRIVATE KEY"));
+    world.up(&["--prepare-only"]).await.unwrap();
+    let (_, value) = dry_run().await;
+    assert_eq!(value, serde_json::json!({"render": [], "install": {"actions": []}}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn images_that_the_bundle_lacks_are_named_before_anything_is_changed() {
+    let (mut there, images) = (images(), ClusterConfig::default().images());
+    let lacked = [Component::Coredns, Component::KubeProxy].map(|c| images.get(c).to_string());
+    there.retain(|image| !lacked.contains(image));
+    let world = World::with_images(&there);
+    let before = world.files();
+    let failure = world.up(&[]).await.unwrap_err();
+    assert_eq!(failure.exit, Exit::Bundle);
+    let said = failure.error.to_string();
+    for image in there.iter().chain(&lacked) {
+        assert_eq!(said.contains(&format!("\n  {image}")), lacked.contains(image), "{image}: {said}");
+    }
+    assert!(failure.hint.unwrap().contains("add the images to it"));
+    assert_eq!(world.files(), before);
+    assert!(world.machine().called().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_is_not_fit_is_left_as_it_is_unless_it_is_to_be_used_all_the_same() {
+    let mut world = World::new();
+    world.facts.memory_mib = 1000;
+    let before = world.files();
+    let failure = world.up(&[]).await.unwrap_err();
+    assert_eq!(failure.exit, Exit::Preflight);
+    assert!(
+        failure.error.to_string().starts_with("1 preflight checks failed\n  Mem failed"),
+        "{}",
+        failure.error
+    );
+    assert!(failure.hint.unwrap().contains("--ignore-preflight-errors"));
+    assert_eq!(world.files(), before);
+    assert!(world.machine().called().is_empty());
+    world.up(&["--ignore-preflight-errors", "mem"]).await.unwrap();
+    is_whole(&world);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_cluster_s_node_is_not_taken_over() {
+    let (theirs, ours) = (World::new(), World::new());
+    theirs.up(&["--prepare-only"]).await.unwrap();
+    ours.up(&["--prepare-only"]).await.unwrap();
+    // An asset directory that was lost is another cluster.
+    host::fs::remove_dir_all(&ours.assets()).unwrap();
+    let before = ours.files();
+    let failure = ours.up(&[]).await.unwrap_err();
+    assert_eq!(failure.exit, Exit::Preflight);
+    assert!(failure.error.to_string().contains("is another cluster's"), "{}", failure.error);
+    assert_eq!(ours.files(), before);
+}
+
+/// The clock runs: a connection is refused in no time.
+#[tokio::test]
+async fn nothing_is_started_on_an_etcd_that_does_not_answer() {
+    let world = World::new();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let terms = Terms {
+        algorithm: KeyAlgorithm::EcdsaP256,
+        validity: Duration::from_hours(24),
+        now: jiff::Timestamp::now(),
+    };
+    let authority = Authority::generate("etcd", terms).unwrap();
+    let leaf =
+        Leaf { common_name: NODE.to_owned(), organization: None, names: Vec::new(), usage: Usage::Client };
+    let client = authority.issue(&leaf, terms).unwrap();
+    let files =
+        [("caFile", authority.cert_pem()), ("certFile", &client.cert_pem), ("keyFile", &client.key_pem)];
+    let keys = files.map(|(key, pem)| {
+        host::fs::write(&world.dir().join(key), pem.as_bytes(), 0o600).unwrap();
+        format!("{key}: {}", world.dir().join(key).display())
+    });
+    let external =
+        format!("etcd={{external: {{endpoints: ['https://127.0.0.1:{port}'], {}}}}}", keys.join(", "));
+    let failure = world.up(&["--set", &external]).await.unwrap_err();
+    assert_eq!(failure.exit, Exit::Preflight);
+    assert!(failure.error.to_string().contains("etcd does not answer"), "{:#}", failure.error);
+    is_prepared(&world);
+    assert_eq!(world.pods(), Vec::<String>::new());
+    assert!(!world.root(path::ADMIN_KUBECONFIG).exists());
+}

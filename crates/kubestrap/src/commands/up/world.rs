@@ -1,0 +1,398 @@
+//! A host below a temporary directory, and all that runs on it, on fakes: its programs, its containerd, its kubelet, the
+//! API, a guardian that makes checkpoints. `up` is given its arguments as a person writes them. The clock stands still
+//! but for the waits.
+
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
+use std::os::unix::process::ExitStatusExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use api::{Client, Connection};
+use bringup::{Surroundings, Watch};
+use checkpoint::Store;
+use clap::Parser;
+use cluster::ClusterConfig;
+use cri::{Cri, CriError};
+use fakes::cluster::Cluster;
+use fakes::kubelet::Kubelet;
+use fakes::machine::Machine;
+use fakes::runtime::Runtime;
+use host::command::{Command, CommandError, Output};
+use names::path;
+use node::facts::CgroupVersion;
+use node::{Facts, Root};
+use tokio::sync::watch;
+
+use super::steps::{Outcome, Place, Step};
+use super::{UpArgs, up};
+use crate::exit::Failure;
+use crate::ui::{Format, Ui};
+
+pub(super) const NODE: &str = "n";
+
+/// How often everybody but `up` looks.
+const PERIOD: Duration = Duration::from_millis(100);
+
+/// What a kill leaves of a call.
+struct Killed;
+
+/// When a run is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kill {
+    Never,
+    /// Just before this step.
+    Before(Step),
+    /// When it runs a program for the time of that number, from 0: the program has not run, or it has.
+    AtProgram(usize, bool),
+}
+
+/// What stands for the host.
+#[derive(Debug)]
+struct Fakes {
+    machine: Machine,
+    runtime: Runtime,
+    cluster: Cluster,
+    /// How many more programs are run until it is killed, and whether that is after the last one.
+    life: Mutex<Option<(usize, bool)>>,
+}
+
+impl Fakes {
+    /// Runs a program, if that is not the end.
+    fn call(&self, command: &Command, stdin: &[u8]) -> Result<Output, CommandError> {
+        let killed = self.life.lock().unwrap().as_mut().and_then(|(left, after)| {
+            let killed = (*left == 0).then_some(*after);
+            *left = left.wrapping_sub(1);
+            killed
+        });
+        if killed == Some(false) {
+            resume_unwind(Box::new(Killed));
+        }
+        let said = self.machine.run(&command.line(), stdin);
+        if killed == Some(true) {
+            resume_unwind(Box::new(Killed));
+        }
+        match said {
+            Ok(text) => Ok(Output { stdout: text.into_bytes(), stderr: Vec::new() }),
+            Err(stderr) => Err(CommandError::Failed {
+                command: command.line(),
+                status: ExitStatus::from_raw(256),
+                stderr,
+            }),
+        }
+    }
+
+    fn connect(&self, socket: PathBuf) -> Result<Cri, CriError> {
+        if self.machine.runs("containerd.service") {
+            return Ok(Cri::over(self.runtime.connector(), &socket));
+        }
+        Err(CriError::NotRunning { socket, source: io::ErrorKind::NotFound.into() })
+    }
+}
+
+impl node::Machine for Fakes {
+    fn run(&self, command: Command) -> Result<Output, CommandError> {
+        self.call(&command, &[])
+    }
+
+    fn run_fed(
+        &self,
+        command: Command,
+        feed: &mut dyn FnMut(&mut dyn Write),
+    ) -> Result<Output, CommandError> {
+        let mut stdin = Vec::new();
+        feed(&mut stdin);
+        self.call(&command, &stdin)
+    }
+
+    fn variable(&self, process: &str, variable: &str) -> Option<String> {
+        self.machine.variable(&format!("{process}.service"), variable)
+    }
+
+    fn runtime(&self, socket: PathBuf) -> node::machine::Answer<'_, Cri, CriError> {
+        Box::pin(async move { self.connect(socket) })
+    }
+
+    fn kubelet(&self) -> node::machine::Answer<'_, (), String> {
+        let healthy = self.machine.runs("kubelet.service");
+        Box::pin(async move { healthy.then_some(()).ok_or_else(|| "connection refused".to_owned()) })
+    }
+}
+
+impl Surroundings for Fakes {
+    fn runtime(&self, socket: PathBuf) -> bringup::Answer<'_, Cri, CriError> {
+        Box::pin(async move { self.connect(socket) })
+    }
+
+    fn client(&self, _: &Connection) -> Result<Client, api::ClientError> {
+        Ok(self.cluster.client())
+    }
+
+    fn watch(&self, _: u16, _: bringup::Probe, _: Cri, _: Option<String>) -> Watch {
+        let (view, seen) = watch::channel(fakes::port::view(&self.runtime, false));
+        let (pivot, pivoting) = watch::channel(false);
+        let runtime = self.runtime.clone();
+        tokio::spawn(async move {
+            while view.send(fakes::port::view(&runtime, *pivoting.borrow())).is_ok() {
+                tokio::time::sleep(PERIOD).await;
+            }
+        });
+        Watch::of_view(seen, pivot)
+    }
+
+    fn restart_kubelet(&self) -> Result<(), CommandError> {
+        Ok(())
+    }
+
+    /// Who runs the tests may give nothing away.
+    fn owner(&self, _: (u32, u32)) -> host::fs::Owner {
+        None
+    }
+}
+
+#[derive(Debug, clap::Parser)]
+struct Line {
+    #[command(flatten)]
+    args: UpArgs,
+}
+
+/// See the module.
+pub(super) struct World {
+    dir: tempfile::TempDir,
+    pub(super) facts: Facts,
+    fakes: Arc<Fakes>,
+    kubelet: Arc<Mutex<Kubelet>>,
+}
+
+impl World {
+    /// A bare host, and a bundle with all that a cluster needs.
+    pub(super) fn new() -> Self {
+        let images = ClusterConfig::default().images();
+        Self::with_images(&images.iter().map(|(_, image)| image.to_string()).collect::<Vec<_>>())
+    }
+
+    /// The same with these images in the bundle.
+    pub(super) fn with_images(images: &[String]) -> Self {
+        // All that is written is synced: a disk would take its time.
+        let memory = Path::new("/dev/shm");
+        let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+        let version = ClusterConfig::default().kubernetes_version.to_string();
+        fakes::bundle::write(&dir.path().join("bundle"), &version, images, &bundle::HOST_PROGRAMS);
+        let root = dir.path().join("root");
+        for (file, text) in [
+            ("usr/bin/mount", ""),
+            ("usr/bin/umount", ""),
+            ("proc/sys/net/ipv4/ip_forward", "0\n"),
+            ("proc/sys/fs/inotify/max_user_instances", "128\n"),
+        ] {
+            host::fs::create_dir_all(root.join(file).parent().unwrap(), 0o755).unwrap();
+            host::fs::write(&root.join(file), text.as_bytes(), 0o644).unwrap();
+        }
+        let (machine, runtime, cluster) = (Machine::new(&root), Runtime::default(), Cluster::default());
+        let kubelet = Kubelet {
+            node: NODE.to_owned(),
+            manifest_dir: root.join(path::below_root(path::STATIC_PODS)),
+            runtime: runtime.clone(),
+            cluster: cluster.clone(),
+            ready: true,
+            network: true,
+            machine: Some(machine.clone()),
+            volumes: Some(root.join(path::below_root(path::KUBELET)).join("pods")),
+        };
+        cluster.set_away(true);
+        let fakes = Fakes { machine, runtime, cluster, life: Mutex::new(None) };
+        Self { dir, facts: facts(), fakes: Arc::new(fakes), kubelet: Arc::new(Mutex::new(kubelet)) }
+    }
+
+    /// Runs `up` to its end.
+    pub(super) async fn up(&self, more: &[&str]) -> Result<Outcome, Failure> {
+        self.up_until(Kill::Never, more).await.expect("nobody kills it")
+    }
+
+    /// The same until it is killed; nothing comes of it then.
+    pub(super) async fn up_until(&self, kill: Kill, more: &[&str]) -> Option<Result<Outcome, Failure>> {
+        *self.fakes.life.lock().unwrap() = match kill {
+            Kill::AtProgram(number, after) => Some((number, after)),
+            Kill::Never | Kill::Before(_) => None,
+        };
+        let (bundle, assets) = (self.dir.path().join("bundle"), self.assets());
+        let ours = ["up", "--bundle", bundle.to_str().unwrap(), "--asset-dir", assets.to_str().unwrap()];
+        let line = ours.iter().chain(&["--timeout", "5"]).chain(more);
+        let args = Line::try_parse_from(line).unwrap().args;
+        let place = Place {
+            root: Root::of(self.root("/"), Arc::clone(&self.fakes) as Arc<dyn node::Machine>),
+            facts: self.facts.clone(),
+            surroundings: Arc::clone(&self.fakes) as Arc<dyn Surroundings>,
+        };
+        let begins = |step: Step| {
+            if kill == Kill::Before(step) {
+                resume_unwind(Box::new(Killed));
+            }
+        };
+        let others = self.run_others();
+        let ended = unwound(up(&args, &place, &begins, &Ui::new(Format::Text, true))).await;
+        others.abort();
+        let _ = others.await;
+        match ended {
+            Ok(result) => Some(result),
+            Err(panic) if panic.is::<Killed>() => None,
+            Err(panic) => resume_unwind(panic),
+        }
+    }
+
+    /// The kubelet and the guardian look again and again.
+    fn run_others(&self) -> tokio::task::JoinHandle<()> {
+        let (kubelet, cluster, root) =
+            (Arc::clone(&self.kubelet), self.fakes.cluster.clone(), self.root("/"));
+        tokio::spawn(async move {
+            let mut kept = BTreeSet::new();
+            loop {
+                kubelet.lock().unwrap().step();
+                guard(&cluster, &root, &mut kept);
+                tokio::time::sleep(PERIOD).await;
+            }
+        })
+    }
+
+    pub(super) fn kubelet(&self, change: impl FnOnce(&mut Kubelet)) {
+        change(&mut self.kubelet.lock().unwrap());
+    }
+
+    pub(super) fn machine(&self) -> &Machine {
+        &self.fakes.machine
+    }
+
+    pub(super) fn cluster(&self) -> &Cluster {
+        &self.fakes.cluster
+    }
+
+    /// The names of the pods that run, without what makes them this node's.
+    pub(super) fn pods(&self) -> Vec<String> {
+        let sandboxes = self.fakes.runtime.sandboxes();
+        let running = sandboxes.iter().filter(|sandbox| sandbox.running);
+        let mut names: Vec<String> = running
+            .map(|s| s.name.trim_end_matches("-x7k2p").trim_end_matches(&format!("-{NODE}")).to_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Where a path of the node lies.
+    pub(super) fn root(&self, path: &str) -> PathBuf {
+        self.dir.path().join("root").join(path::below_root(path))
+    }
+
+    pub(super) fn assets(&self) -> PathBuf {
+        self.dir.path().join("assets")
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// What two runs that end alike leave alike: files, pods, images, units.
+    pub(super) fn end(&self) -> Vec<String> {
+        let files = self.files().into_keys().filter(|name| !name.contains("/kubelet/pods/"));
+        let mut lines: Vec<String> = files.map(|name| timeless(&name)).collect();
+        lines.extend(self.pods().iter().map(|pod| format!("pod {pod}")));
+        lines.extend(self.machine().images().iter().map(|(name, image)| format!("{name} {image:?}")));
+        let units = ["containerd.service", "kubelet.service"];
+        lines.extend(units.map(|unit| format!("{unit} runs: {}", self.machine().runs(unit))));
+        lines
+    }
+
+    /// Every file of the host and of the asset directory, with its content.
+    pub(super) fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut files = BTreeMap::new();
+        for top in ["root", "assets"] {
+            collect(&self.dir.path().join(top), self.dir.path(), &mut files);
+        }
+        files
+    }
+}
+
+/// What only one of two lists has, or has more often: with how much more often the first has it.
+pub(super) fn differences<'a>(one: &'a [String], other: &'a [String]) -> BTreeMap<&'a str, i32> {
+    let mut counts = BTreeMap::new();
+    for (list, by) in [(one, 1), (other, -1)] {
+        for line in list {
+            *counts.entry(line.as_str()).or_default() += by;
+        }
+    }
+    counts.retain(|_, count| *count != 0);
+    counts
+}
+
+/// A file's name without digests, which are other ones with other keys.
+fn timeless(name: &str) -> String {
+    let parts = name.split('/').map(|part| match part.split_once('-') {
+        Some((number, _)) if number.len() == 6 && number.parse::<u32>().is_ok() => number,
+        _ if part.starts_with("kubelet-client-") && !part.contains("current") => "kubelet-client",
+        _ => part,
+    });
+    parts.collect::<Vec<_>>().join("/")
+}
+
+/// What comes of it, or what it was unwound with.
+async fn unwound<T>(work: impl Future<Output = T>) -> Result<T, Box<dyn Any + Send>> {
+    let mut work = std::pin::pin!(work);
+    let poll = |context: &mut std::task::Context<'_>| match catch_unwind(AssertUnwindSafe(|| {
+        work.as_mut().poll(context)
+    })) {
+        Ok(poll) => poll.map(Ok),
+        Err(panic) => std::task::Poll::Ready(Err(panic)),
+    };
+    std::future::poll_fn(poll).await
+}
+
+/// The guardian: a checkpoint of each pod that runs here and asks for one.
+fn guard(cluster: &Cluster, root: &Path, kept: &mut BTreeSet<String>) {
+    for pod in cluster.objects().values() {
+        let runs = pod["kind"] == "Pod" && pod["status"]["phase"] == "Running";
+        if runs && checkpoint::wants_checkpoint(pod) && kept.insert(pod["metadata"]["uid"].to_string()) {
+            let made = checkpoint::expected(root, pod, &[]).unwrap().checkpoint;
+            let store = Store::open(&root.join(path::below_root(path::CHECKPOINTS))).unwrap();
+            if checkpoint::kept(&store, &made).is_err() {
+                store.write(&made, jiff::Timestamp::now()).unwrap();
+            }
+        }
+    }
+}
+
+fn collect(dir: &Path, top: &Path, files: &mut BTreeMap<String, Vec<u8>>) {
+    for path in host::fs::list(dir).unwrap_or_default() {
+        if path.is_dir() && !path.is_symlink() {
+            collect(&path, top, files);
+        } else {
+            let name = path.strip_prefix(top).unwrap().display().to_string();
+            files.insert(name, host::fs::read(&path).unwrap_or_default());
+        }
+    }
+}
+
+fn facts() -> Facts {
+    Facts {
+        hostname: NODE.to_owned(),
+        addresses: vec!["192.0.2.1".parse().unwrap()],
+        cgroup_version: CgroupVersion::V2,
+        cgroup_controllers: ["cpu", "cpuset", "devices", "freezer", "memory", "pids"]
+            .map(str::to_owned)
+            .to_vec(),
+        systemd: true,
+        systemctl: true,
+        sandbox: None,
+        cap_sys_resource: true,
+        root: true,
+        overlayfs: true,
+        cpus: 2,
+        memory_mib: 4096,
+        swap: false,
+        resolv_conf: Some(path::RESOLV_CONF.to_owned()),
+        resolv_conf_empty: false,
+        free_bytes: 100 << 30,
+    }
+}
