@@ -11,10 +11,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::blob::path_of;
+use crate::catalog::{self, HOST_PROGRAMS};
 use crate::digest::Digest;
 use crate::inputs::hash_file;
 use crate::oci::{self, Descriptor, Index, Manifest, annotation};
-use crate::{BundleError, Result, catalog};
+use crate::{BundleError, Result};
 
 /// The layout of bundles that this version writes and reads.
 pub(crate) const FORMAT: &str = "1";
@@ -119,6 +120,14 @@ impl Bundle {
         self.note_blob(&manifest.config, "all host programs");
         for blob in manifest.layers {
             let name = blob.note(annotation::TITLE).to_owned();
+            // Its name is where it is installed: a bundle from elsewhere does not choose that.
+            if !HOST_PROGRAMS.contains(&name.as_str()) {
+                let known = HOST_PROGRAMS.join(", ");
+                return Err(self.foreign(format!("its program {name:?} is none that a node needs ({known})")));
+            }
+            if self.program(&name).is_some() {
+                return Err(self.foreign(format!("it has two programs {name}")));
+            }
             self.note_blob(&blob, &format!("program {name}"));
             let foreign = |reason: &str| self.foreign(format!("program {name} has {reason}"));
             let digest = Digest::try_from(blob.note(annotation::CONTENT_DIGEST).to_owned());
@@ -362,6 +371,50 @@ mod tests {
         host::fs::write(&path, b"{}", 0o644).unwrap();
         let error = Bundle::open(bundle.dir()).unwrap_err();
         assert!(matches!(error, BundleError::Corrupt { .. }), "{error}");
+    }
+
+    /// The bundle as somebody has changed it, every digest made right again.
+    fn with_programs(bundle: &Bundle, change: impl Fn(&mut serde_json::Value)) -> Result<Bundle> {
+        let index_path = bundle.dir().join(oci::INDEX_FILE);
+        let mut index: serde_json::Value =
+            serde_json::from_slice(&host::fs::read(&index_path).unwrap()).unwrap();
+        let manifests = index["manifests"].as_array_mut().unwrap();
+        let descriptor = manifests.iter_mut().find(|m| m["artifactType"] == oci::HOST_PROGRAMS).unwrap();
+        let digest = Digest::try_from(descriptor["digest"].as_str().unwrap().to_owned()).unwrap();
+        let bytes = host::fs::read(&path_of(bundle.dir(), &digest)).unwrap();
+        let mut manifest: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        change(&mut manifest);
+        let bytes = serde_json::to_vec(&manifest).unwrap();
+        let digest = Digest::of(&bytes);
+        host::fs::write(&path_of(bundle.dir(), &digest), &bytes, 0o644).unwrap();
+        descriptor["digest"] = digest.to_string().into();
+        descriptor["size"] = bytes.len().into();
+        host::fs::write(&index_path, index.to_string().as_bytes(), 0o644).unwrap();
+        Bundle::open(bundle.dir())
+    }
+
+    #[test]
+    fn a_program_s_name_leads_nowhere_else() {
+        for name in ["../../../etc/cron.hourly/evil", "/etc/evil", "ls", "", "kubelet/../ls", "KUBELET"] {
+            let fixture = Fixture::new();
+            let (bundle, _) = fixture.create();
+            let named = |manifest: &mut serde_json::Value| {
+                manifest["layers"][0]["annotations"][annotation::TITLE] = name.into();
+            };
+            let error = with_programs(&bundle, named).unwrap_err();
+            assert!(
+                matches!(&error, BundleError::Foreign { reason, .. } if reason.contains(name)),
+                "{error}"
+            );
+        }
+        let fixture = Fixture::new();
+        let (bundle, _) = fixture.create();
+        assert!(with_programs(&bundle, |_| {}).is_ok());
+        let twice = |manifest: &mut serde_json::Value| {
+            let layer = manifest["layers"][0].clone();
+            manifest["layers"].as_array_mut().unwrap().push(layer);
+        };
+        assert!(matches!(with_programs(&bundle, twice), Err(BundleError::Foreign { .. })));
     }
 
     #[test]
