@@ -173,9 +173,14 @@ fn e2e(program: &str) -> Result<PathBuf> {
     Ok(built(program))
 }
 
+/// Where all checkouts have their bundles: a node that outlives one finds the newest there.
+pub(crate) fn bundles() -> Result<PathBuf> {
+    Ok(components::cache_root()?.join("bundles"))
+}
+
 fn bundle(kubestrap: &Path, programs: &ProgramsDir) -> Result<PathBuf> {
     let cache = components::cache_root()?;
-    let bundle = cache.join("bundles").join(&programs.kubernetes);
+    let bundle = bundles()?.join(&programs.kubernetes);
     // Another checkout may be packing its own into the same place.
     let _alone = Cache::at(cache).lock(|| say("waiting for another run that changes the cache"))?;
     let create = Command::new(kubestrap)
@@ -183,5 +188,21 @@ fn bundle(kubestrap: &Path, programs: &ProgramsDir) -> Result<PathBuf> {
         .arg(&programs.path)
         .arg(&bundle);
     succeeds(&create).with_context(|| format!("cannot make the bundle in {}", bundle.display()))?;
-    Ok(bundle)
+    of_our_own(&bundle)
+}
+
+/// The same bundle in the target folder. The one in the cache is every checkout's: another one may put its own there as
+/// soon as we let go of the lock.
+fn of_our_own(bundle: &Path) -> Result<PathBuf> {
+    let bundles = target_dir().join("bundles");
+    let ours = bundles.join(bundle.file_name().context("a bundle without a name")?);
+    host::fs::create_dir_all(&bundles, 0o755)?;
+    host::fs::remove_dir_all(&ours)?;
+    let copy = |how: &str| Command::new("cp").arg(how).arg(bundle).arg(&ours).run();
+    // Links where both are on one disk: blobs never change.
+    if copy("-al").is_err() {
+        host::fs::remove_dir_all(&ours)?;
+        copy("-a")?;
+    }
+    Ok(ours)
 }

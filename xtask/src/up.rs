@@ -1,6 +1,6 @@
 //! `cargo xtask up`: from a checkout to a self-hosted cluster in a sandbox node.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use host::command::Command;
 
 use crate::build::{self, Built, say};
@@ -26,7 +26,7 @@ pub(crate) fn run(args: UpArgs) -> Result<()> {
     if exists(&built)? {
         kubestrap(&built, &["sandbox", "power-on", NAME])?;
     } else {
-        let bundles = built.bundle.parent().context("the bundle is in no folder")?;
+        let bundles = build::bundles()?;
         let mount = format!("{}:{BUNDLES}:ro", bundles.display());
         kubestrap(&built, &["sandbox", "create", NAME, "--mount", &mount])?;
     }

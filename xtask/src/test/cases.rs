@@ -67,7 +67,7 @@ impl Cases {
         let results = folders.join("results.json");
         host::fs::remove_file(&results)?;
         let flag = |set: bool| if set { "1" } else { "" };
-        let older = inputs.older.map(|older| of_our_own(&older.bundle)).transpose()?.unwrap_or_default();
+        let older = inputs.older.map(|older| older.bundle.clone()).unwrap_or_default();
         let mut command = Command::new(&self.program)
             .current_dir(build::root())
             .args(["run", "--selection", self.selection, &self.filter, "--folders"])
@@ -76,7 +76,7 @@ impl Cases {
             .arg(&results)
             .env("KUBESTRAP_TEST_PROGRAM", &inputs.built.kubestrap)
             .env("KUBESTRAP_TEST_PROGRAMS", &inputs.built.programs.path)
-            .env("KUBESTRAP_TEST_BUNDLE", of_our_own(&inputs.built.bundle)?)
+            .env("KUBESTRAP_TEST_BUNDLE", &inputs.built.bundle)
             .env("KUBESTRAP_TEST_OLDER_BUNDLE", older)
             .env("KUBESTRAP_TEST_DEBIAN_ROOT", inputs.debian.unwrap_or(Path::new("")))
             .env("KUBESTRAP_TEST_KEEP", flag(inputs.keep))
@@ -90,22 +90,6 @@ impl Cases {
         let outcomes: Vec<Outcome> = serde_json::from_str(&text).context("the results of the cases")?;
         Ok(Ended::new(outcomes, folders))
     }
-}
-
-/// The same bundle in the target folder. The one in the cache is every checkout's: another one may put its own there while
-/// the cases run.
-fn of_our_own(bundle: &Path) -> Result<PathBuf> {
-    let bundles = build::target_dir().join("bundles");
-    let ours = bundles.join(bundle.file_name().context("a bundle without a name")?);
-    host::fs::create_dir_all(&bundles, 0o755)?;
-    host::fs::remove_dir_all(&ours)?;
-    let copy = |how: &str| Command::new("cp").arg(how).arg(bundle).arg(&ours).run();
-    // Links where both are on one disk: blobs never change.
-    if copy("-al").is_err() {
-        host::fs::remove_dir_all(&ours)?;
-        copy("-a")?;
-    }
-    Ok(ours)
 }
 
 /// Runs the program to its end. Whoever ends us ends it, and we wait until it has put its nodes away.
