@@ -4,8 +4,9 @@
 
 use std::collections::BTreeSet;
 
-use cluster::{BootstrapToken, ClusterConfig};
-use jiff::{Timestamp, ToSpan as _};
+use cluster::ClusterConfig;
+use jiff::Timestamp;
+use names::path::KEYS_MOUNT;
 use pki::{
     Authorities, Authority, Credential, GivenAuthorities, Identity, Kubeconfig, Leaf, NodeIdentity, PkiError,
     SigningKeyPair, Terms,
@@ -14,12 +15,10 @@ use pki::{
 use crate::error::RenderError;
 use crate::given::ExternalEtcdFiles;
 use crate::input::Base;
-use crate::paths::{self, auth};
+use crate::paths::auth;
 use crate::tree::AssetTree;
 use crate::yaml;
 
-/// How long a bootstrap token is good for after the render (kubeadm's default).
-const TOKEN_HOURS: i64 = 24;
 /// The name that kubeconfigs of components on control-plane nodes check the API's certificate for:
 /// they dial loopback.
 const API_NAME: &str = names::object::KUBERNETES_SERVICE;
@@ -29,20 +28,13 @@ const API_NAME: &str = names::object::KUBERNETES_SERVICE;
 /// refusals and wait before they ask again.
 const TEMPORARY: (&str, &str) = ("bootstrap-control-plane", names::user::MASTERS);
 
-/// What the manifests need to know of the credentials.
-#[derive(Debug)]
-pub(crate) struct Facts {
-    pub(crate) ca_pem: String,
-    pub(crate) token: BootstrapToken,
-    pub(crate) token_expires: Timestamp,
-}
-
-/// Writes what all nodes share into the tree.
-pub(crate) fn of_cluster(
+/// Writes what the control plane of every node has alike into the tree: authorities, keys that are made once, and
+/// clients' certificates.
+pub(crate) fn of_control_plane(
     tree: &mut AssetTree,
     base: &Base<'_>,
     external_etcd: Option<ExternalEtcdFiles>,
-) -> Result<Facts, RenderError> {
+) -> Result<(), RenderError> {
     let Authorities { cluster, front_proxy, etcd } = base.authorities;
     let mut maker = Maker { tree, base };
     maker.authority("tls/ca", cluster);
@@ -62,10 +54,28 @@ pub(crate) fn of_cluster(
         maker.tree.public("tls/apiserver-etcd-client.crt", etcd.cert_pem);
         maker.tree.private("tls/apiserver-etcd-client.key", etcd.key_pem);
     }
-    maker.kubeconfigs(cluster)
+    Ok(())
 }
 
-/// Writes what one node alone has into the tree.
+/// Writes what people and `start` have into the tree: no node needs it.
+pub(crate) fn of_people(tree: &mut AssetTree, base: &Base<'_>) -> Result<(), RenderError> {
+    let ca = &base.authorities.cluster;
+    let mut maker = Maker { tree, base };
+    let url = base.api_url();
+    maker.certificate_kubeconfig(auth::ADMIN, ca, &Leaf::admin(), &url, None)?;
+    maker.certificate_kubeconfig(auth::SUPER_ADMIN, ca, &Leaf::super_admin(), &url, None)?;
+    let leaf = Leaf::client(TEMPORARY.0, Some(TEMPORARY.1));
+    maker.certificate_kubeconfig(auth::BOOTSTRAP, ca, &leaf, &base.local_url(), Some(API_NAME))
+}
+
+/// Writes a kubelet's credentials into the tree.
+pub(crate) fn of_kubelet(tree: &mut AssetTree, base: &Base<'_>, node: &str) -> Result<(), RenderError> {
+    let mut maker = Maker { tree, base };
+    let url = base.api_url();
+    maker.certificate_kubeconfig(auth::NODE, &base.authorities.cluster, &Leaf::kubelet(node), &url, None)
+}
+
+/// Writes what the control plane of one node alone has into the tree.
 pub(crate) fn of_node(tree: &mut AssetTree, base: &Base<'_>, node: &NodeIdentity) -> Result<(), RenderError> {
     let Authorities { cluster, etcd, .. } = base.authorities;
     let mut maker = Maker { tree, base };
@@ -74,7 +84,10 @@ pub(crate) fn of_node(tree: &mut AssetTree, base: &Base<'_>, node: &NodeIdentity
         maker.pair("tls/etcd/server", etcd, &Leaf::etcd_server(node))?;
         maker.pair("tls/etcd/peer", etcd, &Leaf::etcd_peer(node))?;
     }
-    maker.certificate_kubeconfig(auth::NODE, cluster, &Leaf::kubelet(&node.name), &base.api_url(), None)
+    maker.component(auth::CONTROLLER_MANAGER, "tls/controller-manager", &Leaf::controller_manager())?;
+    maker.component(auth::SCHEDULER, "tls/scheduler", &Leaf::scheduler())?;
+    let leaf = Leaf::guardian(&node.name);
+    maker.certificate_kubeconfig(auth::GUARDIAN, cluster, &leaf, &base.local_url(), Some(API_NAME))
 }
 
 /// Given ones first, then those of an earlier render, then new ones.
@@ -139,10 +152,13 @@ impl Maker<'_> {
         authority: &Authority,
         leaf: &Leaf,
     ) -> Result<Identity, RenderError> {
-        match old.filter(|identity| self.will_do(identity, authority, leaf)) {
-            Some(identity) => Ok(identity),
-            None => Ok(authority.issue(leaf, self.terms())?),
+        let Some(old) = old else { return Ok(authority.issue(leaf, self.terms())?) };
+        if self.will_do(&old, authority, leaf) {
+            return Ok(old);
         }
+        // A key that cannot be used any more is made anew.
+        let renewed = authority.renew(leaf, &old.key_pem, self.terms());
+        Ok(renewed.or_else(|_| authority.issue(leaf, self.terms()))?)
     }
 
     fn terms(&self) -> Terms {
@@ -196,22 +212,18 @@ impl Maker<'_> {
         Ok(())
     }
 
-    fn kubeconfigs(&mut self, ca: &Authority) -> Result<Facts, RenderError> {
-        let url = self.base.api_url();
-        let local = format!("https://127.0.0.1:{}", self.base.config.api.port);
-        self.certificate_kubeconfig(auth::ADMIN, ca, &Leaf::admin(), &url, None)?;
-        self.certificate_kubeconfig(auth::SUPER_ADMIN, ca, &Leaf::super_admin(), &url, None)?;
-        let leaf = Leaf::client(TEMPORARY.0, Some(TEMPORARY.1));
-        self.certificate_kubeconfig(auth::BOOTSTRAP, ca, &leaf, &local, Some(API_NAME))?;
-        let leaf = Leaf::controller_manager();
-        self.certificate_kubeconfig(auth::CONTROLLER_MANAGER, ca, &leaf, &local, Some(API_NAME))?;
-        self.certificate_kubeconfig(auth::SCHEDULER, ca, &Leaf::scheduler(), &local, Some(API_NAME))?;
-        self.certificate_kubeconfig(auth::GUARDIAN, ca, &Leaf::guardian(), &local, Some(API_NAME))?;
-        let (token, token_expires) = self.token()?;
-        let credential = Credential::Token(token.to_string());
-        let kubelet = self.kubeconfig(ca, &url, None, "tls-bootstrap-token-user", credential)?;
-        self.tree.private(auth::KUBELET, kubelet);
-        Ok(Facts { ca_pem: ca.cert_pem().to_owned(), token, token_expires })
+    /// A component's certificate, and the kubeconfig that names it: a client reads files again, and what is inside of a
+    /// kubeconfig never.
+    fn component(&mut self, kubeconfig: &str, path: &str, leaf: &Leaf) -> Result<(), RenderError> {
+        let ca = &self.base.authorities.cluster;
+        self.pair(path, ca, leaf)?;
+        let file = |name: &str| format!("{KEYS_MOUNT}/{name}");
+        let credential =
+            Credential::CertificateFiles { certificate: file("client.crt"), key: file("client.key") };
+        let text =
+            self.kubeconfig(ca, &self.base.local_url(), Some(API_NAME), &leaf.common_name, credential)?;
+        self.tree.public(kubeconfig, text);
+        Ok(())
     }
 
     fn certificate_kubeconfig(
@@ -253,27 +265,13 @@ impl Maker<'_> {
         }
         .to_yaml()
     }
+}
 
-    /// The bootstrap token and when it ends: the config's, the old one while it is good, or a new one.
-    fn token(&self) -> Result<(BootstrapToken, Timestamp), RenderError> {
-        let old = self.old_token().filter(|(_, expires)| *expires > self.base.now);
-        let fresh = self.base.now.saturating_add(TOKEN_HOURS.hours()).unwrap_or(self.base.now);
-        // The Secret keeps whole seconds; a second render must find what the first one wrote.
-        let fresh = Timestamp::from_second(fresh.as_second()).unwrap_or(fresh);
-        Ok(match (self.base.config.bootstrap_token.clone(), old) {
-            (Some(token), Some((old, expires))) if token == old => (token, expires),
-            (Some(token), _) => (token, fresh),
-            (None, Some(old)) => old,
-            (None, None) => (pki::generate_bootstrap_token()?, fresh),
-        })
-    }
-
-    fn old_token(&self) -> Option<(BootstrapToken, Timestamp)> {
-        let secret = yaml::parse(self.base.old.text(paths::BOOTSTRAP_TOKEN)?).ok()?;
-        let field = |name: &str| decode(secret["data"][name].as_str()?);
-        let token = format!("{}.{}", field("token-id")?, field("token-secret")?).parse().ok()?;
-        Some((token, field("expiration")?.parse().ok()?))
-    }
+/// The guardian's client certificate and key, of what is on a node's disk.
+pub fn guardian_identity(tree: &AssetTree) -> Option<Identity> {
+    let (cert_pem, key_pem) =
+        user_of(tree.text(auth::GUARDIAN)?, "client-certificate-data", "client-key-data")?;
+    Some(Identity { cert_pem, key_pem })
 }
 
 /// Two base64 fields of a kubeconfig's only user, decoded.

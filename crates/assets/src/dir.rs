@@ -12,6 +12,7 @@
 use std::path::{Path, PathBuf};
 
 use host::fs::FsError;
+use host::place::HostFile;
 use names::{object, path, user};
 use serde_json::Value;
 
@@ -19,12 +20,16 @@ use crate::tree::CONFIG_FILE;
 use crate::yaml::{self, YamlError};
 use objects::text;
 
-/// User and group of every control-plane process.
-const CONTROL_PLANE_USER: (u32, u32) = (user::CONTROL_PLANE_ID, user::CONTROL_PLANE_ID);
+/// User and group of the temporary control plane.
+const TEMPORARY_USER: (u32, u32) = (user::KUBE_APISERVER_ID, user::KUBE_APISERVER_ID);
 
 /// Files of ours that no temporary pod needs: what is not staged cannot be stolen from there.
-const NOT_STAGED: [&str; 8] = [
+const NOT_STAGED: [&str; 12] = [
     "tls/front-proxy-ca.key",
+    "tls/controller-manager.crt",
+    "tls/controller-manager.key",
+    "tls/scheduler.crt",
+    "tls/scheduler.key",
     "tls/etcd/ca.key",
     "tls/etcd/server.crt",
     "tls/etcd/server.key",
@@ -33,17 +38,6 @@ const NOT_STAGED: [&str; 8] = [
     "tls/etcd/healthcheck-client.crt",
     "tls/etcd/healthcheck-client.key",
 ];
-/// etcd's own certificates, under `tls/etcd/`.
-const ETCD_FILES: [&str; 7] = [
-    "ca.crt",
-    "healthcheck-client.crt",
-    "healthcheck-client.key",
-    "peer.crt",
-    "peer.key",
-    "server.crt",
-    "server.key",
-];
-
 /// An asset directory that cannot be used, with every problem found in it.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
@@ -124,25 +118,6 @@ pub struct StaticPod {
     pub content: Vec<u8>,
     /// The pod.
     pub object: Object,
-}
-
-/// A file to be put on the host.
-#[derive(Clone, PartialEq, Eq)]
-pub struct HostFile {
-    /// Where it goes.
-    pub path: PathBuf,
-    /// What it says.
-    pub content: Vec<u8>,
-    /// Its permissions.
-    pub mode: u32,
-    /// User and group.
-    pub owner: (u32, u32),
-}
-
-impl std::fmt::Debug for HostFile {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "HostFile({}, {:o})", self.path.display(), self.mode)
-    }
 }
 
 /// An asset directory.
@@ -263,24 +238,10 @@ impl AssetDir {
             .map(|(from, to)| host_file(&from, Path::new(path::BOOTSTRAP_SECRETS).join(to)))
             .collect()
     }
-
-    /// The certificates of a local etcd, for [`path::ETCD_PKI`]; none when etcd is not ours.
-    ///
-    /// # Errors
-    /// [`FsError`] when a file cannot be read.
-    pub fn etcd_files(&self) -> Result<Vec<HostFile>, FsError> {
-        if !self.ours || self.static_pods.is_empty() {
-            return Ok(Vec::new());
-        }
-        let file = |name: &str| {
-            host_file(&self.root.join("tls/etcd").join(name), Path::new(path::ETCD_PKI).join(name))
-        };
-        ETCD_FILES.into_iter().map(file).collect()
-    }
 }
 
 fn host_file(from: &Path, path: PathBuf) -> Result<HostFile, FsError> {
-    Ok(HostFile { path, content: host::fs::read(from)?, mode: 0o400, owner: CONTROL_PLANE_USER })
+    Ok(HostFile { path, content: host::fs::read(from)?, mode: 0o400, owner: Some(TEMPORARY_USER) })
 }
 
 fn relative(path: &Path, base: &Path) -> PathBuf {

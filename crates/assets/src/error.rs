@@ -30,6 +30,14 @@ pub enum RenderError {
         /// The key's path in the asset directory.
         path: String,
     },
+    /// What a cluster has one of for ever is not among a node's files.
+    #[error(
+        "{path} of this cluster is gone from this node: another one of its control plane has it, or a backup"
+    )]
+    Gone {
+        /// Its path in an asset directory.
+        path: String,
+    },
     /// A file that is to be kept cannot be used.
     #[error("{path} in the asset directory cannot be used")]
     Kept {

@@ -41,6 +41,11 @@ pub(crate) struct Base<'a> {
 }
 
 impl Base<'_> {
+    /// The URL under which what runs on a control-plane node reaches the API of that node.
+    pub(crate) fn local_url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.config.api.port)
+    }
+
     /// The URL under which clients reach the API.
     pub(crate) fn api_url(&self) -> String {
         self.config.api_url(self.api_address)

@@ -51,6 +51,7 @@ impl NodeAssets {
     ) -> Result<Self, RenderError> {
         let mut tree = AssetTree::default();
         credentials::of_node(&mut tree, base, node)?;
+        credentials::of_kubelet(&mut tree, base, &node.name)?;
         if let EtcdConfig::Local(local) = &base.config.etcd {
             let own = EtcdPeer::of(node).ok_or_else(|| RenderError::NoAddress { node: node.name.clone() })?;
             tree.public(paths::ETCD, etcd(base, &own, members, &local.data_dir)?);

@@ -1,7 +1,5 @@
 //! Paths in the asset directory that more than one place here knows.
 
-/// The bootstrap token's manifest.
-pub(crate) const BOOTSTRAP_TOKEN: &str = "manifests/bootstrap-token.yaml";
 /// etcd's static pod, which stays after the pivot.
 pub(crate) const ETCD: &str = "static-manifests/etcd.yaml";
 
@@ -13,7 +11,6 @@ pub(crate) const OPTIONAL: [&str; 3] = [ETCD, "manifests/kube-proxy.yaml", "mani
 pub(crate) mod auth {
     pub(crate) const ADMIN: &str = "auth/kubeconfig";
     pub(crate) const SUPER_ADMIN: &str = "auth/kubeconfig-super-admin";
-    pub(crate) const KUBELET: &str = "auth/kubeconfig-kubelet";
     pub(crate) const NODE: &str = "auth/kubeconfig-node";
     pub(crate) const CONTROLLER_MANAGER: &str = "auth/kubeconfig-kube-controller-manager";
     pub(crate) const BOOTSTRAP: &str = "auth/kubeconfig-bootstrap";

@@ -8,14 +8,13 @@ use cluster::{
 use names::{component, object, port};
 use serde_json::json;
 
-use crate::credentials::{self, Facts};
+use crate::credentials;
 use crate::error::RenderError;
 use crate::flags::Flags;
 use crate::given::ExternalEtcdFiles;
 use crate::input::Base;
 use crate::node::NodeAssets;
-use crate::paths::{self, auth};
-use crate::secret::Secret;
+use crate::paths::auth;
 use crate::template::{TemplateError, Values, fill};
 use crate::tree::{AssetTree, CONFIG_FILE};
 
@@ -26,8 +25,7 @@ pub(crate) struct ClusterAssets {
 }
 
 impl ClusterAssets {
-    /// Those of a cluster, with the assets of its first node among them: the Secret from which every apiserver has its
-    /// certificate carries that node's.
+    /// Those of a cluster, with the assets of its first node among them.
     pub(crate) fn new(
         base: &Base<'_>,
         external_etcd: Option<ExternalEtcdFiles>,
@@ -35,14 +33,14 @@ impl ClusterAssets {
         first: NodeAssets,
     ) -> Result<Self, RenderError> {
         let mut tree = first.tree;
-        let facts = credentials::of_cluster(&mut tree, base, external_etcd)?;
+        credentials::of_control_plane(&mut tree, base, external_etcd)?;
+        credentials::of_people(&mut tree, base)?;
         tree.private(CONFIG_FILE, resolved(base.config)?);
-        let context = Context { config: base.config, values: values(base, upstream_dns, &facts) };
+        let context = Context { config: base.config, values: values(base, upstream_dns) };
         context.temporary_control_plane(&mut tree)?;
         context.control_plane(&mut tree)?;
         context.guardian(&mut tree)?;
         context.addons(&mut tree)?;
-        secrets(&mut tree, &facts);
         Ok(Self { tree })
     }
 }
@@ -57,7 +55,7 @@ fn resolved(config: &ClusterConfig) -> Result<String, RenderError> {
     ))
 }
 
-fn values(base: &Base<'_>, upstream_dns: bool, facts: &Facts) -> Values {
+fn values(base: &Base<'_>, upstream_dns: bool) -> Values {
     let config = base.config;
     let endpoint = config.api_endpoint(base.api_address);
     let port = endpoint.port().unwrap_or(config.api.port);
@@ -78,7 +76,11 @@ fn values(base: &Base<'_>, upstream_dns: bool, facts: &Facts) -> Values {
         ("api_host_port", port.to_string()),
         ("api_port", config.api.port.to_string()),
         ("api_server", base.api_url()),
-        ("ca_base64", base64::engine::general_purpose::STANDARD.encode(&facts.ca_pem)),
+        ("audit_max_age", config.audit.max_age.to_string()),
+        ("audit_max_backups", config.audit.max_backups.to_string()),
+        ("audit_max_size", config.audit.max_size.to_string()),
+        ("audit_path", config.audit.path.clone()),
+        ("ca_base64", base64::engine::general_purpose::STANDARD.encode(base.authorities.cluster.cert_pem())),
         ("cluster_name", config.cluster_name.to_string()),
         ("config_files", config_files(config)),
         ("corefile_forward", forward(upstream_dns).to_owned()),
@@ -190,7 +192,9 @@ impl Context<'_> {
             flags.remove("encryption-provider-config");
         }
         if !self.config.audit.enabled {
-            flags.remove("audit-log-path");
+            for flag in ["maxage", "maxbackup", "maxsize", "mode", "path"] {
+                flags.remove(&format!("audit-log-{flag}"));
+            }
             flags.remove("audit-policy-file");
         }
         self.finish(flags, &self.config.components.kube_api_server)
@@ -254,11 +258,8 @@ impl Context<'_> {
     /// The self-hosted control plane.
     fn control_plane(&self, tree: &mut AssetTree) -> Result<(), TemplateError> {
         let name = component::KUBE_APISERVER;
-        let items = Secret::apiserver(tree).items();
-        let values = self.values.clone().into_iter().chain([("secret_items", items)]).collect();
-        let context = Context { config: self.config, values };
         let text = include_str!("../manifests/cluster/kube-apiserver.yaml");
-        tree.public(path(name), context.with_flags(name, text, &self.apiserver_flags())?);
+        tree.public(path(name), self.with_flags(name, text, &self.apiserver_flags())?);
 
         let values =
             self.values.clone().into_iter().chain([("kubeconfig", "kubeconfig".to_owned())]).collect();
@@ -288,6 +289,7 @@ impl Context<'_> {
             ("rbac", include_str!("../manifests/cluster/rbac.yaml")),
             ("cluster-info", include_str!("../manifests/cluster/cluster-info.yaml")),
             ("node-config", include_str!("../manifests/cluster/node-config.yaml")),
+            ("admission", include_str!("../manifests/cluster/admission.yaml")),
             ("coredns", include_str!("../manifests/cluster/coredns.yaml")),
         ];
         for (name, text) in plain {
@@ -306,23 +308,6 @@ impl Context<'_> {
         }
         Ok(())
     }
-}
-
-/// The control plane's Secrets and the bootstrap token.
-fn secrets(tree: &mut AssetTree, facts: &Facts) {
-    let secrets = [
-        Secret::apiserver(tree),
-        Secret::controller_manager(tree),
-        Secret::scheduler(tree),
-        Secret::guardian(tree),
-    ];
-    for secret in secrets {
-        tree.private(format!("manifests/{}-secret.yaml", secret.name()), secret.to_yaml());
-    }
-    tree.private(
-        paths::BOOTSTRAP_TOKEN,
-        Secret::bootstrap_token(&facts.token, facts.token_expires).to_yaml(),
-    );
 }
 
 fn path(name: &str) -> String {

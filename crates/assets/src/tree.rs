@@ -18,7 +18,7 @@ pub const CONFIG_FILE: &str = "kubestrap.yaml";
 /// Where a render writes before it puts files in their places.
 const STAGING: &str = ".rendering";
 /// What names of private keys end with.
-const KEY_SUFFIX: &str = ".key";
+pub(crate) const KEY_SUFFIX: &str = ".key";
 /// Mode of files that hold private keys or tokens.
 pub(crate) const PRIVATE: u32 = 0o600;
 /// Mode of all other files.
@@ -77,6 +77,11 @@ impl AssetTree {
     /// Adds a file that holds a key or a token.
     pub(crate) fn private(&mut self, path: impl Into<String>, content: impl Into<Vec<u8>>) {
         self.files.insert(path.into(), AssetFile { content: content.into(), mode: PRIVATE });
+    }
+
+    /// Adds a file as it is.
+    pub(crate) fn insert(&mut self, path: &str, file: AssetFile) {
+        self.files.insert(path.to_owned(), file);
     }
 
     /// A file by its path.

@@ -20,9 +20,7 @@ fn again(dir: &Path) -> RenderInput {
 #[test]
 fn a_second_render_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let mut config = config();
-    // A generated token is kept, too.
-    config.bootstrap_token = None;
+    let config = config();
     render(&config, input()).unwrap().write(dir.path()).unwrap();
     let later =
         RenderInput { now: common::now() + jiff::SignedDuration::from_hours(20), ..again(dir.path()) };
@@ -30,19 +28,20 @@ fn a_second_render_changes_nothing() {
 }
 
 #[test]
-fn an_expired_token_and_aged_certificates_are_made_anew_and_authorities_stay() {
+fn aged_certificates_are_made_anew_and_authorities_stay() {
     let dir = tempfile::tempdir().unwrap();
     rendered(&config()).write(dir.path()).unwrap();
     let later =
         RenderInput { now: common::now() + jiff::SignedDuration::from_hours(300 * 24), ..again(dir.path()) };
     let changes = render(&config(), later).unwrap().diff(dir.path()).unwrap();
     let paths: BTreeSet<&str> = changes.iter().map(|c| c.path.as_str()).collect();
-    for path in
-        ["tls/apiserver.crt", "auth/kubeconfig", "manifests/bootstrap-token.yaml", "tls/etcd/peer.key"]
-    {
+    for path in ["tls/apiserver.crt", "auth/kubeconfig", "tls/etcd/peer.crt"] {
         assert!(paths.contains(path), "{path} should change: {paths:?}");
     }
-    for path in ["tls/ca.crt", "tls/ca.key", "tls/sa.key", "tls/etcd/ca.key", "tls/encryption-config.yaml"] {
+    // Between a new certificate and its new key somebody would read both.
+    let keys = paths.iter().filter(|path| path.ends_with(".key")).collect::<Vec<_>>();
+    assert!(keys.is_empty(), "{keys:?}");
+    for path in ["tls/ca.crt", "tls/encryption-config.yaml"] {
         assert!(!paths.contains(path), "{path} should stay");
     }
 }
@@ -55,8 +54,7 @@ fn another_address_changes_only_what_names_it() {
     config.api.extra_sans.push("api.example.com".parse().unwrap());
     let changes = render(&config, again(dir.path())).unwrap().diff(dir.path()).unwrap();
     let paths: Vec<&str> = changes.iter().map(|c| c.path.as_str()).collect();
-    let expected =
-        ["kubestrap.yaml", "manifests/kube-apiserver-secret.yaml", "tls/apiserver.crt", "tls/apiserver.key"];
+    let expected = ["kubestrap.yaml", "tls/apiserver.crt"];
     assert_eq!(paths, expected);
     assert!(changes.iter().all(|c| c.kind == ChangeKind::Change));
     // Nothing secret is shown.
@@ -226,13 +224,13 @@ fn the_guardian_is_installed_where_it_looks_for_its_files() {
         let volumes = spec["volumes"].as_array().unwrap();
         volumes.iter().find(|v| v["name"] == volume).unwrap()["hostPath"]["path"].as_str().unwrap().to_owned()
     };
-    let credentials = host_path(installer, "guardian");
-    assert_eq!(credentials, host_path(guardian, "credentials"));
-    assert_eq!(host_path(installer, "static-pods"), host_path(guardian, "static-pods"));
-    let kubeconfig = format!("--kubeconfig={credentials}/kubeconfig");
+    // The installer has all of it mounted where it lies.
+    assert_eq!(host_path(installer, "kubernetes"), names::path::KUBERNETES);
+    for path in [host_path(guardian, "keys"), host_path(guardian, "static-pods")] {
+        assert!(Path::new(&path).starts_with(names::path::KUBERNETES), "{path}");
+    }
+    let kubeconfig = format!("--kubeconfig={}/kubeconfig", names::path::GUARDIAN_CREDENTIALS);
     assert!(guardian["containers"][0]["args"].as_array().unwrap().contains(&kubeconfig.into()));
-    let keys = object(&assets, "Secret", "kubestrap-guardian")["data"].as_object().unwrap();
-    assert_eq!(keys.keys().collect::<Vec<_>>(), ["kubeconfig"]);
 }
 
 #[test]
@@ -273,20 +271,18 @@ fn every_file_that_a_flag_names_is_there() {
         ("Deployment", "kube-scheduler"),
     ] {
         let spec = &object(&assets, kind, name)["spec"]["template"]["spec"];
-        let keys: BTreeSet<String> =
-            object(&assets, "Secret", name)["data"].as_object().unwrap().keys().cloned().collect();
-        let items = spec["volumes"][0]["secret"]["items"].as_array();
-        let mounted: BTreeSet<String> = match items {
-            None => keys,
-            Some(items) => {
-                assert!(items.iter().all(|i| keys.contains(i["key"].as_str().unwrap())));
-                items.iter().map(|i| i["path"].as_str().unwrap().to_owned()).collect()
-            }
-        };
+        let dir = spec["volumes"][0]["hostPath"]["path"].as_str().unwrap();
+        let user = u32::try_from(spec["securityContext"]["runAsUser"].as_u64().unwrap()).unwrap();
+        let files = assets.node_files().unwrap();
+        let own = files.iter().filter(|file| file.path.starts_with(dir));
+        let mounted: BTreeSet<String> = own
+            .inspect(|file| assert_eq!((file.owner, file.mode), (Some((0, user)), 0o440), "{file:?}"))
+            .map(|file| file.path.strip_prefix(dir).unwrap().to_str().unwrap().to_owned())
+            .collect();
         let wanted = mentioned(spec, "/etc/kubernetes/secrets/");
         assert!(!wanted.is_empty() && wanted.is_subset(&mounted), "{name}: {wanted:?} in {mounted:?}");
         assert!(spec["containers"][0].get("ports").is_none(), "{name} would conflict with itself");
-        assert_eq!(spec["securityContext"]["runAsUser"], 65532);
+        assert_eq!(spec["securityContext"]["runAsGroup"], user);
         let annotations = &object(&assets, kind, name)["spec"]["template"]["metadata"]["annotations"];
         assert_eq!(annotations["kubestrap.io/checkpoint"], "true");
     }
@@ -304,7 +300,35 @@ fn no_key_is_staged_that_no_temporary_pod_needs() {
             "{name}"
         );
     }
-    assert_eq!(assets.etcd_files().unwrap().len(), 7);
+}
+
+/// Who reads every object of the cluster learns no key.
+#[test]
+fn no_private_key_is_among_the_objects() {
+    let (dir, assets) = written();
+    assert!(assets.objects().iter().all(|object| object.kind() != "Secret"));
+    let tree = AssetTree::read(dir.path()).unwrap().unwrap();
+    let manifests: Vec<&str> = tree
+        .iter()
+        .filter(|(path, _)| path.starts_with("manifests/"))
+        .filter_map(|(path, _)| tree.text(path))
+        .collect();
+    assert!(manifests.len() > 8);
+    let mut keys = 0;
+    for (path, file) in tree.iter().filter(|(path, file)| file.is_private() && *path != "kubestrap.yaml") {
+        let text = std::str::from_utf8(&file.content).unwrap();
+        let secret = |line: &&str| {
+            let in_key = path.ends_with(".key") && line.len() > 40;
+            in_key || ["client-key-data:", "secret:"].iter().any(|field| line.contains(field))
+        };
+        let lines = text.lines().map(str::trim).filter(secret);
+        let words: Vec<&str> = lines.filter_map(|line| line.rsplit(' ').next()).collect();
+        keys += words.len();
+        for word in words {
+            assert!(!manifests.iter().any(|manifest| manifest.contains(word)), "{path}: {word}");
+        }
+    }
+    assert!(keys > 20, "{keys}");
 }
 
 #[test]

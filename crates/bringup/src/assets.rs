@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use ::assets::{AssetDir, StaticPod};
 use api::{Client, Connection};
+use host::place::HostFile;
 use names::component::KUBE_APISERVER;
 use objects::pod::{self, apiserver, app_containers, flag, words};
 use serde_json::Value;
@@ -15,7 +16,6 @@ use steer::probe::Probe;
 
 use crate::error::StartError;
 use crate::options::Options;
-use crate::stage::HostFile;
 use crate::surroundings::Surroundings;
 
 /// A static pod of the asset directory.
@@ -53,7 +53,7 @@ pub(crate) struct Assets {
     pub(crate) temporary_pods: Vec<HostFile>,
     /// What the temporary control plane reads.
     pub(crate) secrets: Vec<HostFile>,
-    /// What stays: etcd's certificates and manifest.
+    /// What stays: certificates and keys of this node's control plane, etcd's manifest.
     pub(crate) lasting: Vec<HostFile>,
     /// Directories for the data of static pods that stay, each with its owner.
     pub(crate) data_dirs: Vec<(PathBuf, host::fs::Owner)>,
@@ -102,11 +102,7 @@ impl Assets {
             temporary_pods: manifests(dir.bootstrap_pods(), &options.manifest_dir),
             secrets: secrets(&dir, options, owner)?,
             lasting: lasting(&dir, options)?,
-            data_dirs: dir
-                .static_pods()
-                .iter()
-                .flat_map(|pod| data_dirs(&pod.object.value, options))
-                .collect(),
+            data_dirs: data_dirs(&dir, options),
             pods: known(&dir),
             objects: dir.objects().iter().map(object).collect(),
             workers: dir.objects().iter().flat_map(|o| workers(&o.value)).collect(),
@@ -220,16 +216,17 @@ fn manifests(pods: &[StaticPod], dir: &Path) -> Vec<HostFile> {
     pods.iter().map(file).collect()
 }
 
-fn host_file(file: ::assets::HostFile, options: &Options) -> HostFile {
-    let owner = options.surroundings.owner(file.owner);
-    HostFile { path: options.on_node(&file.path), content: file.content, mode: file.mode, owner }
+fn host_file(mut file: HostFile, options: &Options) -> HostFile {
+    file.owner = file.owner.and_then(|owner| options.surroundings.owner(owner));
+    file.path = options.on_node(&file.path);
+    file
 }
 
 /// The directory's secrets, for where the options want them and for the pods' own user.
 fn secrets(dir: &AssetDir, options: &Options, user: Option<(u32, u32)>) -> Result<Vec<HostFile>, StartError> {
     let mut files = Vec::new();
     for mut file in dir.bootstrap_secrets()? {
-        file.owner = user.unwrap_or(file.owner);
+        file.owner = user.or(file.owner);
         let inner = file.path.strip_prefix(names::path::BOOTSTRAP_SECRETS);
         let staged = inner.ok().map(|inner| options.secrets_dir.join(inner));
         let mut file = host_file(file, options);
@@ -240,7 +237,7 @@ fn secrets(dir: &AssetDir, options: &Options, user: Option<(u32, u32)>) -> Resul
 }
 
 fn lasting(dir: &AssetDir, options: &Options) -> Result<Vec<HostFile>, StartError> {
-    let mut files: Vec<_> = dir.etcd_files()?.into_iter().map(|file| host_file(file, options)).collect();
+    let mut files: Vec<_> = dir.node_files()?.into_iter().map(|file| host_file(file, options)).collect();
     files.extend(manifests(dir.static_pods(), &options.manifest_dir));
     Ok(files)
 }
@@ -294,9 +291,15 @@ fn user(object: &Value) -> Option<(u32, u32)> {
     Some((uid, id("runAsGroup").unwrap_or(uid)))
 }
 
-/// Directories that a pod wants made. The kubelet would make them for root; a pod that is not root
-/// needs them to be its own.
-fn data_dirs(pod: &Value, options: &Options) -> Vec<(PathBuf, host::fs::Owner)> {
+/// Directories that pods want made. The kubelet would make them for root; a pod that is not root needs them to be its
+/// own. What another one's objects mount is theirs to make.
+fn data_dirs(dir: &AssetDir, options: &Options) -> Vec<(PathBuf, host::fs::Owner)> {
+    let stay = dir.static_pods().iter().flat_map(|pod| dirs_of(&pod.object.value, options));
+    let ours = dir.objects().iter().filter(|object| dir.is_ours() && user(&object.value).is_some());
+    stay.chain(ours.flat_map(|object| dirs_of(&object.value, options))).collect()
+}
+
+fn dirs_of(pod: &Value, options: &Options) -> Vec<(PathBuf, host::fs::Owner)> {
     let made =
         pod::volumes(pod).iter().map(|v| &v["hostPath"]).filter(|path| path["type"] == "DirectoryOrCreate");
     let owner = user(pod).and_then(|user| options.surroundings.owner(user));

@@ -1,6 +1,7 @@
 //! What is there before anything is done: files, the runtime and the API are asked, no mark of our own.
 
 use checkpoint::{Component, Store};
+use host::place::HostFile;
 
 use crate::context::Context;
 use crate::error::StartError;
@@ -13,7 +14,7 @@ use crate::{stage, workloads};
 /// # Errors
 /// When the runtime does not answer. An API that does not is what a fresh node has.
 pub(crate) async fn observe(context: &Context<'_>) -> Result<Observed, StartError> {
-    let look = |files: &[stage::HostFile]| -> Vec<_> {
+    let look = |files: &[HostFile]| -> Vec<_> {
         files.iter().map(|file| (file.path.clone(), stage::state(file))).collect()
     };
     let Context { options, assets, parts, .. } = context;

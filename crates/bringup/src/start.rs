@@ -1,6 +1,7 @@
 //! The bring-up itself: observes, plans, and executes the plan's steps one after the other.
 
 use api::Client;
+use host::place::{make_dirs, place};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -15,7 +16,7 @@ use crate::plan::{Observed, Plan, plan};
 use crate::steering::Steering;
 use crate::surroundings::Watch;
 use crate::workloads::PodIdentity;
-use crate::{answer, checkpointed, inject, outdated, pivot, ready, stage, verify};
+use crate::{answer, checkpointed, inject, outdated, pivot, ready, verify};
 
 /// Why nothing is steered where two apiservers cannot be up at once.
 const NOT_SHARED: &str = "the temporary and the self-hosted apiserver do not both have \
@@ -138,11 +139,12 @@ async fn bring_up(context: &Context<'_>, summary: &mut Summary) -> Result<(), St
 
 /// Returns how many files were written.
 fn stage_all(assets: &Assets) -> Result<usize, StartError> {
-    stage::make_data_dirs(&assets.data_dirs)?;
-    let lasting = stage::place(&assets.lasting)?;
-    let secrets = stage::place(&assets.secrets)?;
-    let pods = stage::place(&assets.temporary_pods)?;
-    Ok(lasting + secrets + pods)
+    make_dirs(&assets.data_dirs)?;
+    let mut written = 0;
+    for files in [&assets.lasting, &assets.secrets, &assets.temporary_pods] {
+        written += place(files)?.len();
+    }
+    Ok(written)
 }
 
 async fn move_in(

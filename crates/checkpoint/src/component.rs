@@ -77,10 +77,16 @@ impl fmt::Display for Component {
     }
 }
 
-/// True when a pod asks for checkpoints and the API made it.
+/// The kinds whose pods are components.
+const PARENTS: [&str; 3] = ["DaemonSet", "ReplicaSet", "StatefulSet"];
+
+/// True when a pod asks for checkpoints and a controller made it. One that somebody made by hand is kept by nobody: it
+/// could take any component's name, and would come back for ever when it was deleted.
 pub fn wants_checkpoint(pod: &Value) -> bool {
     let annotations = &pod["metadata"]["annotations"];
-    [CHECKPOINT, BOOTKUBE_CHECKPOINT].iter().any(|name| annotations[*name] == "true") && !is_mirror(pod)
+    let asks = [CHECKPOINT, BOOTKUBE_CHECKPOINT].iter().any(|name| annotations[*name] == "true");
+    let made = objects::owner::controller(pod).is_some_and(|owner| PARENTS.contains(&text(&owner["kind"])));
+    asks && made && !is_mirror(pod)
 }
 
 /// True when a pod of the API is only the image of a static one.
@@ -139,11 +145,23 @@ mod tests {
 
     #[test]
     fn pods_ask_with_either_annotation_and_mirrors_do_not_count() {
-        let pod = |annotations: Value| json!({"metadata": {"annotations": annotations}});
+        let owners = json!([{"kind": "DaemonSet", "name": "a", "controller": true}]);
+        let pod =
+            |annotations: Value| json!({"metadata": {"annotations": annotations, "ownerReferences": owners}});
         assert!(wants_checkpoint(&pod(json!({CHECKPOINT: "true"}))));
         assert!(wants_checkpoint(&pod(json!({BOOTKUBE_CHECKPOINT: "true"}))));
         assert!(!wants_checkpoint(&pod(json!({CHECKPOINT: "false"}))));
         assert!(!wants_checkpoint(&pod(json!({CHECKPOINT: "true", CONFIG_MIRROR: "x"}))));
         assert!(!wants_checkpoint(&json!({})));
+        // Nobody's, a node's, or one whose controller is another.
+        let asks = json!({CHECKPOINT: "true"});
+        for owners in [
+            json!([]),
+            json!([{"kind": "Node", "name": "n", "controller": true}]),
+            json!([{"kind": "DaemonSet", "name": "a"}]),
+        ] {
+            let pod = json!({"metadata": {"annotations": asks, "ownerReferences": owners}});
+            assert!(!wants_checkpoint(&pod), "{owners}");
+        }
     }
 }

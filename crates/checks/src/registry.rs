@@ -385,9 +385,9 @@ kinds! {
         remedy "import it";
     GUARDIAN_CREDENTIALS: "GuardianCredentials", [Doctor],
         looks_at "its kubeconfig and certificates",
-        fails "one is missing, not valid yet, or ends within 24 hours: it could not tell when to take checkpoints away",
-        warns "one ends within 30 days",
-        remedy "see that its installer runs on this node";
+        fails "one is missing, not valid yet, or has ended: it could not tell when to take checkpoints away",
+        warns "a tenth of its life is left, and the guardian would have renewed it when a third was",
+        remedy "see that the guardian runs on this node, and read its log";
     GUARDIAN_REPORT: "GuardianReport", [Doctor],
         looks_at "what the guardian of another node has published",
         fails "never; it cannot be checked when the report is missing or older than 10 minutes",
@@ -419,12 +419,12 @@ kinds! {
         fails "one is not on the node",
         remedy "import it: `kubestrap up` imports those of its bundle";
     CERTIFICATES_OF: "Certificates" - "component", [Doctor],
-        looks_at "the certificates in that generation's files, those inside kubeconfigs too",
-        fails "one is not valid yet, ends within 24 hours, or is another key's",
-        warns "one ends within 30 days",
-        remedy "put new ones into its Secret";
+        looks_at "the certificates in that generation's files and in the directory of keys that it mounts, those inside kubeconfigs too",
+        fails "one is not valid yet, has ended (in a copy of a Secret: ends within 24 hours), or is another key's",
+        warns "a tenth of its life is left, where the guardian renews it; in a copy of a Secret: it ends within 30 days",
+        remedy "read the guardian's log; those of a Secret: put new ones there";
     HOST_PATHS: "HostPaths" - "component", [Doctor],
-        looks_at "directories and files of the host that it mounts",
+        looks_at "directories and files of the host that it mounts, and files that its flags name there",
         fails "one is missing",
         remedy "put it back";
     POD_NETWORK: "PodNetwork", [Doctor],

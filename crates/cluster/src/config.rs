@@ -9,8 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BootstrapToken, Cidr, ClusterName, DomainName, Endpoint, EtcdUrl, FlagValues, ImageReference,
-    ImageRepository, KubernetesVersion, SubjectName, Validity,
+    Cidr, ClusterName, DomainName, Endpoint, EtcdUrl, FlagValues, ImageReference, ImageRepository,
+    KubernetesVersion, SubjectName, Validity,
 };
 
 /// One self-hosted Kubernetes cluster.
@@ -41,8 +41,6 @@ pub struct ClusterConfig {
     pub feature_gates: BTreeMap<String, bool>,
     /// Where container images come from.
     pub images: ImagesConfig,
-    /// The token with which nodes join, `[a-z0-9]{6}.[a-z0-9]{16}`. Generated when absent.
-    pub bootstrap_token: Option<BootstrapToken>,
     /// Encryption of Secrets in etcd.
     pub encryption: EncryptionConfig,
     /// The API's audit log.
@@ -310,6 +308,14 @@ pub struct AuditConfig {
     /// What is logged about requests that change something; reads are logged as metadata at most,
     /// and the content of Secrets and ConfigMaps never.
     pub level: AuditLevel,
+    /// The directory of the log, on each control-plane node: kube-apiserver's own, and nobody else's.
+    pub path: String,
+    /// How many days a file of the log is kept.
+    pub max_age: u32,
+    /// How many files of the log are kept besides the one that is written.
+    pub max_backups: u32,
+    /// How large a file of the log becomes before the next one is begun, in MiB.
+    pub max_size: u32,
 }
 
 /// How much of a request the audit log keeps.

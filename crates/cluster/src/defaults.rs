@@ -93,6 +93,14 @@ impl Default for EncryptionConfig {
 
 impl Default for AuditConfig {
     fn default() -> Self {
-        Self { enabled: true, level: AuditLevel::default() }
+        Self {
+            enabled: true,
+            level: AuditLevel::default(),
+            path: names::path::AUDIT.to_owned(),
+            // The CIS Kubernetes Benchmark's, 1.2.17 to 1.2.19.
+            max_age: 30,
+            max_backups: 10,
+            max_size: 100,
+        }
     }
 }

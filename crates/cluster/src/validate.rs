@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use crate::error::did_you_mean;
 use crate::tree::{KeyPath, Step};
-use crate::{Cidr, ClusterConfig, Component, Endpoint, EtcdConfig, Host, KubernetesVersion, NetworkConfig};
+use crate::{
+    AuditConfig, Cidr, ClusterConfig, Component, Endpoint, EtcdConfig, Host, KubernetesVersion, NetworkConfig,
+};
 
 /// Something that makes no sense, and the keys that are involved; the first is named in messages
 /// unless only another one is written in the file.
@@ -45,6 +47,7 @@ pub(crate) fn validate(config: &ClusterConfig) -> Vec<Problem> {
     network(&config.network, &mut problems);
     endpoint_outside_ranges(config, &mut problems);
     problems.extend(etcd(config));
+    problems.extend(audit(&config.audit));
     certificates(config, &mut problems);
     if config.control_plane.nodes == 0 {
         problems
@@ -197,6 +200,22 @@ fn etcd(config: &ClusterConfig) -> Option<Problem> {
     }
 }
 
+/// A directory that becomes a component's own is not one that everybody uses.
+fn audit(audit: &AuditConfig) -> Option<Problem> {
+    const DEPTH: usize = 3;
+    let parts: Vec<&str> = audit.path.split('/').collect();
+    let clean = parts.iter().skip(1).all(|part| !["", ".", ".."].contains(part));
+    if !audit.path.starts_with('/') || !clean || parts.len() <= DEPTH {
+        let message = format!(
+            "expected a directory of kube-apiserver's own such as {}, not {:?}",
+            names::path::AUDIT,
+            audit.path
+        );
+        return Some(Problem::new(&["audit.path"], message));
+    }
+    (audit.max_size == 0).then(|| Problem::new(&["audit.maxSize"], "a file needs at least 1 MiB"))
+}
+
 fn certificates(config: &ClusterConfig, problems: &mut Vec<Problem>) {
     let certificates = &config.certificates;
     let external = matches!(config.etcd, EtcdConfig::External(_));
@@ -217,7 +236,11 @@ fn certificates(config: &ClusterConfig, problems: &mut Vec<Problem>) {
 }
 
 /// Flags that belong to a key of their own, or on which kubestrap depends.
-const OWNED_FLAGS: [(&str, &str, &str); 14] = [
+const OWNED_FLAGS: [(&str, &str, &str); 18] = [
+    ("kubeAPIServer", "audit-log-path", "set audit.path instead"),
+    ("kubeAPIServer", "audit-log-maxage", "set audit.maxAge instead"),
+    ("kubeAPIServer", "audit-log-maxbackup", "set audit.maxBackups instead"),
+    ("kubeAPIServer", "audit-log-maxsize", "set audit.maxSize instead"),
     ("kubeAPIServer", "secure-port", "set api.port instead"),
     ("kubeAPIServer", "service-cluster-ip-range", "set network.serviceCIDRs instead"),
     ("kubeAPIServer", "etcd-servers", "set etcd.external.endpoints instead"),

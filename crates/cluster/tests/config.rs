@@ -80,7 +80,6 @@ network:
 proxy: {mode: nftable}
 certificates: {leafValidity: 1y}
 images: {repository: 'https://example.com', overrides: {pause: pause}}
-bootstrapToken: ABCDEF.0123456789abcdef
 etcd: {external: {endpoints: ['http://10.0.0.1:2379'], caFile: a, certFile: b, keyFile: c}}
 ";
     assert_eq!(
@@ -96,8 +95,7 @@ kubestrap.yaml:9:15: proxy.mode: expected one of nftables, iptables, disabled, n
 kubestrap.yaml:10:30: certificates.leafValidity: expected a duration in days or hours such as 365d or 8760h, not \"1y\"
 kubestrap.yaml:11:22: images.repository: expected a registry such as registry.example.com/k8s, not \"https://example.com\"
 kubestrap.yaml:11:64: images.overrides.pause: expected an image with registry and tag such as registry.k8s.io/pause:3.10.2, not \"pause\"
-kubestrap.yaml:12:17: bootstrapToken: expected a token such as abcdef.0123456789abcdef
-kubestrap.yaml:13:31: etcd.external.endpoints[0]: expected an etcd URL such as https://10.0.0.20:2379, not \"http://10.0.0.1:2379\""
+kubestrap.yaml:12:31: etcd.external.endpoints[0]: expected an etcd URL such as https://10.0.0.20:2379, not \"http://10.0.0.1:2379\""
     );
 }
 
@@ -352,7 +350,6 @@ fn round_trip() {
         "etcd: {external: {endpoints: ['https://[fd00::1]:2379'], caFile: a, certFile: /b, keyFile: c}}
 api: {endpoint: '[fd00::1]:6443'}
 components: {kubeProxy: {extraArgs: {v: 4, list: [a, b]}}}
-bootstrapToken: abcdef.0123456789abcdef
 certificates: {leafValidity: 30h}
 ",
     );

@@ -57,7 +57,5 @@ fn commented_parts_of_the_default_file_parse() {
     let config =
         ClusterConfig::parse("uncommented", &text).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
     assert!(matches!(config.etcd, cluster::EtcdConfig::External(_)));
-    assert!(
-        config.api.endpoint.is_some() && config.certificates.ca.is_some() && config.bootstrap_token.is_some()
-    );
+    assert!(config.api.endpoint.is_some() && config.certificates.ca.is_some());
 }

@@ -34,7 +34,7 @@ impl Default for Limits {
 pub(crate) enum Renewal {
     /// By an operator.
     ByHand,
-    /// By its user (a kubelet), after 70 to 90 % of its life.
+    /// By its user: a kubelet after 70 to 90 % of its life, the guardian after two thirds.
     ByItself,
 }
 
@@ -80,13 +80,13 @@ impl Judged {
 }
 
 /// The certificates of all files of a directory, each file named relative to it.
-pub(crate) fn of_tree(dir: &Path, limits: Limits, now: Timestamp) -> Judged {
+pub(crate) fn of_tree(dir: &Path, renewal: Renewal, limits: Limits, now: Timestamp) -> Judged {
     let mut judged = Judged::default();
     for path in files::tree(dir) {
         // Something else than text is no certificate; what is missing is the store's business.
         let Ok(text) = files::small_text(&path) else { continue };
         let place = path.strip_prefix(dir).unwrap_or(&path).display().to_string();
-        judged.add(of_text(&text, &place, Renewal::ByHand, limits, now));
+        judged.add(of_text(&text, &place, renewal, limits, now));
         if let Some(problem) = key_mismatch(&path, &text, &place) {
             judged.fatal.push(problem);
         }
@@ -178,7 +178,7 @@ fn judge(found: &Found, renewal: Renewal, limits: Limits, now: Timestamp) -> Jud
     let life = info.not_after.duration_since(info.not_before);
     let (warn, fail) = match renewal {
         Renewal::ByHand => (limits.warn, limits.fail),
-        // A kubelet that works has renewed it when 90 % of its life are over.
+        // Who works has renewed it when 90 % of its life are over.
         Renewal::ByItself => (life / 10, SignedDuration::ZERO),
     };
     if now < info.not_before {

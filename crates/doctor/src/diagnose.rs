@@ -145,7 +145,7 @@ pub async fn diagnose(options: &Options, now: Timestamp) -> Diagnosis {
     let disk = Disk::read(options);
     let live = Live::look(options, &disk).await;
     let mut diagnosis = Diagnosis::new(judge(options, &disk, &live, now), now);
-    diagnosis.first_end = disk.checkpoints.first_end();
+    diagnosis.first_end = disk.checkpoints.first_end(&disk.files);
     diagnosis
 }
 

@@ -1,8 +1,9 @@
 //! The manifests in a directory of static pods, and what they need of their host.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use objects::pod;
+use objects::{items, pod};
 use serde_json::Value;
 
 use crate::files::Files;
@@ -88,6 +89,28 @@ pub(crate) fn missing_host_paths(files: &Files, pod: &Value) -> MissingPaths {
             missing.minor.push(format!("{path} is missing and would be made an empty directory"));
         }
     }
+    missing.fatal.extend(missing_files(files, pod));
+    missing
+}
+
+/// Files that a flag names below something that the container may only read: nobody makes them.
+fn missing_files(files: &Files, pod: &Value) -> BTreeSet<String> {
+    let mut missing = BTreeSet::new();
+    for container in pod::containers(pod) {
+        let read_only = |path: &str| {
+            let mounts = items(&container["volumeMounts"]).iter().filter(|mount| mount["readOnly"] == true);
+            let mut dirs = mounts.filter_map(|mount| mount["mountPath"].as_str());
+            dirs.any(|dir| Path::new(path).starts_with(dir) && path != dir)
+        };
+        let named = pod::words(container).filter_map(|word| word.split_once('=').map(|(_, value)| value));
+        for path in named.filter(|path| path.starts_with('/') && read_only(path)) {
+            let Some(on_host) = pod::on_host(pod, container, path) else { continue };
+            let there = on_host.parent().is_none_or(|dir| !files.is_dir(dir));
+            if !there && !files.exists(&on_host).unwrap_or(true) {
+                missing.insert(format!("{} is missing", on_host.display()));
+            }
+        }
+    }
     missing
 }
 
@@ -110,6 +133,32 @@ mod tests {
         let missing = missing_host_paths(&files, &pod);
         assert_eq!(missing.fatal, ["/there is missing or no file", "/gone is missing or no directory"]);
         assert_eq!(missing.minor, ["/plain is missing and would be made an empty directory"]);
+    }
+
+    #[test]
+    fn a_file_that_a_flag_names_must_be_there_where_nobody_makes_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::new(Root::below(dir.path()));
+        for dir in ["/keys", "/data"].map(|name| dir.path().join(&name[1..])) {
+            host::fs::create_dir_all(&dir, 0o755).unwrap();
+        }
+        host::fs::write(&dir.path().join("keys/ca.crt"), b"", 0o644).unwrap();
+        let args = json!([
+            "--ca=/secrets/ca.crt",
+            "--key=/secrets/ca.key",
+            "--dir=/data/x",
+            "--dir=/secrets",
+            "--v=2"
+        ]);
+        let pod = json!({"spec": {
+            "containers": [{"name": "c", "args": args, "volumeMounts": [
+                {"name": "k", "mountPath": "/secrets", "readOnly": true}, {"name": "d", "mountPath": "/data"}]}],
+            "volumes": [{"name": "k", "hostPath": {"path": "/keys", "type": "Directory"}},
+                {"name": "d", "hostPath": {"path": "/data"}}]}});
+        assert_eq!(missing_host_paths(&files, &pod).fatal, ["/keys/ca.key is missing"]);
+        // Told once when all of it is gone.
+        host::fs::remove_dir_all(&dir.path().join("keys")).unwrap();
+        assert_eq!(missing_host_paths(&files, &pod).fatal, ["/keys is missing or no directory"]);
     }
 
     #[test]

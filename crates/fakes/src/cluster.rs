@@ -15,7 +15,7 @@ use crate::api::{self, Answer, Asked};
 pub type Objects = BTreeMap<String, Value>;
 
 /// Kinds that are served: group and version, plural, kind, and whether they are in namespaces.
-const KINDS: [(&str, &str, &str, bool); 18] = [
+const KINDS: [(&str, &str, &str, bool); 21] = [
     ("v1", "nodes", "Node", false),
     ("v1", "namespaces", "Namespace", false),
     ("v1", "pods", "Pod", true),
@@ -31,9 +31,17 @@ const KINDS: [(&str, &str, &str, bool); 18] = [
     ("coordination.k8s.io/v1", "leases", "Lease", true),
     ("policy/v1", "poddisruptionbudgets", "PodDisruptionBudget", true),
     ("rbac.authorization.k8s.io/v1", "clusterroles", "ClusterRole", false),
+    ("certificates.k8s.io/v1", "certificatesigningrequests", "CertificateSigningRequest", false),
     ("rbac.authorization.k8s.io/v1", "clusterrolebindings", "ClusterRoleBinding", false),
     ("rbac.authorization.k8s.io/v1", "roles", "Role", true),
     ("rbac.authorization.k8s.io/v1", "rolebindings", "RoleBinding", true),
+    ("admissionregistration.k8s.io/v1", "validatingadmissionpolicies", "ValidatingAdmissionPolicy", false),
+    (
+        "admissionregistration.k8s.io/v1",
+        "validatingadmissionpolicybindings",
+        "ValidatingAdmissionPolicyBinding",
+        false,
+    ),
 ];
 
 /// See the module.
@@ -129,7 +137,9 @@ impl State {
         if asked.path == "/readyz" {
             return Answer::Text(200, "ok".to_owned());
         }
-        let path = asked.path.strip_suffix("/status").unwrap_or(&asked.path).to_owned();
+        let parts = ["/status", "/approval"];
+        let path =
+            parts.iter().find_map(|part| asked.path.strip_suffix(part)).unwrap_or(&asked.path).to_owned();
         let dry_run = asked.query.contains("dryRun=All");
         match asked.method {
             Method::GET => self.get(&path, &asked.query),

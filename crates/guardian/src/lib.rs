@@ -2,18 +2,23 @@
 //! nobody else serves.
 //!
 //! ```text
-//!  DaemonSet ──install──▶ static pod file, credentials ──kubelet──▶ run ◀──▶ machine (decides)
+//!  DaemonSet ──install──▶ static pod file, keys ──kubelet──▶ run ◀──▶ machine (decides)
 //!                                                                    │
 //!                                checkpoints, static pods, traffic ◀─┘──▶ Events, report
 //! ```
 //!
 //! [`machine`] decides, for one component: pure, no clock, no I/O. [`run()`] is the process round it.
-//! [`install()`] puts that process on a node and keeps it there.
+//! [`install()`] puts that process on a node and keeps it there. `keys` are the control plane's on the node's disk,
+//! `joining` is who may become a node.
 
 pub mod install;
+mod joining;
+mod keys;
 pub mod machine;
 mod report;
+mod requests;
 pub mod run;
 
 pub use install::{InstallError, InstallOptions, install};
+pub use keys::{Keys, KeysError};
 pub use run::{Options, RunError, StandIn, StandInError, run, stand_in};

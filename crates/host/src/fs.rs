@@ -191,6 +191,14 @@ pub fn create_dir_all(dir: &Path, mode: u32) -> Result<()> {
     tried("set the mode of", dir, fs::set_permissions(dir, Permissions::from_mode(mode)))
 }
 
+/// Sets the mode of a file or directory.
+///
+/// # Errors
+/// [`FsError`] when the path is missing or is not ours.
+pub fn set_mode(path: &Path, mode: u32) -> Result<()> {
+    tried("set the mode of", path, fs::set_permissions(path, Permissions::from_mode(mode)))
+}
+
 /// Gives a file or directory to a user and group.
 ///
 /// # Errors

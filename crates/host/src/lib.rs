@@ -8,4 +8,5 @@ pub mod error;
 pub mod fs;
 pub mod netns;
 pub mod parallel;
+pub mod place;
 pub mod proc;

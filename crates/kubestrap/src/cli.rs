@@ -43,6 +43,8 @@ enum Verb {
     Doctor(commands::doctor::DoctorArgs),
     /// Show what runs where, from which source, and what is kept of it
     Status(commands::status::StatusArgs),
+    /// Make, list and take back the tokens with which nodes join
+    Token(commands::token::TokenArgs),
     /// Make, check and list bundles of programs and images
     Bundle(commands::bundle::BundleArgs),
     /// Make, list, enter, power off and delete throwaway nodes on this machine
@@ -86,6 +88,7 @@ fn dispatch(verb: Verb, ui: &Ui) -> Result<(), Failure> {
         Verb::Reset(args) => commands::reset::run(&args, ui),
         Verb::Doctor(args) => commands::doctor::run(args, ui),
         Verb::Status(args) => commands::status::run(args, ui),
+        Verb::Token(args) => commands::token::run(args, ui),
         Verb::Bundle(args) => commands::bundle::run(args, ui),
         Verb::Sandbox(args) => commands::sandbox::run(args, ui),
         Verb::Guardian(args) => commands::guardian::run(args, ui),

@@ -24,8 +24,15 @@ pub const BOOTSTRAP_TOKEN_TYPE: &str = "bootstrap.kubernetes.io/token";
 /// pkg/asset/asset.go).
 pub const TEMPORARY_PREFIX: &str = "bootstrap-";
 
-/// The guardian: its DaemonSet, Secret, ConfigMap and static pod.
+/// The guardian: its DaemonSet, ConfigMap and static pod.
 pub const GUARDIAN: &str = "kubestrap-guardian";
+
+/// The signer of CertificateSigningRequests by which a control-plane node asks for its keys.
+pub const CONTROL_PLANE_KEYS_SIGNER: &str = "kubestrap.io/control-plane-keys";
+
+/// The signer of kubelets' client certificates (`KubeAPIServerClientKubeletSignerName` in
+/// staging/src/k8s.io/api/certificates/v1/types.go).
+pub const KUBELET_CLIENT_SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
 
 /// What the DaemonSet's pods have as [`APP`](crate::label::APP): they install the guardian's static pod, whose own
 /// label is [`GUARDIAN`].

@@ -34,6 +34,12 @@ pub const POD_LOGS: &str = "/var/log/pods";
 /// Links to the logs, one for each container (`ContainerLogsDir` in pkg/kubelet/kubelet.go).
 pub const CONTAINER_LOGS: &str = "/var/log/containers";
 
+/// Logs of Kubernetes that are no pod's.
+pub const KUBERNETES_LOGS: &str = "/var/log/kubernetes";
+
+/// kube-apiserver's audit log when the config does not say: beside the logs of other services.
+pub const AUDIT: &str = "/var/log/kubernetes/audit";
+
 /// etcd's data when the config does not say (`DefaultEtcdDataDir` in
 /// cmd/kubeadm/app/apis/kubeadm/v1beta4/defaults.go).
 pub const ETCD_DATA: &str = "/var/lib/etcd";
@@ -144,7 +150,26 @@ pub const ASSETS: &str = "/var/lib/kubestrap/assets";
 /// The guardian's checkpoints, on the host and in its pod.
 pub const CHECKPOINTS: &str = "/var/lib/kubestrap/checkpoints";
 
-/// The guardian's credentials, which its DaemonSet puts there.
+/// What the control plane of a control-plane node reads that is nobody else's: a directory for each component, keys among
+/// what is in it. No key is anywhere in the API.
+pub const CONTROL_PLANE: &str = "/etc/kubernetes/kubestrap";
+
+/// Its authorities, root's alone: what certificates of the node are issued and renewed by.
+pub const AUTHORITIES: &str = "/etc/kubernetes/kubestrap/authorities";
+
+/// kube-apiserver's part of it.
+pub const KUBE_APISERVER_KEYS: &str = "/etc/kubernetes/kubestrap/kube-apiserver";
+
+/// kube-controller-manager's.
+pub const KUBE_CONTROLLER_MANAGER_KEYS: &str = "/etc/kubernetes/kubestrap/kube-controller-manager";
+
+/// kube-scheduler's.
+pub const KUBE_SCHEDULER_KEYS: &str = "/etc/kubernetes/kubestrap/kube-scheduler";
+
+/// Where a component's pod has its part mounted.
+pub const KEYS_MOUNT: &str = "/etc/kubernetes/secrets";
+
+/// The guardian's part of it.
 pub const GUARDIAN_CREDENTIALS: &str = "/etc/kubernetes/kubestrap/guardian";
 
 /// Snapshots of etcd.

@@ -23,12 +23,30 @@ fn manifests_have_the_names_of_the_tables() {
     let url = |port: u16| format!("://127.0.0.1:{port}");
     let probe = |port: u16| format!("port: {port}\n");
     let mount = |path: &str| format!("path: {path}\n");
+    let mount_path = |path: &str| format!("mountPath: {path}\n");
     for (file, lines) in [
         ("flags/etcd.yaml", vec![url(port::ETCD_CLIENT), url(port::ETCD_METRICS), path::ETCD_PKI.to_owned()]),
         ("static/etcd.yaml", vec![probe(port::ETCD_METRICS), mount(path::ETCD_PKI)]),
-        ("cluster/kube-controller-manager.yaml", vec![probe(port::KUBE_CONTROLLER_MANAGER)]),
-        ("cluster/kube-scheduler.yaml", vec![probe(port::KUBE_SCHEDULER)]),
-        ("cluster/kube-apiserver.yaml", vec![format!("conditionType: {}\n", condition::SERVING)]),
+        (
+            "cluster/kube-controller-manager.yaml",
+            vec![
+                probe(port::KUBE_CONTROLLER_MANAGER),
+                mount(path::KUBE_CONTROLLER_MANAGER_KEYS),
+                mount_path(path::KEYS_MOUNT),
+            ],
+        ),
+        (
+            "cluster/kube-scheduler.yaml",
+            vec![probe(port::KUBE_SCHEDULER), mount(path::KUBE_SCHEDULER_KEYS), mount_path(path::KEYS_MOUNT)],
+        ),
+        (
+            "cluster/kube-apiserver.yaml",
+            vec![
+                format!("conditionType: {}\n", condition::SERVING),
+                mount(path::KUBE_APISERVER_KEYS),
+                mount_path(path::KEYS_MOUNT),
+            ],
+        ),
         ("bootstrap/bootstrap-kube-apiserver.yaml", vec![mount(path::BOOTSTRAP_SECRETS)]),
         ("bootstrap/bootstrap-kube-controller-manager.yaml", vec![mount(path::BOOTSTRAP_SECRETS)]),
         ("bootstrap/bootstrap-kube-scheduler.yaml", vec![mount(path::BOOTSTRAP_SECRETS)]),
@@ -38,7 +56,7 @@ fn manifests_have_the_names_of_the_tables() {
                 format!("name: {}\n", object::GUARDIAN),
                 mount(path::STATIC_PODS),
                 mount(path::CHECKPOINTS),
-                mount(path::GUARDIAN_CREDENTIALS),
+                mount(path::CONTROL_PLANE),
             ],
         ),
         (
@@ -47,10 +65,12 @@ fn manifests_have_the_names_of_the_tables() {
                 format!("name: {}\n", object::GUARDIAN),
                 format!("{}: {}\n", label::APP, object::GUARDIAN_INSTALLER),
                 format!("{}: |", path::GUARDIAN_FILE),
-                format!("name: {}\n", user::GUARDIAN),
+                format!("name: {}\n", user::GUARDIANS),
                 format!("resourceNames: [{}]", component::LEADER_ELECTED.join(", ")),
-                mount(path::STATIC_PODS),
-                mount(path::GUARDIAN_CREDENTIALS),
+                format!("resourceNames: [{}]", object::CONTROL_PLANE_KEYS_SIGNER),
+                format!("--static-pod-dir={}\n", path::STATIC_PODS),
+                mount(path::KUBERNETES),
+                mount(path::KUBELET_PKI),
             ],
         ),
         (
@@ -84,6 +104,7 @@ fn manifests_have_no_name_of_ours_that_is_not_in_the_tables() {
         annotation::TEMPORARY,
         condition::SERVING,
         label::CHECKPOINT_OF,
+        object::CONTROL_PLANE_KEYS_SIGNER,
     ];
     for (file, text) in manifests() {
         for (at, _) in text.match_indices("kubestrap.io/") {
@@ -97,13 +118,34 @@ fn manifests_have_no_name_of_ours_that_is_not_in_the_tables() {
 }
 
 #[test]
-fn manifests_run_as_the_one_user_or_as_root() {
-    let one = user::CONTROL_PLANE_ID.to_string();
+fn each_component_runs_as_its_own_user_and_what_is_temporary_as_the_one_whose_port_it_shares() {
+    let ours = |file: &str| match file.rsplit('/').next().unwrap() {
+        "etcd.yaml" => Some(user::ETCD_ID),
+        "kube-controller-manager.yaml" => Some(user::KUBE_CONTROLLER_MANAGER_ID),
+        "kube-scheduler.yaml" => Some(user::KUBE_SCHEDULER_ID),
+        name if name == "kube-apiserver.yaml" || name.starts_with("bootstrap-") => {
+            Some(user::KUBE_APISERVER_ID)
+        }
+        _ => None,
+    };
     for (file, text) in manifests() {
+        let one = ours(&file).map_or("0".to_owned(), |id| id.to_string());
         for line in text.lines().map(str::trim) {
             let id =
                 ["runAsUser: ", "runAsGroup: ", "fsGroup: "].iter().find_map(|key| line.strip_prefix(key));
-            assert!(id.is_none_or(|id| id == one || id == "0"), "manifests/{file}: {line}");
+            assert!(id.is_none_or(|id| id == one), "manifests/{file}: {line}");
+        }
+    }
+}
+
+/// The guardian renews all of them.
+#[test]
+fn each_component_mounts_its_own_directory_of_keys() {
+    for (name, text) in manifests() {
+        let component = name.rsplit('/').next().unwrap().trim_end_matches(".yaml");
+        for line in text.lines().map(str::trim).filter(|line| line.contains(path::CONTROL_PLANE)) {
+            let own = line.ends_with(&format!("{}/{component}", path::CONTROL_PLANE));
+            assert!(own || component == object::GUARDIAN, "{name}: {line}");
         }
     }
 }

@@ -40,7 +40,6 @@ const ALLOWED: [(&str, &[&str], &str); 12] = [
             "component::KUBE_PROXY",
             "component::KUBE_SCHEDULER",
             "path::PROGRAMS",
-            "user::CONTROL_PLANE_ID",
         ],
         "what is in an image and what upstream calls it, as one table",
     ),
@@ -228,7 +227,7 @@ fn the_lists_of_this_test_name_constants_that_there_are() {
     // Of each kind one, as this crate's own tests would spell it.
     assert_eq!(of("port::ETCD_CLIENT").value, names::port::ETCD_CLIENT.to_string());
     assert_eq!(of("path::STATIC_PODS").value, names::path::STATIC_PODS);
-    assert_eq!(of("user::CONTROL_PLANE_ID").value, names::user::CONTROL_PLANE_ID.to_string());
+    assert_eq!(of("user::KUBE_APISERVER_ID").value, names::user::KUBE_APISERVER_ID.to_string());
 }
 
 #[test]

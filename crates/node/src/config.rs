@@ -42,6 +42,8 @@ pub struct NodeConfig {
     pub existing_containerd: bool,
     /// Where etcd has its data, on a node that has a member of it.
     pub etcd_data_dir: Option<String>,
+    /// Where kube-apiserver has its audit log, on a node of the control plane.
+    pub audit_dir: Option<String>,
     /// The number of flannel's network, where flannel connects the pods.
     pub flannel_vni: Option<u32>,
 }
@@ -76,6 +78,7 @@ impl NodeConfig {
                 EtcdConfig::Local(etcd) => Some(etcd.data_dir.clone()),
                 EtcdConfig::External(_) => None,
             },
+            audit_dir: cluster.audit.enabled.then(|| cluster.audit.path.clone()),
             flannel_vni: (network.provider == NetworkProvider::Flannel).then_some(network.flannel.vni),
         }
     }

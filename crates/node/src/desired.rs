@@ -104,7 +104,7 @@ pub fn desired(
     let mut files = vec![
         file(path::CA_CERTIFICATE, 0o644, Content::public(config.ca.clone())),
         file(credentials.path, 0o600, Content::secret(credentials.kubeconfig.clone())),
-        file(path::KUBELET_CONFIG, 0o644, Content::public(kubelet_config.clone())),
+        file(path::KUBELET_CONFIG, 0o600, Content::public(kubelet_config.clone())),
         file(path::SYSCTL_FILE, 0o644, Content::public(kernel::sysctl_file(&sysctls))),
     ];
     if !modules.is_empty() {
@@ -122,7 +122,7 @@ pub fn desired(
     let client = credentials.client_pem.as_deref().unwrap_or_default();
     let texts = [kubelet_config.as_str(), &config.ca, &credentials.kubeconfig, client];
     units.push(kubelet::unit(facts, config, &inputs(&programs, &["kubelet"], &texts)));
-    files.extend(units.iter().map(|unit| file(&unit.path(), 0o644, Content::public(unit.text.clone()))));
+    files.extend(units.iter().map(|unit| file(&unit.path(), 0o600, Content::public(unit.text.clone()))));
 
     Ok(Desired {
         dirs: dirs(config),
@@ -163,6 +163,10 @@ fn dirs(config: &NodeConfig) -> Vec<Dir> {
     if !config.existing_containerd {
         dirs.push((path::CONTAINERD_CONFIG_DIR, 0o755));
     }
+    // Above another one lies what is not ours.
+    if config.audit_dir.as_deref() == Some(path::AUDIT) {
+        dirs.push((path::KUBERNETES_LOGS, 0o755));
+    }
     dirs.into_iter().map(|(path, mode)| Dir { path: path.to_owned(), mode }).collect()
 }
 
@@ -187,6 +191,7 @@ fn trees(config: &NodeConfig) -> Vec<String> {
         trees.push(path::FLANNEL_STATE);
     }
     trees.extend(config.etcd_data_dir.as_deref());
+    trees.extend(config.audit_dir.as_deref());
     // Networks of others have their addresses beside those of ours.
     let addresses = format!("{}/networks", path::CNI_STATE);
     trees.into_iter().map(str::to_owned).chain([addresses]).collect()

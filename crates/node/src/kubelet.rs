@@ -116,6 +116,8 @@ pub fn config(facts: &Facts, node: &NodeConfig) -> String {
         "fileCheckFrequency": "5s",
         "healthzBindAddress": "127.0.0.1",
         "healthzPort": crate::KUBELET_HEALTHZ.port(),
+        // No pod takes all processes that the host can have (CIS Kubernetes Benchmark 4.2.13).
+        "podPidsLimit": 4096,
         "protectKernelDefaults": false,
         // An empty name means none; a missing key would mean /etc/resolv.conf, which must exist then.
         "resolvConf": facts.resolv_conf.as_deref().unwrap_or(""),

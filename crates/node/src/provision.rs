@@ -151,6 +151,7 @@ pub fn node_config(
     let mut node =
         NodeConfig::new(cluster, &identity.name, addresses, &rendered.ca, credentials, pause_image);
     node.etcd_data_dir = etcd_data_dir(cluster, role).map(str::to_owned);
+    node.audit_dir = node.audit_dir.filter(|_| role.is_control_plane());
     node
 }
 

@@ -69,7 +69,8 @@ impl Authority {
     pub fn generate(common_name: &str, terms: Terms) -> Result<Self, PkiError> {
         let key = key::generate(terms.algorithm)?;
         let mut params = params(common_name, None, &terms)?;
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // It signs leaves and no other authority.
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages =
             vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
         let sign = |source| PkiError::Sign { subject: common_name.to_owned(), source };
@@ -132,13 +133,25 @@ impl Authority {
     /// # Errors
     /// When the authority has expired, a name cannot stand in a certificate, or signing fails.
     pub fn issue(&self, leaf: &Leaf, terms: Terms) -> Result<Identity, PkiError> {
+        self.sign(leaf, key::generate(terms.algorithm)?, terms)
+    }
+
+    /// Issues a certificate for a key that there is already: who reads certificate and key one after the other while
+    /// they are renewed gets two that belong together.
+    ///
+    /// # Errors
+    /// As [`Authority::issue`], and when the key cannot be read.
+    pub fn renew(&self, leaf: &Leaf, key_pem: &str, terms: Terms) -> Result<Identity, PkiError> {
+        self.sign(leaf, key::parse(key_pem)?, terms)
+    }
+
+    fn sign(&self, leaf: &Leaf, key: rcgen::KeyPair, terms: Terms) -> Result<Identity, PkiError> {
         if terms.now > self.info.not_after {
             return Err(PkiError::AuthorityExpired {
                 subject: self.info.subject.clone(),
                 not_after: self.info.not_after,
             });
         }
-        let key = key::generate(terms.algorithm)?;
         let mut params = params(&leaf.common_name, leaf.organization, &terms)?;
         params.not_after = params.not_after.min(date(self.info.not_after)?);
         params.subject_alt_names = leaf.names.iter().map(san).collect::<Result<_, _>>()?;
@@ -166,7 +179,7 @@ pub(crate) fn base64(text: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(text)
 }
 
-fn params(
+pub(crate) fn params(
     common_name: &str,
     organization: Option<&str>,
     terms: &Terms,

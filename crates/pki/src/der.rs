@@ -40,6 +40,19 @@ fn curve_of(key: &[u8]) -> Option<&[u8]> {
     None
 }
 
+/// The private number of an elliptic curve key: PKCS#8 is a SEQUENCE of version, algorithm, and an OCTET STRING with the
+/// ECPrivateKey, whose second field it is.
+pub(crate) fn scalar_of(pkcs8: &[u8]) -> Option<&[u8]> {
+    let (_, fields, _) = split(pkcs8)?;
+    let (_, _, fields) = split(fields)?;
+    let (_, _, fields) = split(fields)?;
+    let (_, key, _) = split(fields)?;
+    let (_, fields, _) = split(key)?;
+    let (_, _, fields) = split(fields)?;
+    let (tag, scalar, _) = split(fields)?;
+    (tag == OCTET_STRING).then_some(scalar)
+}
+
 /// Splits the first element off: its tag, its content, and what follows it.
 fn split(data: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&tag, rest) = data.split_first()?;

@@ -10,10 +10,13 @@ use crate::{Identity, PkiError};
 pub enum Credential {
     /// A client certificate and its key, embedded.
     Certificate(Identity),
-    /// A client certificate and key in one file that is renewed in place (a kubelet's).
-    CertificateFile {
-        /// Path of the file with certificate and key.
-        path: String,
+    /// A client certificate and key in files that are renewed in place: a kubelet's, which are one file, and those of the
+    /// control plane. Who was given them inside of a kubeconfig would have to be started again.
+    CertificateFiles {
+        /// Path of the file with the certificate.
+        certificate: String,
+        /// Path of the file with its key.
+        key: String,
     },
     /// A bearer token: a bootstrap token.
     Token(String),
@@ -133,8 +136,8 @@ impl<'a> From<&'a Credential> for User<'a> {
                 client_key_data: Some(base64(&identity.key_pem)),
                 ..Self::default()
             },
-            Credential::CertificateFile { path } => {
-                Self { client_certificate: Some(path), client_key: Some(path), ..Self::default() }
+            Credential::CertificateFiles { certificate, key } => {
+                Self { client_certificate: Some(certificate), client_key: Some(key), ..Self::default() }
             }
             Credential::Token(token) => Self { token: Some(token), ..Self::default() },
         }

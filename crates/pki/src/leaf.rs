@@ -49,9 +49,10 @@ impl Leaf {
         }
     }
 
-    /// What the apiserver shows to kubelets (logs, exec, port-forward).
+    /// What the apiserver shows to kubelets (logs, exec, port-forward). Of no group: RBAC gives it the kubelets' API and
+    /// nothing else.
     pub fn apiserver_kubelet_client() -> Self {
-        Self::client("kube-apiserver-kubelet-client", Some(user::CLUSTER_ADMINS))
+        Self::client(user::KUBE_APISERVER_KUBELET_CLIENT, None)
     }
 
     /// What the apiserver shows to etcd.
@@ -74,9 +75,9 @@ impl Leaf {
         Self::client(user::KUBE_SCHEDULER, None)
     }
 
-    /// The guardian's identity on every control-plane node; what it may do is in RBAC alone.
-    pub fn guardian() -> Self {
-        Self::client(user::GUARDIAN, None)
+    /// The identity of a node's guardian; what it may do is in RBAC and admission policies alone.
+    pub fn guardian(node_name: &str) -> Self {
+        Self::client(format!("{}{node_name}", user::GUARDIAN_PREFIX), Some(user::GUARDIANS))
     }
 
     /// The administrator, by way of RBAC.

@@ -80,7 +80,7 @@ fn whole_set_is_right_for_openssl() {
                 Leaf::apiserver_kubelet_client(),
                 Leaf::controller_manager(),
                 Leaf::scheduler(),
-                Leaf::guardian(),
+                Leaf::guardian("node-a"),
                 Leaf::admin(),
                 Leaf::super_admin(),
                 Leaf::kubelet(&node.name),
@@ -131,12 +131,9 @@ fn subjects_are_kubeadms() {
     assert_eq!(subject(Leaf::super_admin()), "O=system:masters, CN=kubernetes-super-admin");
     assert_eq!(subject(Leaf::kubelet("node-a")), "O=system:nodes, CN=system:node:node-a");
     assert_eq!(subject(Leaf::scheduler()), "CN=system:kube-scheduler");
-    assert_eq!(subject(Leaf::guardian()), "CN=system:kubestrap:guardian");
+    assert_eq!(subject(Leaf::guardian("a")), "O=system:kubestrap:guardians, CN=system:kubestrap:guardian:a");
     assert_eq!(subject(Leaf::controller_manager()), "CN=system:kube-controller-manager");
-    assert_eq!(
-        subject(Leaf::apiserver_kubelet_client()),
-        "O=kubeadm:cluster-admins, CN=kube-apiserver-kubelet-client"
-    );
+    assert_eq!(subject(Leaf::apiserver_kubelet_client()), "CN=kube-apiserver-kubelet-client");
 }
 
 #[test]
@@ -347,7 +344,8 @@ users:
         "{text}"
     );
     let path = "/var/lib/kubelet/pki/kubelet-client-current.pem".to_owned();
-    let text = config(Credential::CertificateFile { path }).to_yaml().unwrap();
+    let files = Credential::CertificateFiles { certificate: path.clone(), key: path };
+    let text = config(files).to_yaml().unwrap();
     assert!(text.contains("client-key: /var/lib/kubelet/pki/kubelet-client-current.pem"), "{text}");
 }
 

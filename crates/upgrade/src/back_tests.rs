@@ -105,6 +105,7 @@ pub(crate) fn nothing_seen(version: KubernetesVersion) -> Observed {
         parts: Vec::new(),
         nodes: Vec::new(),
         host: Vec::new(),
+        keys: Vec::new(),
         drain: DrainState::default(),
         etcd: EtcdState { endpoint: String::new(), image: None, problem: None, snapshot: None },
         certificates: Vec::new(),

@@ -11,7 +11,7 @@
 //!   programs/                    programs that are asked for their flags; may be deleted
 //! ```
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use cluster::KubernetesVersion;
@@ -66,6 +66,9 @@ pub(crate) struct SavedFile {
     pub(crate) path: PathBuf,
     /// The copy in `files/` and its mode; none when it was not there.
     pub(crate) copy: Option<(String, u32)>,
+    /// Its user and group.
+    #[serde(default)]
+    pub(crate) owner: Option<(u32, u32)>,
 }
 
 impl Before {
@@ -149,16 +152,15 @@ impl StateDir {
         if before.files.iter().any(|saved| saved.path == path) {
             return Ok(());
         }
-        let copy = match std::fs::metadata(path) {
-            Ok(metadata) if metadata.is_file() => {
-                host::fs::create_dir_all(&self.copies(), 0o700)?;
-                let name = before.files.len().to_string();
-                host::fs::copy(path, &self.copies().join(&name), 0o600)?;
-                Some((name, metadata.permissions().mode() & 0o7777))
-            }
-            _ => None,
-        };
-        before.files.push(SavedFile { path: path.to_owned(), copy });
+        let mut saved = SavedFile { path: path.to_owned(), copy: None, owner: None };
+        if let Some(metadata) = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file) {
+            host::fs::create_dir_all(&self.copies(), 0o700)?;
+            let name = before.files.len().to_string();
+            host::fs::copy(path, &self.copies().join(&name), 0o600)?;
+            saved.copy = Some((name, metadata.mode() & 0o7777));
+            saved.owner = Some((metadata.uid(), metadata.gid()));
+        }
+        before.files.push(saved);
         Ok(())
     }
 
@@ -169,7 +171,13 @@ impl StateDir {
         if same(&copy, &saved.path) {
             return Ok(false);
         }
-        host::fs::copy(&copy, &saved.path, *mode)?;
+        // Closed to others until it belongs to whom it did.
+        let open = saved.owner.is_none();
+        host::fs::copy(&copy, &saved.path, if open { *mode } else { 0o600 })?;
+        if let Some((uid, gid)) = saved.owner {
+            host::fs::chown(&saved.path, uid, gid)?;
+            host::fs::set_mode(&saved.path, *mode)?;
+        }
         Ok(true)
     }
 
@@ -227,7 +235,7 @@ mod tests {
         let changed: Vec<_> = saved.files.iter().map(|f| state.restore_file(f).unwrap()).collect();
         assert_eq!(changed, [true, true]);
         assert_eq!(host::fs::read(&program).unwrap(), b"old");
-        assert_eq!(std::fs::metadata(&program).unwrap().permissions().mode() & 0o7777, 0o755);
+        assert_eq!(std::fs::metadata(&program).unwrap().mode() & 0o7777, 0o755);
         assert!(!fresh.exists());
         assert!(!state.restore_file(&saved.files[0]).unwrap());
     }

@@ -16,6 +16,7 @@ use crate::event::Event;
 use crate::gate::{Gate, Patience};
 use crate::here::ThisNode;
 use crate::look::Looked;
+use crate::node_files;
 use crate::part::Part;
 use crate::plan::{self, Plan, Step};
 use crate::programs::Programs;
@@ -155,8 +156,11 @@ impl<'a> Upgrade<'a> {
         for (part, path, live) in &looked.live {
             before.add_object(*part, path.clone(), live.clone());
         }
-        for path in crate::node_files::touched(&looked.host) {
+        for path in node_files::touched(&looked.host) {
             self.state.save_file(before, &self.target.root.path(path))?;
+        }
+        for file in node_files::changed(&self.target) {
+            self.state.save_file(before, &file.path)?;
         }
         let staged = self.state.assets();
         self.target.tree.write(&staged).map_err(|error| UpgradeError::Unfinished {
@@ -170,6 +174,7 @@ impl<'a> Upgrade<'a> {
         let done = match step {
             Step::Snapshot { .. } => self.snapshot(before)?,
             Step::Images { .. } => self.import()?,
+            Step::Keys { .. } => self.keys()?,
             Step::Part { part, changes, .. } => self.part(*part, changes.is_empty(), looked).await?,
             Step::Drain { .. } => self.drain(before).await?,
             Step::Kubelet { .. } => self.kubelet(looked).await?,
@@ -185,7 +190,7 @@ impl<'a> Upgrade<'a> {
         let programs = Programs::new(&*self.sight.here, bundle, &self.state);
         let image = etcd::tools_image(&self.target.config, bundle);
         let program = programs.get(&image, etcd::ETCDCTL)?;
-        let (endpoint, tls) = (self.target.etcd_endpoint(), self.target.asset_dir.join("tls"));
+        let (endpoint, tls) = (self.target.etcd_endpoint(), self.target.etcd_credentials());
         let etcdctl = etcd::Tool { program: &program, endpoint: &endpoint, tls: &tls };
         let now = Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
         let name = format!("etcd-{now}-before-{}.db", before.to);
@@ -201,6 +206,11 @@ impl<'a> Upgrade<'a> {
         let Some(bundle) = &self.target.bundle else { return Ok("no bundle".to_owned()) };
         let imported = node::images::import_images(bundle)?;
         Ok(format!("{} images in {:.1} s", imported.plan.import.len(), imported.took.as_secs_f32()))
+    }
+
+    fn keys(&self) -> Result<String, UpgradeError> {
+        let written = host::place::place(&node_files::changed(&self.target))?;
+        Ok(format!("{} files written", written.len()))
     }
 
     async fn part(&self, part: Part, wait_only: bool, looked: &Looked) -> Result<String, UpgradeError> {

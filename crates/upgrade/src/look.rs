@@ -11,6 +11,7 @@ use crate::before::{Before, StateDir};
 use crate::compare;
 use crate::error::UpgradeError;
 use crate::lifecycle;
+use crate::node_files;
 use crate::observed::{CertificateState, ImageState, NodeState, Observed};
 use crate::part::Part;
 use crate::sight::Sight;
@@ -49,6 +50,7 @@ impl Sight {
             parts,
             nodes: self.nodes().await?,
             host: host.actions.iter().map(ToString::to_string).collect(),
+            keys: node_files::changed(target).iter().map(|file| file.path.display().to_string()).collect(),
             drain: self.drain_state(target.drain, before.as_ref()).await?,
             etcd: said.etcd,
             certificates: certificates(target),

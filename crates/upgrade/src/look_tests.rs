@@ -23,7 +23,7 @@ use crate::fixture::{Elsewhere, Node, sandbox};
 use crate::part;
 use crate::plan::{Plan, Step, plan};
 
-const SECRET: &str = "/api/v1/namespaces/kube-system/secrets/kube-apiserver";
+const CONFIG_MAP: &str = "/api/v1/namespaces/kube-system/configmaps/kube-apiserver";
 const APISERVER: &str = "/apis/apps/v1/namespaces/kube-system/daemonsets/kube-apiserver";
 const SCHEDULER: &str = "/apis/apps/v1/namespaces/kube-system/deployments/kube-scheduler";
 const SCHEDULER_POD: &str = "/api/v1/namespaces/kube-system/pods/kube-scheduler-0";
@@ -53,6 +53,11 @@ impl World {
         let (config, tree) = render(&[], None);
         let world = Self { node, state: StateDir::new(dir.path().join("upgrade")), dir, tree };
         world.tree.write(&world.assets()).unwrap();
+        for file in world.tree.node_files() {
+            let path = world.root().path(&file.path);
+            host::fs::create_dir_all(path.parent().unwrap(), 0o755).unwrap();
+            host::fs::write(&path, &file.content, 0o600).unwrap();
+        }
         for object in part::objects(&world.tree).unwrap().into_values().flatten() {
             let path = world.node.sight.api.path(&ObjectRef::of(&object.value)).await.unwrap();
             world.node.cluster.put(&path, object.value.clone());
@@ -74,6 +79,10 @@ impl World {
 
     fn assets(&self) -> PathBuf {
         self.dir.path().join("assets")
+    }
+
+    fn root(&self) -> Root {
+        Root::below(self.dir.path().join("root"))
     }
 
     /// Leaves a workload as its controllers do: a revision, its pods, and a container of each that runs.
@@ -113,7 +122,7 @@ impl World {
     /// The same cluster with other settings.
     fn target(&self, set: &[(&str, &str)]) -> Target {
         let (config, tree) = render(set, Some(self.tree.clone()));
-        let root = Root::below(self.dir.path().join("root"));
+        let root = self.root();
         let (addresses, credentials) =
             (vec!["10.0.0.1".parse().unwrap()], NodeCredentials::Bootstrap(String::new()));
         Target {
@@ -198,6 +207,11 @@ async fn a_flag_changes_its_part_and_nothing_else() {
     assert!(
         matches!(assets, Some(Step::Assets { files }) if files.contains(&assets::CONFIG_FILE.to_owned()))
     );
+    // The config is on the node's disk, too.
+    let keys = plan.steps.remove(1);
+    assert!(
+        matches!(keys, Step::Keys { files } if files.len() == 1 && files[0].ends_with(assets::CONFIG_FILE))
+    );
     let step =
         |step: &Step| matches!(step, Step::Snapshot { .. } | Step::Part { part: Part::KubeScheduler, .. });
     assert!(plan.steps.len() == 2 && plan.steps.iter().all(step), "{plan}");
@@ -238,22 +252,22 @@ async fn a_rollout_that_is_under_way_is_unsettled() {
     assert!(matches!(plan.steps.as_slice(), [Step::Snapshot { .. }, step] if waits(step)), "{plan}");
 }
 
-/// A run was killed when it had changed the Secret, and not yet the DaemonSet that reads it.
+/// A run was killed when it had changed the ConfigMap, and not yet the DaemonSet that reads it.
 #[tokio::test(start_paused = true)]
 async fn files_are_compared_with_what_was_before_the_unfinished_run() {
     let world = World::new().await;
     let target = world.target(&[]);
-    let mut was = world.node.objects()[SECRET].clone();
-    was["data"]["apiserver.crt"] = json!("b2xk");
+    let mut was = world.node.objects()[CONFIG_MAP].clone();
+    was["data"]["authentication.yaml"] = json!("old");
     let mut before = Before::new(target.version(), target.version(), Timestamp::now());
-    before.add_object(Part::KubeApiserver, SECRET.to_owned(), Some(was));
+    before.add_object(Part::KubeApiserver, CONFIG_MAP.to_owned(), Some(was));
     world.state.write(&before).unwrap();
     let looked = world.look(&target).await.unwrap();
     assert!(changes(&looked).iter().map(|(part, _)| *part).eq([Part::KubeApiserver]));
     assert!(matches!(looked.live.as_slice(), [(_, path, Some(_))] if path == APISERVER), "{:?}", looked.live);
     let wanted = looked.wanted[&Part::KubeApiserver].iter().find(|object| part::is_workload(&object.value));
     let stamp = &wanted.unwrap().value["spec"]["template"]["metadata"]["annotations"][INPUTS];
-    assert!(stamp.is_string(), "pods that have the old Secret run on");
+    assert!(stamp.is_string(), "pods that have the old ConfigMap run on");
     assert_eq!(looked.observed.unfinished, Some(before.state()));
     assert_eq!(looked.before, Some(before));
 }

@@ -1,10 +1,12 @@
 //! This node's files: which ones an install changes, and how they come back.
 
+use host::place::HostFile;
 use node::plan::{Action, Plan};
 use node::{Root, units};
 
 use crate::before::{Before, StateDir};
 use crate::error::UpgradeError;
+use crate::target::Target;
 
 /// The units in the order in which they are restarted.
 const UNITS: [&str; 2] = ["containerd.service", "kubelet.service"];
@@ -16,6 +18,16 @@ pub(crate) fn touched(plan: &Plan) -> Vec<String> {
         _ => None,
     };
     plan.actions.iter().filter_map(path).collect()
+}
+
+/// The control plane's files that are not as the target has them, where they lie for us.
+pub(crate) fn changed(target: &Target) -> Vec<HostFile> {
+    let mut files = target.tree.node_files();
+    for file in &mut files {
+        file.path = target.root.path(&file.path);
+    }
+    files.retain(|file| !file.has_content());
+    files
 }
 
 /// Puts the files back and restarts the units among them. Says whether there was anything to put back.

@@ -22,6 +22,8 @@ pub struct Observed {
     pub nodes: Vec<NodeState>,
     /// What would be done to this node's programs, files and units.
     pub host: Vec<String>,
+    /// Files of the control plane on this node that would change: certificates, keys, the config.
+    pub keys: Vec<String>,
     /// What would be done about this node's pods before that.
     pub drain: DrainState,
     /// etcd.

@@ -64,7 +64,7 @@ impl Part {
     /// Which part a rendered manifest belongs to; `None` for what an upgrade leaves alone.
     fn of_manifest(path: &str) -> Option<Self> {
         let name = path.strip_prefix("manifests/")?.strip_suffix(".yaml")?;
-        match name.strip_suffix("-secret").unwrap_or(name) {
+        match name {
             names::object::GUARDIAN => Some(Self::Guardian),
             component::KUBE_APISERVER => Some(Self::KubeApiserver),
             component::KUBE_CONTROLLER_MANAGER => Some(Self::KubeControllerManager),
@@ -72,8 +72,6 @@ impl Part {
             component::KUBE_PROXY => Some(Self::KubeProxy),
             "coredns" => Some(Self::Coredns),
             "flannel" => Some(Self::Flannel),
-            // A token is for joining, and the one of the bring-up has expired or was taken away on purpose.
-            "bootstrap-token" => None,
             _ => Some(Self::Config),
         }
     }
@@ -134,12 +132,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_manifest_has_its_part_and_tokens_have_none() {
+    fn every_manifest_has_its_part() {
         for (path, part) in [
-            ("manifests/kube-apiserver-secret.yaml", Some(Part::KubeApiserver)),
+            ("manifests/kube-apiserver.yaml", Some(Part::KubeApiserver)),
             ("manifests/kubestrap-guardian.yaml", Some(Part::Guardian)),
             ("manifests/rbac.yaml", Some(Part::Config)),
-            ("manifests/bootstrap-token.yaml", None),
+            ("manifests/admission.yaml", Some(Part::Config)),
             ("bootstrap-manifests/bootstrap-kube-apiserver.yaml", None),
             ("tls/ca.crt", None),
         ] {

@@ -61,6 +61,11 @@ pub enum Step {
         /// Their names.
         images: Vec<String>,
     },
+    /// Write certificates, keys and config of the control plane on this node, which it reads again by itself.
+    Keys {
+        /// The files that change.
+        files: Vec<String>,
+    },
     /// Change a part of the cluster and wait until it is settled.
     Part {
         /// Which part.
@@ -141,16 +146,17 @@ pub fn plan(observed: &Observed, to: KubernetesVersion, now: Timestamp) -> Plan 
         steps.extend(host);
     }
     steps.extend(config);
-    let own = ["auth/kubeconfig-kubelet", "manifests/bootstrap-token.yaml"];
-    // A bootstrap token that has run out is no reason for an upgrade.
-    let worth_it = !steps.is_empty() || observed.assets.iter().any(|path| !own.contains(&path.as_str()));
+    if !observed.keys.is_empty() {
+        // First: a part may be told to read one that is new.
+        steps.insert(0, Step::Keys { files: observed.keys.clone() });
+    }
     if !steps.is_empty() && !observed.images.import.is_empty() {
         steps.insert(0, Step::Images { images: observed.images.import.clone() });
     }
     if !steps.is_empty() && observed.etcd.snapshot.is_none() {
         steps.insert(0, Step::Snapshot { endpoint: observed.etcd.endpoint.clone() });
     }
-    if worth_it && !observed.assets.is_empty() {
+    if !observed.assets.is_empty() {
         steps.push(Step::Assets { files: observed.assets.clone() });
     }
     Plan {

@@ -44,6 +44,11 @@ impl Target {
         }
     }
 
+    /// What etcd is asked with: what this node's apiserver has, which is renewed there.
+    pub(crate) fn etcd_credentials(&self) -> PathBuf {
+        self.root.path(names::path::KUBE_APISERVER_KEYS)
+    }
+
     /// The image of a local etcd.
     pub(crate) fn local_etcd(&self) -> Option<String> {
         let local = matches!(self.config.etcd, EtcdConfig::Local(_));

@@ -87,6 +87,7 @@ impl Step {
             },
             Self::Drain { node, pods } => format!("keep new pods off {node} and evict {}", pods.len()),
             Self::Uncordon { node } => format!("let pods onto {node} again"),
+            Self::Keys { files } => format!("write {} files of the control plane on this node", files.len()),
             Self::Assets { files } => format!("write {} files of the asset directory", files.len()),
         }
     }
@@ -98,7 +99,9 @@ impl fmt::Display for Step {
         match self {
             Self::Snapshot { .. } | Self::Uncordon { .. } | Self::Assets { .. } => Ok(()),
             Self::Drain { pods, .. } => pods.iter().try_for_each(|pod| write!(f, "\n       {pod}")),
-            Self::Images { images } => images.iter().try_for_each(|image| write!(f, "\n       {image}")),
+            Self::Images { images: lines } | Self::Keys { files: lines } => {
+                lines.iter().try_for_each(|line| write!(f, "\n       {line}"))
+            }
             Self::Part { changes, unsettled, .. } => {
                 changes.iter().try_for_each(|change| write!(f, "\n       {change}"))?;
                 match unsettled {

@@ -75,7 +75,7 @@ impl Tools<'_> {
         let image = etcd::tools_image(&self.target.config, self.target.bundle.as_ref());
         let problem = match programs.get(&image, etcd::ETCDCTL) {
             Ok(program) => {
-                let tls = self.target.asset_dir.join("tls");
+                let tls = self.target.etcd_credentials();
                 etcd::Tool { program: &program, endpoint: &endpoint, tls: &tls }.problem()
             }
             Err(error) => Some(host::error::chain(&error)),

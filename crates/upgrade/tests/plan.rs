@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use upgrade::{
     CertificateState, Change, DrainState, EtcdState, Field, FlagAnswer, ImageState, NodeState, Observed,
-    Part, PartState, UnfinishedState, plan,
+    Part, PartState, Step, UnfinishedState, plan,
 };
 
 fn version(text: &str) -> KubernetesVersion {
@@ -93,6 +93,7 @@ fn cluster(from: &str, to: &str) -> Observed {
             schedulable: true,
         }],
         host: if moves { host.map(str::to_owned).to_vec() } else { Vec::new() },
+        keys: Vec::new(),
         drain: DrainState::default(),
         etcd: EtcdState {
             endpoint: "https://127.0.0.1:2379".to_owned(),
@@ -144,11 +145,29 @@ fn one_minor_down_is_the_other_way_round() {
 
 #[test]
 fn nothing_to_do() {
-    let mut observed = cluster("v1.37.2", "v1.37.2");
+    let observed = cluster("v1.37.2", "v1.37.2");
     assert!(plan(&observed, version("v1.37.2"), now()).is_empty());
-    // A bootstrap token that has run out is rendered anew; that alone is no work.
-    observed.assets = vec!["auth/kubeconfig-kubelet".to_owned(), "manifests/bootstrap-token.yaml".to_owned()];
     check("nothing", &observed, "v1.37.2");
+}
+
+/// A part may be told to read a file that is new.
+#[test]
+fn keys_are_written_before_any_part_changes_also_on_the_way_down() {
+    for (from, to) in [("v1.37.2", "v1.37.2"), ("v1.36.3", "v1.37.2"), ("v1.37.2", "v1.36.3")] {
+        let mut observed = cluster(from, to);
+        observed.keys = vec!["/etc/kubernetes/kubestrap/kube-apiserver/apiserver.crt".to_owned()];
+        let steps = plan(&observed, version(to), now()).steps;
+        let at = |is: fn(&Step) -> bool| steps.iter().position(is);
+        let keys = at(|step| matches!(step, Step::Keys { .. })).unwrap();
+        for other in [
+            at(|step| matches!(step, Step::Part { .. })),
+            at(|step| matches!(step, Step::Kubelet { .. })),
+            at(|step| matches!(step, Step::Assets { .. })),
+        ] {
+            assert!(other.is_none_or(|other| keys < other), "{steps:?}");
+        }
+        assert!(at(|step| matches!(step, Step::Snapshot { .. })).is_some_and(|snapshot| snapshot < keys));
+    }
 }
 
 #[test]

@@ -1,9 +1,14 @@
 //! What somebody tries who may do little in a cluster, and whom the administrator helps without knowing.
 
-use anyhow::{Result, ensure};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use base64::Engine;
 use e2e::ceiling::{self, eventually};
 use e2e::node::Node;
 use e2e::shared;
+use e2e::whole::generations;
 
 use crate::workload::etcd_image;
 
@@ -42,5 +47,206 @@ fn plans_run_nothing_of_it(node: &Node) -> Result<()> {
     let plan = node.exec(&["kubestrap", "upgrade", "plan", "--config", "/root/config.yaml"])?.success()?;
     ensure!(!node.path(TRACE)?.exists(), "root ran a program that a container showed");
     ensure!(plan.stdout.contains("kube-scheduler"), "{}", plan.stdout);
+    Ok(())
+}
+
+/// A revision that was Ready for 10 s is the good one (`guardian.minReadySeconds`); what is not kept by now is not.
+const KEPT_AFTER: Duration = Duration::from_secs(20);
+const LABEL: &str = "node-role.kubernetes.io/control-plane";
+/// A pod that names itself after a component and asks to be kept.
+const NAMESAKE: &str = include_str!("attack-namesake.yaml");
+
+/// What each of those who have some right could make of it, one after the other.
+pub(crate) fn attacks_by_those_who_have_some_right() -> Result<()> {
+    shared::cluster(|node| {
+        readers_of_every_object_learn_no_key(node)?;
+        each_component_is_a_user_of_its_own(node)?;
+        a_token_is_no_other_node(node)?;
+        rights_on_a_status_are_none_on_labels(node)?;
+        whoever_was_in_a_container_is_in_the_audit_log(node)?;
+        a_namesake_is_not_kept(node)
+    })
+}
+
+/// Secrets and ConfigMaps of all namespaces.
+fn readers_of_every_object_learn_no_key(node: &Node) -> Result<()> {
+    let list = node.json(&["get", "secrets,configmaps", "--all-namespaces"])?;
+    let objects = list["items"].as_array().context("no items")?;
+    ensure!(objects.len() > 10, "only {} Secrets and ConfigMaps", objects.len());
+    for object in objects {
+        let name =
+            format!("{} {}/{}", object["kind"], object["metadata"]["namespace"], object["metadata"]["name"]);
+        ensure!(object["kind"] != "Secret", "{name}: a fresh cluster needs none");
+        for field in ["data", "binaryData"] {
+            for (key, value) in object[field].as_object().into_iter().flatten() {
+                let text = value.as_str().unwrap_or_default();
+                for sign in ["PRIVATE KEY", "client-key-data", "token:", "secret:"] {
+                    ensure!(!text.contains(sign), "{name} has {sign:?} in {key}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// By the processes that run, seen from the host.
+fn each_component_is_a_user_of_its_own(node: &Node) -> Result<()> {
+    let list = node.shell("ps -eo uid=,comm=")?;
+    let mut users: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for line in list.lines() {
+        let (uid, name) = line.trim().split_once(' ').with_context(|| line.to_owned())?;
+        // The sandbox of a pod is of its user, too.
+        if name.trim() != "pause" {
+            users.entry(uid).or_default().insert(name.trim());
+        }
+    }
+    for component in ["kube-apiserver", "kube-controller", "kube-scheduler", "etcd"] {
+        let of: Vec<_> =
+            users.iter().filter(|(_, names)| names.iter().any(|n| n.starts_with(component))).collect();
+        let [(uid, names)] = of.as_slice() else { anyhow::bail!("{component} runs as {of:?}") };
+        ensure!(names.len() == 1 && **uid != "0", "{component} has user {uid}, and so have {names:?}");
+    }
+    Ok(())
+}
+
+/// With a token one asks for the certificate of a node that there is.
+fn a_token_is_no_other_node(node: &Node) -> Result<()> {
+    let token = node.exec(&["kubestrap", "token", "create"])?.success()?.stdout.trim().to_owned();
+    let request = |of: &str, name: &str| -> Result<()> {
+        let csr = base64::engine::general_purpose::STANDARD.encode(kubelets_request(of)?);
+        let object = format!(
+            "apiVersion: certificates.k8s.io/v1\nkind: CertificateSigningRequest\nmetadata: {{name: {name}}}\n\
+             spec:\n  request: {}\n  signerName: kubernetes.io/kube-apiserver-client-kubelet\n  usages: [digital signature, client auth]\n",
+            csr
+        );
+        let server = "--server=https://127.0.0.1:6443";
+        let path = format!("/root/{name}.yaml");
+        host::fs::write(&node.path(&path)?, object.as_bytes(), 0o600)?;
+        let as_token = [
+            "kubectl",
+            "--kubeconfig=/dev/null",
+            server,
+            "--certificate-authority=/etc/kubernetes/pki/ca.crt",
+            &format!("--token={token}"),
+            "create",
+            "-f",
+            &path,
+        ];
+        node.exec(&as_token)?.success().map(drop)
+    };
+    let decided = |name: &str| -> Result<(String, bool)> {
+        eventually("the request to be decided", ceiling::MOMENT, || {
+            let request = node.json(&["get", "csr", name])?;
+            let kind = request["status"]["conditions"][0]["type"].as_str().context("undecided")?;
+            let issued = request["status"]["certificate"].is_string();
+            ensure!(kind != "Approved" || issued, "approved, and not issued yet");
+            Ok((kind.to_owned(), issued))
+        })
+    };
+    request(node.name(), "taken")?;
+    ensure!(
+        decided("taken")? == ("Denied".to_owned(), false),
+        "a token got the certificate of a node that there is"
+    );
+    request("free", "free")?;
+    ensure!(decided("free")? == ("Approved".to_owned(), true), "a free name was denied");
+    // Not even by that one: the keys are for nodes with the label.
+    node.get(&["delete", "csr", "taken", "free"])?;
+    node.exec(&["kubestrap", "token", "delete", &token])?.success().map(drop)
+}
+
+/// As a kubelet that joins makes it; nobody keeps its key.
+fn kubelets_request(node: &str) -> Result<String> {
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name.push(rcgen::DnType::OrganizationName, "system:nodes");
+    params.distinguished_name.push(rcgen::DnType::CommonName, format!("system:node:{node}"));
+    Ok(params.serialize_request(&rcgen::KeyPair::generate()?)?.pem()?)
+}
+
+/// flannel may write nodes' status, and a guardian pods' status of its own node.
+fn rights_on_a_status_are_none_on_labels(node: &Node) -> Result<()> {
+    let refused = |args: &[&str], why: &str| -> Result<()> {
+        let ended = node.kubectl(args)?;
+        let said = format!("{}{}", ended.stdout, ended.stderr);
+        ensure!(!ended.status.success() && said.contains(why), "{args:?}: {said}");
+        Ok(())
+    };
+    let flannel = ["--as=system:serviceaccount:kube-flannel:flannel"];
+    let label = format!(r#"{{"metadata": {{"labels": {{"{LABEL}": null}}}}}}"#);
+    let patch = |what: &'static [&'static str], body: &str| -> Vec<String> {
+        let words = what.iter().map(|word| (*word).to_owned());
+        words
+            .chain([
+                "--subresource=status".to_owned(),
+                "--type=merge".to_owned(),
+                "-p".to_owned(),
+                body.to_owned(),
+            ])
+            .collect()
+    };
+    let run = |who: &[&str], what: Vec<String>, why: &str| -> Result<()> {
+        let args: Vec<&str> = who.iter().copied().chain(what.iter().map(String::as_str)).collect();
+        refused(&args, why)
+    };
+    let name = node.name().to_owned();
+    let mut of_node = patch(&["patch", "node"], &label);
+    of_node.insert(2, name.clone());
+    run(&flannel, of_node, "for cluster administrators")?;
+    let other = r#"{"metadata": {"labels": {"topology.kubernetes.io/zone": "mine"}}}"#;
+    let mut of_node = patch(&["patch", "node"], other);
+    of_node.insert(2, name.clone());
+    run(&flannel, of_node, "none on a node's labels")?;
+    let user = format!("--as=system:kubestrap:guardian:{name}");
+    let guardian = [user.as_str(), "--as-group=system:kubestrap:guardians"];
+    let stranger = ["--as=system:kubestrap:guardian:other", "--as-group=system:kubestrap:guardians"];
+    let proxy = node.get(&["-n", "kube-system", "get", "pods", "-l", "k8s-app=kube-proxy", "-o", "name"])?;
+    let proxy = proxy.trim().to_owned();
+    let of_pod = |body: &str| {
+        let mut args = patch(&["-n", "kube-system", "patch"], body);
+        args.insert(3, proxy.clone());
+        args
+    };
+    let dns = r#"{"metadata": {"labels": {"k8s-app": "kube-dns"}}}"#;
+    run(&guardian, of_pod(dns), "its report into a pod's metadata and nothing else")?;
+    let status = r#"{"status": {"podIP": "10.0.0.9"}}"#;
+    run(&guardian, of_pod(status), "condition kubestrap.io/serving and nothing else")?;
+    let report = r#"{"metadata": {"annotations": {"kubestrap.io/guardian": "{}"}}}"#;
+    run(&stranger, of_pod(report), "pods of its own node")?;
+    refused(&[guardian[0], guardian[1], "-n", "kube-system", "get", "secrets"], "forbidden")
+}
+
+/// By WebSocket an exec is a GET.
+fn whoever_was_in_a_container_is_in_the_audit_log(node: &Node) -> Result<()> {
+    node.get(&["-n", "kube-system", "exec", "ds/kube-proxy", "--", "kube-proxy", "--version"])?;
+    eventually("the exec in the audit log", ceiling::MOMENT, || {
+        let log = node.shell("cat /var/log/kubernetes/audit/*.log")?;
+        let line = log.lines().find(|line| line.contains("/exec?")).context("no line has it")?;
+        ensure!(line.contains("kubernetes-admin"), "{line}");
+        Ok(())
+    })?;
+    let mode = node.shell("stat -c '%a %u' /var/log/kubernetes/audit")?;
+    ensure!(mode.trim() == "700 61101", "{mode}");
+    Ok(())
+}
+
+/// It is Ready for longer than a revision must be to become the good one.
+fn a_namesake_is_not_kept(node: &Node) -> Result<()> {
+    let before = generations(node, "kube-system_kube-scheduler")?;
+    let pod = NAMESAKE.replace("IMAGE", &etcd_image(node)?).replace("NODE", node.name());
+    node.kubectl_with(&pod, &["apply", "-f", "-"])?.success()?;
+    node.get(&[
+        "-n",
+        "kube-system",
+        "wait",
+        "--for=condition=Ready",
+        "pod/kube-scheduler",
+        "--timeout=120s",
+    ])?;
+    std::thread::sleep(KEPT_AFTER);
+    let after = generations(node, "kube-system_kube-scheduler")?;
+    let known = node.shell("ls /var/lib/kubestrap/checkpoints")?;
+    node.get(&["-n", "kube-system", "delete", "pod", "kube-scheduler", "--wait=true"])?;
+    ensure!(before == after, "a pod that nobody's controller made was kept: {before:?}, then {after:?}");
+    ensure!(known.lines().count() == 3, "components: {known}");
     Ok(())
 }

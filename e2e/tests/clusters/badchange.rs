@@ -5,7 +5,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use base64::Engine;
 use e2e::cases::Cases;
 use e2e::ceiling::{POD, REPORTED, eventually};
 use e2e::node::Node;
@@ -75,10 +74,10 @@ fn a_new_revision(node: &Node) -> Result<()> {
     wait_whole(node).map(drop)
 }
 
-pub(crate) fn badchange_of_a_secret() -> Result<()> {
+pub(crate) fn badchange_of_a_config_map() -> Result<()> {
     shared::cluster(a_new_revision)?;
     changed("badchange", |cases| {
-        let outcome = wrong_etcd_ca(cases);
+        let outcome = wrong_config_map(cases);
         cases.take(outcome);
     })
 }
@@ -184,21 +183,20 @@ fn goes_on_dying(node: &Node) -> Result<()> {
     })
 }
 
-/// The Secret is wrong. New instances fail at once, the old one serves; after a power cut there is
+/// The ConfigMap is wrong. New instances fail at once, the old one serves; after a power cut there is
 /// none but new ones, and the copy has its own files.
-fn wrong_etcd_ca(cases: &Cases) -> Result<()> {
+fn wrong_config_map(cases: &Cases) -> Result<()> {
+    const FILE: &str = "authentication.yaml";
     let node = cases.node();
-    let path = ["-n", "kube-system", "get", "secret", "kube-apiserver"];
-    let secret = node.json(&path)?;
-    let (key, right) = etcd_ca(&secret)?;
-    // A certificate of another CA: the cluster's own.
-    let wrong = secret["data"]["ca.crt"].as_str().context("no ca.crt")?.to_owned();
-    ensure!(wrong != right, "both CAs are one");
+    let config = node.json(&["-n", "kube-system", "get", "configmap", "kube-apiserver"])?;
+    let right = config["data"][FILE].as_str().context("no file for authentication")?.to_owned();
+    let wrong = right.replace("AuthenticationConfiguration", "AuthenticationConfusion");
+    ensure!(wrong != right, "{FILE} has another kind: {right}");
     let set = |value: &str| {
-        let patch = json!({"data": {&key: value}}).to_string();
-        node.get(&["-n", "kube-system", "patch", "secret", "kube-apiserver", "-p", &patch])
+        let patch = json!({"data": {FILE: value}}).to_string();
+        node.get(&["-n", "kube-system", "patch", "configmap", "kube-apiserver", "-p", &patch])
     };
-    cases.during("wrong etcd CA", Limit::Seamless, |_| {
+    cases.during("wrong ConfigMap", Limit::Seamless, |_| {
         set(&wrong)?;
         node.get(&["-n", "kube-system", "rollout", "restart", "daemonset/kube-apiserver"])?;
         eventually("the new pod fails", POD, || {
@@ -207,30 +205,17 @@ fn wrong_etcd_ca(cases: &Cases) -> Result<()> {
             Ok(())
         })
     })?;
-    let what = "wrong etcd CA, then a power cut";
+    let what = "wrong ConfigMap, then a power cut";
     cases.during(what, Limit::Off, |_| cases.off_and_back(what, |_| Ok(())))?;
-    cases.during("wrong etcd CA, served by the copy", Limit::Gap(LONGEST), |_| {
+    cases.during("wrong ConfigMap, served by the copy", Limit::Gap(LONGEST), |_| {
         std::thread::sleep(LEFT_ALONE);
         let reasons = ["Reverted", "Restored"];
         eprintln!("badchange: {}", wait_reported_any(node, &reasons, "kube-apiserver")?);
         Ok(())
     })?;
-    cases.during("right etcd CA", Limit::Gap(LONGEST), |_| {
+    cases.during("right ConfigMap", Limit::Gap(LONGEST), |_| {
         set(&right)?;
         node.get(&["-n", "kube-system", "rollout", "restart", "daemonset/kube-apiserver"])?;
         wait_whole(node).map(drop)
     })
-}
-
-/// The key of the Secret that holds etcd's CA, and what it holds.
-fn etcd_ca(secret: &Value) -> Result<(String, String)> {
-    let data = secret["data"].as_object().context("an empty Secret")?;
-    let (key, value) = data
-        .iter()
-        .find(|(key, _)| key.contains("etcd") && key.ends_with("ca.crt"))
-        .with_context(|| format!("no CA of etcd among {:?}", data.keys().collect::<Vec<_>>()))?;
-    let value = value.as_str().context("no text")?;
-    let text = base64::engine::general_purpose::STANDARD.decode(value)?;
-    ensure!(text.starts_with(b"-----BEGIN CERTIFICATE"), "{key} is no certificate");
-    Ok((key.clone(), value.to_owned()))
 }

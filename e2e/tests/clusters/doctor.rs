@@ -6,8 +6,8 @@ use e2e::node::{Ended, Node};
 use e2e::whole::{CHECKPOINTS, STATIC_PODS, good, wait_promoted};
 use serde_json::Value;
 
-/// The component whose checkpoint is damaged.
-const SCHEDULER: &str = "kube-system_kube-scheduler";
+/// The component whose checkpoint is damaged: one that has copies of files.
+const APISERVER: &str = "kube-system_kube-apiserver";
 /// Exit codes of `doctor`: every node comes back; one would not.
 const COMES_BACK: i32 = 0;
 const WOULD_NOT: i32 = 12;
@@ -17,6 +17,7 @@ pub(crate) fn tells_before_the_power_fails(node: &Node) -> Result<()> {
     comes_back(node)?;
     damaged_file(node)?;
     lost_file(node)?;
+    lost_key(node)?;
     not_started_at_boot(node)?;
     nothing_can_be_written(node)?;
     comes_back(node)?;
@@ -62,8 +63,8 @@ fn fails(node: &Node, harm: &str, mend: &str, check: &str, says: &str) -> Result
 
 /// The guardian reads no generation again that it has written: only `doctor` finds this.
 fn damaged_file(node: &Node) -> Result<()> {
-    let generation = good(node, SCHEDULER)?.context("no good generation")?;
-    let file = node.shell(&format!("find {CHECKPOINTS}/{SCHEDULER}/{generation}/files -type f | head -1"))?;
+    let generation = good(node, APISERVER)?.context("no good generation")?;
+    let file = node.shell(&format!("find {CHECKPOINTS}/{APISERVER}/{generation}/files -type f | head -1"))?;
     let file = file.trim();
     ensure!(!file.is_empty(), "the checkpoint has no files");
     let name = file.rsplit('/').next().unwrap_or(file);
@@ -71,20 +72,31 @@ fn damaged_file(node: &Node) -> Result<()> {
         node,
         &format!("cp -p {file} /run/kept && echo >> {file}"),
         &format!("cp -p /run/kept {file}"),
-        "Checkpoint-kube-system/kube-scheduler",
+        "Checkpoint-kube-system/kube-apiserver",
         name,
     )
 }
 
 fn lost_file(node: &Node) -> Result<()> {
-    let generation = good(node, SCHEDULER)?.context("no good generation")?;
-    let manifest = format!("{CHECKPOINTS}/{SCHEDULER}/{generation}/pod.yaml");
+    let generation = good(node, APISERVER)?.context("no good generation")?;
+    let manifest = format!("{CHECKPOINTS}/{APISERVER}/{generation}/pod.yaml");
     fails(
         node,
         &format!("mv {manifest} /run/kept"),
         &format!("mv /run/kept {manifest}"),
-        "Checkpoint-kube-system/kube-scheduler",
+        "Checkpoint-kube-system/kube-apiserver",
         "damaged",
+    )
+}
+
+fn lost_key(node: &Node) -> Result<()> {
+    let key = "/etc/kubernetes/kubestrap/kube-scheduler/kubeconfig";
+    fails(
+        node,
+        &format!("mv {key} /run/kept"),
+        &format!("mv /run/kept {key}"),
+        "HostPaths-kube-system/kube-scheduler",
+        key,
     )
 }
 

@@ -140,12 +140,12 @@ fn begin(node: &Node, change: Change, number: usize) -> Result<()> {
     match change {
         Change::Rollout => kube_system(&["rollout", "restart", "daemonset/kube-apiserver"]),
         Change::Rotation => {
-            // Text outside of the blocks of a PEM file says nothing: other bytes, the same certificate.
-            let secret = node.json(&["-n", "kube-system", "get", "secret", "kube-apiserver"])?;
-            let before = secret["data"]["ca.crt"].as_str().context("no ca.crt")?;
-            let after = base64(&[&decoded(before)?, format!("rotation {number}\n").as_bytes()].concat());
-            let patch = json!({"data": {"ca.crt": after}}).to_string();
-            kube_system(&["patch", "secret", "kube-apiserver", "-p", &patch])?;
+            // A comment in a file says nothing: other bytes, the same config.
+            const FILE: &str = "authentication.yaml";
+            let config = node.json(&["-n", "kube-system", "get", "configmap", "kube-apiserver"])?;
+            let before = config["data"][FILE].as_str().context("no file for authentication")?;
+            let patch = json!({"data": {FILE: format!("{before}# {number}\n")}}).to_string();
+            kube_system(&["patch", "configmap", "kube-apiserver", "-p", &patch])?;
             kube_system(&["rollout", "restart", "daemonset/kube-apiserver"])
         }
         Change::Guardian => {
@@ -157,16 +157,6 @@ fn begin(node: &Node, change: Change, number: usize) -> Result<()> {
         }
     }
     .map(drop)
-}
-
-fn base64(bytes: &[u8]) -> String {
-    use base64::Engine;
-    base64::engine::general_purpose::STANDARD.encode(bytes)
-}
-
-fn decoded(text: &str) -> Result<Vec<u8>> {
-    use base64::Engine;
-    Ok(base64::engine::general_purpose::STANDARD.decode(text)?)
 }
 
 /// Changes the guardian's static pod where it comes from. What an earlier change did is gone.

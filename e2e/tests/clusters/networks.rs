@@ -89,7 +89,7 @@ pub(crate) fn networks_that_the_user_brings() -> Result<()> {
 pub(crate) fn run_etcd(node: &Node, assets: &str) -> Result<()> {
     node.shell(&format!(
         "mkdir -p /etc/kubernetes/pki /var/lib/etcd && cp -r {assets}/tls/etcd /etc/kubernetes/pki/ \
-         && chown -R 65532:65532 /etc/kubernetes/pki/etcd /var/lib/etcd && chmod 700 /var/lib/etcd \
+         && chown -R 61104:61104 /etc/kubernetes/pki/etcd /var/lib/etcd && chmod 700 /var/lib/etcd \
          && cp {assets}/static-manifests/etcd.yaml {STATIC_PODS}/"
     ))?;
     eventually("etcd", POD, || node.exec(&["curl", "-sf", "http://127.0.0.1:2381/readyz"])?.success())

@@ -82,12 +82,28 @@ fn logs_exec_and_port_forward_work(node: &Node) -> Result<()> {
     result
 }
 
-/// What a joining node asks for before anybody knows it: kubeadm's `cluster-info`, signed.
+/// What a joining node asks for before anybody knows it: kubeadm's `cluster-info`, signed with each token that there is.
 fn tokens_let_nodes_join(node: &Node) -> Result<()> {
-    let info = node.json(&["-n", "kube-public", "get", "configmap", "cluster-info"])?;
-    let data = info["data"].as_object().context("no data")?;
-    ensure!(data.contains_key("kubeconfig"), "cluster-info has no kubeconfig");
-    ensure!(data.keys().any(|key| key.starts_with("jws-kubeconfig-")), "cluster-info is not signed");
+    let signatures = || -> Result<Vec<String>> {
+        let info = node.json(&["-n", "kube-public", "get", "configmap", "cluster-info"])?;
+        let data = info["data"].as_object().context("no data")?;
+        ensure!(data.contains_key("kubeconfig"), "cluster-info has no kubeconfig");
+        Ok(data.keys().filter_map(|key| key.strip_prefix("jws-kubeconfig-").map(str::to_owned)).collect())
+    };
+    ensure!(signatures()?.is_empty(), "a token was made that nobody asked for: {:?}", signatures()?);
+    let token = node.exec(&["kubestrap", "token", "create"])?.success()?.stdout;
+    let id = token.trim().split('.').next().unwrap_or_default().to_owned();
+    eventually("cluster-info is signed", MOMENT, || {
+        ensure!(signatures()? == [id.clone()], "signed with {:?}", signatures()?);
+        Ok(())
+    })?;
+    let list = node.exec(&["kubestrap", "token", "list"])?.success()?.stdout;
+    ensure!(list.contains(token.trim()), "{list}");
+    node.exec(&["kubestrap", "token", "delete", &id])?.success()?;
+    eventually("cluster-info is signed no more", MOMENT, || {
+        ensure!(signatures()?.is_empty(), "signed with {:?}", signatures()?);
+        Ok(())
+    })?;
     let anonymous = |path: &str| -> Result<String> {
         let url = format!("https://127.0.0.1:6443{path}");
         let code = node.exec(&["curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", &url])?;

@@ -11,12 +11,8 @@ use pki::NodeIdentity;
 
 pub(crate) const NODE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 10));
 
-/// The default config with a fixed bootstrap token.
 pub(crate) fn config() -> ClusterConfig {
-    ClusterConfig {
-        bootstrap_token: Some("abcdef.0123456789abcdef".parse().unwrap()),
-        ..ClusterConfig::default()
-    }
+    ClusterConfig::default()
 }
 
 pub(crate) fn now() -> Timestamp {

@@ -2,7 +2,7 @@
 //! registry.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ::checks::{Check, Kind, Name, kind};
 use checkpoint::{Component, Generation, GenerationId, Problem, StaticDir, Store, StoreError};
@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use objects::{Origin, pod};
 use serde_json::Value;
 
-use crate::certificates::{self, Limits};
+use crate::certificates::{self, Limits, Renewal};
 use crate::files::Files;
 use crate::manifests;
 use crate::runtime::{self, Answer};
@@ -49,6 +49,25 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
+    /// What was copied of Secrets and ConfigMaps.
+    pub(crate) fn copied(&self) -> PathBuf {
+        self.generation.dir.join("files")
+    }
+
+    /// The directories of the control plane's keys that it mounts, as they lie for us.
+    pub(crate) fn on_host(&self, files: &Files) -> Vec<PathBuf> {
+        let volumes = self.manifest.iter().flat_map(pod::volumes);
+        let paths = volumes.filter_map(|volume| volume["hostPath"]["path"].as_str());
+        paths.filter(|path| assets::component_of(path).is_some()).map(|path| files.path(path)).collect()
+    }
+
+    /// Where its certificates are.
+    pub(crate) fn credentials(&self, files: &Files) -> Vec<PathBuf> {
+        let mut dirs = self.on_host(files);
+        dirs.push(self.copied());
+        dirs
+    }
+
     /// Its files are complete and match, and its manifest can be read.
     pub(crate) fn is_whole(&self) -> bool {
         self.problems.is_empty() && self.manifest.is_ok()
@@ -116,10 +135,10 @@ impl Checkpoints {
     }
 
     /// When the first certificate ends of all that would be started.
-    pub(crate) fn first_end(&self) -> Option<Timestamp> {
+    pub(crate) fn first_end(&self, files: &Files) -> Option<Timestamp> {
         let best = self.components.values().filter_map(Kept::best);
-        let found = best.flat_map(|seen| certificates::found_in_tree(&seen.generation.dir.join("files")));
-        found.map(|found| found.info.not_after).min()
+        let dirs = best.flat_map(|seen| seen.credentials(files));
+        dirs.flat_map(|dir| certificates::found_in_tree(&dir)).map(|found| found.info.not_after).min()
     }
 
     /// The images that the checkpoints need, of every generation.
@@ -175,8 +194,12 @@ fn of_component(
     };
     checks.push(acceptable(named(&kind::STATIC_POD), manifest));
     checks.push(runtime::images(named(&kind::IMAGES_OF), runtime, &pod::images(manifest)));
-    let judged = certificates::of_tree(&best.generation.dir.join("files"), limits, now);
-    let remedy = "put new certificates into its Secret; the guardian writes a new generation when a pod with them is Ready";
+    let mut judged = certificates::of_tree(&best.copied(), Renewal::ByHand, limits, now);
+    for dir in best.on_host(files) {
+        judged.add(certificates::of_tree(&dir, Renewal::ByItself, limits, now));
+    }
+    let remedy = "those of a Secret: put new ones there, and the guardian writes a new generation when a pod with them is \
+                  Ready; those on the host the guardian renews: kubectl -n kube-system logs -l k8s-app=kubestrap-guardian";
     checks.push(Check::of_problems(
         named(&kind::CERTIFICATES_OF),
         &judged.fatal,

@@ -1,5 +1,7 @@
 //! The guardian: its static pod, its image, its credentials. Without it nobody starts a checkpoint.
 
+use std::path::Path;
+
 use ::checks::{Check, Kind, kind};
 use jiff::Timestamp;
 use objects::pod;
@@ -41,24 +43,19 @@ pub(crate) fn static_pod(name: &Kind, files: &Files, manifest: &Manifest) -> Che
     Check::of_problems(name, &fatal, &missing.minor, ok, REMEDY)
 }
 
-/// Its certificates lie in one of its hostPath directories, beside its kubeconfig.
+/// Its certificates lie beside its kubeconfig.
 fn credentials(files: &Files, manifest: &Manifest, limits: Limits, now: Timestamp) -> Check {
     const CHECK: &Kind = &kind::GUARDIAN_CREDENTIALS;
     let mut judged = Judged::default();
-    let mut dirs = Vec::new();
-    for dir in credential_dirs(files, manifest) {
-        judged.add(certificates::of_tree(&files.path(&dir), limits, now));
-        dirs.push(dir);
-    }
     if let Some(kubeconfig) = kubeconfig(manifest) {
         match files.text(&kubeconfig) {
             Ok(text) if !certificates::kubeconfig_has_credentials(&text) => {
                 judged.fatal.push(format!("{kubeconfig} is no kubeconfig with credentials"));
             }
-            Ok(text) if !dirs.iter().any(|dir| kubeconfig.starts_with(dir.as_str())) => {
-                judged.add(certificates::of_text(&text, &kubeconfig, Renewal::ByHand, limits, now));
+            Ok(_) => {
+                let dir = Path::new(&kubeconfig).parent().unwrap_or(Path::new("/"));
+                judged.add(certificates::of_tree(&files.path(dir), Renewal::ByItself, limits, now));
             }
-            Ok(_) => {}
             Err(error) => judged.fatal.push(format!("{kubeconfig} cannot be read: {error}")),
         }
     }
@@ -75,12 +72,4 @@ fn kubeconfig(manifest: &Manifest) -> Option<String> {
         let path = pod::flag(container, "--kubeconfig")?;
         Some(pod::on_host(&manifest.pod, container, path)?.to_string_lossy().into_owned())
     })
-}
-
-/// Its hostPath directories under `/etc`: those of state and sockets hold no credentials of its own.
-fn credential_dirs(files: &Files, manifest: &Manifest) -> Vec<String> {
-    let volumes = pod::volumes(&manifest.pod).iter();
-    let paths = volumes.filter_map(|volume| volume["hostPath"]["path"].as_str());
-    let own = paths.filter(|path| path.starts_with("/etc/") && !path.ends_with("/manifests"));
-    own.filter(|path| files.is_dir(path)).map(str::to_owned).collect()
 }

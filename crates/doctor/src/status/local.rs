@@ -54,7 +54,7 @@ pub async fn look(options: &Options, node: String, now: Timestamp) -> LocalView 
     LocalView {
         pods: answer.is_ok().then(|| pods(sandboxes, containers, &disk.checkpoints, &node)),
         components: components(&disk.checkpoints, sandboxes),
-        certificates: expiries(&disk.checkpoints),
+        certificates: expiries(&disk),
         node,
         time: now,
         etcd,
@@ -159,11 +159,13 @@ fn generation(generation: &checkpoint::Generation) -> GenerationReport {
     }
 }
 
-fn expiries(checkpoints: &Checkpoints) -> Vec<CertificateStatus> {
-    let best = checkpoints.components.iter().filter_map(|(component, kept)| Some((component, kept.best()?)));
+fn expiries(disk: &Disk) -> Vec<CertificateStatus> {
+    let best =
+        disk.checkpoints.components.iter().filter_map(|(component, kept)| Some((component, kept.best()?)));
     let mut all: Vec<_> = best
         .flat_map(|(component, seen)| {
-            let found = certificates::found_in_tree(&seen.generation.dir.join("files"));
+            let dirs = seen.credentials(&disk.files);
+            let found = dirs.iter().flat_map(|dir| certificates::found_in_tree(dir)).collect::<Vec<_>>();
             found.into_iter().map(|found| CertificateStatus {
                 component: component.name.clone(),
                 file: found.place,
@@ -228,7 +230,7 @@ mod tests {
         assert_eq!(components.len(), 3);
         assert_eq!(components[2].running, [Origin::Api]);
         assert!(components[2].generations[0].good);
-        let certificates = expiries(&disk.checkpoints);
+        let certificates = expiries(&disk);
         assert_eq!(certificates.len(), 9, "{certificates:#?}");
         assert_eq!(certificates[0].file, "secrets/client.crt");
     }

@@ -1,17 +1,23 @@
-//! What the DaemonSet's pod does on each control-plane node: it puts the guardian's credentials and static pod on
-//! the node's disk and keeps them there. What it wrote outlives it, the DaemonSet and the API.
+//! What the DaemonSet's pod does on each control-plane node: it fetches the control plane's keys where there are none yet,
+//! puts the guardian's static pod on the node's disk and keeps it there. What it wrote outlives it, the DaemonSet and the
+//! API. It asks the API as the node's kubelet: a node that has just got the label has no other identity.
 
 mod files;
 
 use std::io;
-use std::path::PathBuf;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use api::{ApiError, Call, ClientError, ClientOptions};
+use api::{ApiError, Call, Client, ClientError, ClientOptions};
+use names::path::KUBELET_KUBECONFIG;
 use objects::pod;
+use pki::NodeIdentity;
 use tokio::signal::unix::{SignalKind, signal};
 
-pub use files::{FilesError, PLACEHOLDER, put, take_away};
+pub use files::{FilesError, PLACEHOLDER, put};
+
+use crate::keys::{self, AskError, Asking, Keys};
 
 /// How often is looked whether all is as it should be.
 const PERIOD: Duration = Duration::from_secs(2);
@@ -28,12 +34,12 @@ pub struct InstallOptions {
     pub namespace: String,
     /// See `namespace`.
     pub pod_name: String,
-    /// The Secret's volume.
-    pub credentials_from: PathBuf,
+    /// The node's name.
+    pub node_name: String,
+    /// The node's own addresses.
+    pub addresses: Vec<IpAddr>,
     /// The ConfigMap's file.
     pub manifest_from: PathBuf,
-    /// The host's directory for the credentials.
-    pub credentials_to: PathBuf,
     /// The host's static pod directory.
     pub static_pod_dir: PathBuf,
 }
@@ -46,15 +52,19 @@ pub enum InstallError {
     Signals(#[source] io::Error),
 }
 
-/// The image of the installer's own pod is not known.
+/// What the installer waits for.
 #[derive(Debug, thiserror::Error)]
-enum ImageError {
+enum Wait {
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error(transparent)]
     Api(#[from] ApiError),
     #[error("pod {0} has no container {CONTAINER}")]
     NoContainer(String),
+    #[error(transparent)]
+    Keys(#[from] AskError),
+    #[error("no guardian has answered {0} yet: keys are on another control-plane node that is up")]
+    NoAnswer(String),
 }
 
 /// Installs and keeps installed until SIGTERM; removes nothing then.
@@ -71,45 +81,58 @@ pub async fn install(options: InstallOptions) -> Result<(), InstallError> {
 }
 
 async fn keep(options: &InstallOptions) {
+    let mut told = Told::default();
     let image = loop {
-        match own_image(options).await {
+        match prepare(options).await {
             Ok(image) => break image,
-            Err(error) => {
-                let error = host::error::chain(&error);
-                tracing::info!(error, "waiting for the API to tell of this pod's image");
-                tokio::time::sleep(PAUSE).await;
-            }
+            Err(wait) => told.tell("the guardian is not installed yet", &wait),
         }
+        tokio::time::sleep(PAUSE).await;
     };
-    let mut failed = String::new();
     loop {
         match put(options, &image) {
-            Ok(written) => {
-                for path in written {
-                    tracing::info!(path = %path.display(), "written");
-                }
-                failed.clear();
-            }
-            Err(error) => {
-                let error = host::error::chain(&error);
-                // Once: the next look comes soon.
-                if error != failed {
-                    tracing::warn!(error, "the guardian is not installed");
-                    failed = error;
-                }
-            }
+            Ok(Some(path)) => tracing::info!(path = %path.display(), "written"),
+            Ok(None) => {}
+            Err(error) => told.tell("the guardian is not installed", &error),
         }
         tokio::time::sleep(PERIOD).await;
     }
 }
 
+/// Says each trouble once: the next look comes soon.
+#[derive(Default)]
+struct Told(String);
+
+impl Told {
+    fn tell(&mut self, what: &str, error: &dyn std::error::Error) {
+        let error = host::error::chain(error);
+        if error != self.0 {
+            tracing::warn!(error, "{what}");
+            self.0 = error;
+        }
+    }
+}
+
+/// The keys first: the kubelet starts the guardian as soon as its manifest is there. Returns the guardian's image.
+async fn prepare(options: &InstallOptions) -> Result<String, Wait> {
+    let client =
+        api::client_from_kubeconfig(Path::new(KUBELET_KUBECONFIG), &ClientOptions::default()).await?;
+    let keys = Keys::new("/", "/");
+    if !keys.are_there() {
+        let node = NodeIdentity { name: options.node_name.clone(), addresses: options.addresses.clone() };
+        match keys::ask(&client, &keys, &node).await? {
+            Asking::Done => tracing::info!("the control plane's keys are on this node"),
+            Asking::Waiting(request) => return Err(Wait::NoAnswer(request)),
+        }
+    }
+    own_image(&client, options).await
+}
+
 /// A pod is not told of its own image otherwise.
-async fn own_image(options: &InstallOptions) -> Result<String, ImageError> {
-    let kubeconfig = options.credentials_from.join("kubeconfig");
-    let client = api::client_from_kubeconfig(&kubeconfig, &ClientOptions::default()).await?;
+async fn own_image(client: &Client, options: &InstallOptions) -> Result<String, Wait> {
     let path = format!("/api/v1/namespaces/{}/pods/{}", options.namespace, options.pod_name);
-    let pod = Call::get(path).object(&client, LIMIT).await?;
+    let pod = Call::get(path).object(client, LIMIT).await?;
     let own = pod::app_containers(&pod).iter().find(|c| c["name"] == CONTAINER);
     let image = own.and_then(|c| c["image"].as_str()).map(str::to_owned);
-    image.ok_or_else(|| ImageError::NoContainer(options.pod_name.clone()))
+    image.ok_or_else(|| Wait::NoContainer(options.pod_name.clone()))
 }

@@ -1,13 +1,24 @@
 //! All that goes with the guardian's credentials: a client, the watches, and the steering of the port.
 
-use api::{Change, Client};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use api::{Call, Change, Client};
 use cri::Cri;
-use tokio::sync::mpsc::UnboundedSender;
+use serde_json::Value;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use super::access::Access;
 use super::alarm::{self, Bell, Task};
 use super::options::Options;
 use super::steering::Steering;
+use crate::joining;
+use crate::keys::{self, Keys};
+use crate::requests::REQUESTS;
+
+/// When a request that could not be answered is looked at again.
+const AGAIN: Duration = Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(3);
 
 /// News of the API.
 pub(crate) enum ApiNews {
@@ -21,7 +32,7 @@ pub(crate) struct Api {
     pub(crate) steering: Steering,
     /// What the kubeconfig said.
     pub(crate) text: String,
-    _tasks: [Task; 3],
+    _tasks: [Task; 5],
 }
 
 impl Api {
@@ -44,6 +55,8 @@ impl Api {
             };
             Task::spawn(api::follow(client.clone(), path, query, tell))
         };
+        let (asked, requests) = tokio::sync::mpsc::unbounded_channel();
+        let tell_request = move |change| drop(asked.send(change));
         let pods = format!("/api/v1/namespaces/{}/pods", names::object::KUBE_SYSTEM);
         let tasks = [
             follow(pods, format!("fieldSelector=spec.nodeName={node_name}"), ApiNews::Pods),
@@ -53,7 +66,44 @@ impl Api {
                 ApiNews::Node,
             ),
             Task::spawn(alarm::port(steering.subscribe(), bell.clone())),
+            Task::spawn(api::follow(client.clone(), REQUESTS.to_owned(), String::new(), tell_request)),
+            Task::spawn(answer_all(client.clone(), options.keys.clone(), requests)),
         ];
         Self { client, steering, text, _tasks: tasks }
     }
+}
+
+/// Answers nodes that ask for the control plane's keys or for a certificate, one after the other. What failed is looked at
+/// again soon: its next news may be long in coming.
+async fn answer_all(client: Client, keys: Keys, mut requests: UnboundedReceiver<Change>) {
+    let mut failed: BTreeSet<String> = BTreeSet::new();
+    loop {
+        let news = match tokio::time::timeout(AGAIN, requests.recv()).await {
+            Ok(None) => return,
+            Ok(Some(Change::All(requests))) => requests,
+            Ok(Some(Change::Set(request))) => vec![request],
+            Ok(Some(Change::Gone(_) | Change::Live | Change::Lost)) => Vec::new(),
+            Err(_) => again(&client, std::mem::take(&mut failed)).await,
+        };
+        for request in news {
+            let name = objects::name(&request);
+            let kept =
+                keys::answer(&client, &keys, &request).await.map_err(|error| host::error::chain(&error));
+            let joined = joining::decide(&client, &request).await.map_err(|error| host::error::chain(&error));
+            if let Err(error) = kept.and(joined) {
+                tracing::warn!(name, error, "the request of a node is not answered");
+                failed.insert(name.to_owned());
+            }
+        }
+    }
+}
+
+/// Those that are there still.
+async fn again(client: &Client, names: BTreeSet<String>) -> Vec<Value> {
+    let mut requests = Vec::new();
+    for name in names {
+        let path = format!("{REQUESTS}/{name}");
+        requests.extend(Call::get(path).object(client, LIMIT).await.ok());
+    }
+    requests
 }

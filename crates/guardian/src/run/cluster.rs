@@ -10,13 +10,6 @@ use names::{annotation, label, object};
 use objects::items;
 use serde_json::Value;
 
-/// Who controls a pod.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Owner {
-    pub(crate) kind: String,
-    pub(crate) name: String,
-}
-
 /// A pod of this node.
 #[derive(Debug, Clone)]
 pub(crate) struct ApiPod {
@@ -40,7 +33,6 @@ pub(crate) struct ApiPod {
     pub(crate) containers: BTreeSet<String>,
     pub(crate) installer: bool,
     pub(crate) component: Component,
-    pub(crate) owner: Option<Owner>,
     pub(crate) revision: String,
     /// The UID of the static pod that this is the image of.
     pub(crate) mirror_of: Option<String>,
@@ -75,8 +67,6 @@ impl ApiPod {
                 .filter_map(|c| c["containerID"].as_str()?.rsplit('/').next().map(str::to_owned))
                 .collect(),
             installer: metadata["labels"][label::APP] == object::GUARDIAN_INSTALLER,
-            owner: objects::owner::controller(&object)
-                .map(|o| Owner { kind: text(&o["kind"]), name: text(&o["name"]) }),
             revision: checkpoint::revision(&object).unwrap_or_default(),
             mirror_of: metadata["annotations"][annotation::CONFIG_MIRROR].as_str().map(str::to_owned),
             component,

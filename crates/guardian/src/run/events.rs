@@ -70,7 +70,7 @@ impl Events {
         let namespace = component.namespace.clone();
         let mut about = json!({"namespace": namespace, "name": component.name});
         match parent {
-            Some(parent) if parent.kind != "Pod" => {
+            Some(parent) if !parent.kind.is_empty() => {
                 about["apiVersion"] = json!("apps/v1");
                 about["kind"] = json!(parent.kind);
                 about["name"] = json!(parent.name);

@@ -11,6 +11,7 @@ use std::time::Duration;
 use checkpoint::Component;
 use cri::Cri;
 use doctor::report::{DoctorReport, News};
+use pki::NodeIdentity;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -33,6 +34,7 @@ use super::publish::Publisher;
 use super::snapshot::{self, PodSeen};
 use super::steering::Rank;
 use super::{memory, serving};
+use crate::keys;
 use crate::machine::{ApiView, Event, Instance, Observation, Report, State};
 
 /// How long the runtime may take to say what runs; a hung one counts as unknown.
@@ -158,10 +160,18 @@ impl Guardian {
             _ = terminated.recv() => return Ok(()),
         };
         tracing::info!(after = ?self.began.elapsed(), "the container runtime answers");
-        // Before anything of the API is tried.
+        // Before a copy is started, and before anything of the API is tried.
+        if self.options.keys.are_there()
+            && let Err(error) = self.options.keys.make_dirs()
+        {
+            tracing::warn!(error = host::error::chain(&error), "directories of components are missing");
+        }
         let mut until = self.round(&runtime).await;
         tracing::info!(after = ?self.began.elapsed(), "the first round is done");
         let _containers = Task::spawn(alarm::containers(runtime.clone(), self.bell.clone()));
+        let node =
+            NodeIdentity { name: self.options.node_name.clone(), addresses: self.options.addresses.clone() };
+        let _renewals = Task::spawn(keys::renew(self.options.keys.clone(), node));
         loop {
             self.connect_api(&runtime).await;
             tokio::select! {
@@ -424,15 +434,14 @@ impl Guardian {
         if now_ms - since < LEAVE_MS {
             return;
         }
-        let removed = self.files.remove_static_pod(names::path::GUARDIAN_FILE).and_then(|removed| {
-            // Afterwards: without them it could not tell any more whether it is wanted.
-            self.options.kubeconfig.parent().map_or(Ok(()), crate::install::take_away)?;
-            Ok(removed)
-        });
-        match removed {
+        match self.files.remove_static_pod(names::path::GUARDIAN_FILE) {
             Ok(true) => tracing::info!("this is no control-plane node any more: the guardian leaves"),
             Ok(false) => {}
-            Err(error) => tracing::warn!(%error, "the guardian cannot leave"),
+            Err(error) => return tracing::warn!(%error, "the guardian cannot leave"),
+        }
+        // Afterwards: without them it could not tell any more whether it is wanted.
+        if let Err(error) = self.options.keys.remove() {
+            tracing::warn!(%error, "the control plane's keys are left");
         }
     }
 

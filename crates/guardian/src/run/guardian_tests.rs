@@ -43,6 +43,7 @@ impl World {
             host_root: dir.path().join("root"),
             runtime_socket: dir.path().join("none"),
             addresses: Vec::new(),
+            keys: crate::keys::Keys::new(dir.path().join("root"), dir.path().join("root")),
         };
         for dir in [&options.static_pod_dir, &options.checkpoint_dir] {
             host::fs::create_dir_all(dir, 0o700).unwrap();

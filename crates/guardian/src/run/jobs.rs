@@ -31,9 +31,9 @@ pub(crate) enum Done {
 pub(crate) struct Jobs(JoinSet<Done>);
 
 impl Jobs {
-    pub(crate) fn parent(&mut self, client: Client, component: Component, single: bool) {
+    pub(crate) fn parent(&mut self, client: Client, component: Component) {
         self.0.spawn(async move {
-            let answer = parents::look(&client, &component, single).await;
+            let answer = parents::look(&client, &component).await;
             Done::Parent(component, answer)
         });
     }

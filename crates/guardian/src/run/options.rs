@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use crate::keys::Keys;
 use crate::machine::Limits;
 
 /// Where the host's root directory is seen by a process of its pid namespace that may look.
@@ -29,4 +30,6 @@ pub struct Options {
     pub runtime_socket: PathBuf,
     /// The node's own addresses.
     pub addresses: Vec<IpAddr>,
+    /// The control plane's keys on this node.
+    pub keys: Keys,
 }

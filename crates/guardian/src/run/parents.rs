@@ -86,8 +86,8 @@ impl Parents {
     }
 }
 
-/// Asks for the parent of a component; `single` is whether a pod of that very name, without a parent, is there.
-pub(crate) async fn look(client: &Client, component: &Component, single: bool) -> Result<Parent, ApiError> {
+/// Asks for the parent of a component.
+pub(crate) async fn look(client: &Client, component: &Component) -> Result<Parent, ApiError> {
     let Component { namespace, name } = component;
     for (kind, plural) in KINDS {
         let name = if kind == "StatefulSet" { stateful(name) } else { name };
@@ -98,7 +98,7 @@ pub(crate) async fn look(client: &Client, component: &Component, single: bool) -
             Err(error) => return Err(error),
         }
     }
-    Ok(Parent { exists: single, wanted: single, kind: "Pod", name: name.clone(), uid: String::new() })
+    Ok(Parent::default())
 }
 
 /// A StatefulSet's pods have its name and a number.

@@ -25,7 +25,7 @@ pub(crate) struct GuardianArgs {
 enum Verb {
     /// Keep checkpoints of this node's control plane and start them when nobody else serves
     Run(RunArgs),
-    /// Put the guardian's credentials and static pod on this node, and keep them there
+    /// Fetch the control plane's keys where there are none, put the guardian's static pod on this node, and keep it there
     Install(InstallArgs),
     /// Let a rollout of the apiserver go on where no guardian runs: open the readiness gate of each
     /// apiserver on this node that is found Ready
@@ -63,21 +63,15 @@ struct RunArgs {
 
 #[derive(Debug, clap::Args)]
 struct InstallArgs {
-    /// This node's name, for the log
+    /// This node's name
     #[arg(long, value_name = "NAME")]
     node_name: String,
     /// Namespace of this pod
     #[arg(long, value_name = "NAMESPACE", default_value = names::object::KUBE_SYSTEM)]
     namespace: String,
-    /// Where the guardian's Secret is mounted
-    #[arg(long, value_name = "DIR")]
-    credentials_from: PathBuf,
     /// The guardian's manifest, from its ConfigMap
     #[arg(long, value_name = "FILE")]
     manifest_from: PathBuf,
-    /// The host's directory for the credentials
-    #[arg(long, value_name = "DIR")]
-    credentials_to: PathBuf,
     /// The host's directory of static pods
     #[arg(long, value_name = "DIR")]
     static_pod_dir: PathBuf,
@@ -164,6 +158,7 @@ impl RunArgs {
             limits: Limits { proven_ms: u64::from(self.min_ready_seconds) * 1000, ..Limits::default() },
             static_pod_dir: self.static_pod_dir,
             checkpoint_dir: self.checkpoint_dir,
+            keys: guardian::Keys::new("/", &self.host_root),
             host_root: self.host_root,
         }
     }
@@ -189,9 +184,9 @@ impl InstallArgs {
         InstallOptions {
             namespace: self.namespace,
             pod_name,
-            credentials_from: self.credentials_from,
+            node_name: self.node_name,
+            addresses: node::facts::detect(&node::Root::host()).addresses,
             manifest_from: self.manifest_from,
-            credentials_to: self.credentials_to,
             static_pod_dir: self.static_pod_dir,
         }
     }

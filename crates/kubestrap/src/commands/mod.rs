@@ -16,6 +16,7 @@ pub(crate) mod reset;
 pub(crate) mod sandbox;
 pub(crate) mod start;
 pub(crate) mod status;
+pub(crate) mod token;
 pub(crate) mod up;
 pub(crate) mod upgrade;
 

@@ -134,8 +134,30 @@ pub(crate) fn render(
     upstream_dns: bool,
     dir: &Path,
 ) -> Result<AssetTree, Failure> {
-    let given = Given::read(config).map_err(|error| Failure::new(Exit::Config, error))?;
     let existing = AssetTree::read(dir).map_err(tree_failure)?;
+    from(config, node, upstream_dns, existing)
+}
+
+/// The same for the directory of a node: certificates that were renewed there since are kept as they are there.
+pub(crate) fn render_here(
+    config: &ClusterConfig,
+    node: NodeIdentity,
+    upstream_dns: bool,
+    dir: &Path,
+    root: &Root,
+) -> Result<AssetTree, Failure> {
+    let existing = AssetTree::read(dir).map_err(tree_failure)?;
+    let on_node = assets::read_node(|path| root.path(path))?;
+    from(config, node, upstream_dns, existing.map(|existing| assets::in_use(existing, &on_node)))
+}
+
+fn from(
+    config: &ClusterConfig,
+    node: NodeIdentity,
+    upstream_dns: bool,
+    existing: Option<AssetTree>,
+) -> Result<AssetTree, Failure> {
+    let given = Given::read(config).map_err(|error| Failure::new(Exit::Config, error))?;
     let now = jiff::Timestamp::now();
     let input = RenderInput { node, given, existing, upstream_dns, now };
     assets::render(config, input).map_err(|error| {

@@ -25,8 +25,7 @@ impl Guardian {
         }
         for component in self.keepers.keys() {
             if self.parents.due(component, now_ms) {
-                let single = self.cluster.of(component).any(|pod| pod.owner.is_none() && !pod.deleting);
-                self.jobs.parent(client.clone(), component.clone(), single);
+                self.jobs.parent(client.clone(), component.clone());
             }
         }
         if known {

@@ -196,8 +196,14 @@ impl Up<'_> {
     }
 
     fn render(&self) -> Result<AssetTree, Failure> {
-        let Provision { cluster, identity, facts, .. } = &self.node;
-        render::render(cluster, identity.clone(), !facts.resolv_conf_empty, &self.options.asset_dir)
+        let Provision { cluster, identity, facts, root, .. } = &self.node;
+        render::render_here(
+            cluster,
+            identity.clone(),
+            !facts.resolv_conf_empty,
+            &self.options.asset_dir,
+            root,
+        )
     }
 
     fn render_and_write(&self) -> Result<AssetTree, Failure> {

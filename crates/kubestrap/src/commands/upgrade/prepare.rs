@@ -46,7 +46,7 @@ pub(super) fn prepare(args: TargetArgs, ui: &Ui) -> Result<Prepared, Failure> {
         ui.warn("an upgrade did not end: this one goes on with it");
     }
     let secrets = if goes_on { &staged } else { &asset_dir };
-    let tree = render::render(&config, identity.clone(), !facts.resolv_conf_empty, secrets)?;
+    let tree = render::render_here(&config, identity.clone(), !facts.resolv_conf_empty, secrets, &root)?;
     let node = this_node(&root, &config, bundle.as_ref(), &identity, &tree)?;
     let immutable = upgrade::immutable(&old, &config);
     Ok(Prepared {

@@ -1,0 +1,185 @@
+//! Who may become a node: a request for a kubelet's certificate that was made with a bootstrap token is approved when
+//! nobody has that node's name. Upstream's approver does not ask, so that whoever has a token gets the certificate of any
+//! node, a control-plane node's as well.
+
+use std::time::Duration;
+
+use api::{ApiError, Call, Client};
+use jiff::Timestamp;
+use names::{object, user};
+use serde_json::Value;
+
+use crate::requests::{APPROVED, DENIED, FAILED, REQUESTS, condition, decide as write, decoded};
+
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// Approves or denies such a request; leaves all others alone. Another guardian may have done so first.
+///
+/// # Errors
+/// [`ApiError`]; the request is looked at again with its next news.
+pub(crate) async fn decide(client: &Client, request: &Value) -> Result<(), ApiError> {
+    if !is_ours(request) {
+        return Ok(());
+    }
+    let name = objects::name(request);
+    let why = match named(request) {
+        Ok(node) => taken(client, request, &node).await?,
+        Err(why) => Some(why),
+    };
+    match why {
+        None => {
+            if write(client, request, APPROVED, "nobody has this node's name").await?.is_some() {
+                tracing::info!(name, "a node that joins gets its certificate");
+            }
+        }
+        Some(why) => {
+            if write(client, request, DENIED, &why).await?.is_some() {
+                tracing::warn!(name, why, "a node that joins gets no certificate");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Made with a bootstrap token, and not decided yet.
+fn is_ours(request: &Value) -> bool {
+    let spec = &request["spec"];
+    let joins = objects::items(&spec["groups"]).iter().any(|group| group == user::JOINING_NODES);
+    spec["signerName"] == object::KUBELET_CLIENT_SIGNER
+        && objects::text(&spec["username"]).starts_with(user::BOOTSTRAP_PREFIX)
+        && joins
+        && [APPROVED, DENIED, FAILED].iter().all(|kind| condition(request, kind).is_none())
+}
+
+/// The node that a request is for, or what is wrong with it.
+fn named(request: &Value) -> Result<String, String> {
+    let csr = decoded(&request["spec"]["request"]).ok_or("it has no request")?;
+    let subject = pki::csr_subject(&csr).map_err(|error| error.to_string())?;
+    let node = subject.common_name.strip_prefix(user::NODE_PREFIX).filter(|node| !node.is_empty());
+    match node {
+        Some(node) if subject.organizations == [user::NODES] => Ok(node.to_owned()),
+        _ => {
+            Err(format!("a token is for a kubelet's certificate, and this one is {:?}", subject.common_name))
+        }
+    }
+}
+
+/// Who has the name already.
+async fn taken(client: &Client, request: &Value, node: &str) -> Result<Option<String>, ApiError> {
+    match Call::get(format!("/api/v1/nodes/{node}")).object(client, LIMIT).await {
+        Ok(_) => {
+            let remedy = format!("join under another name, or first: kubectl delete node {node}");
+            return Ok(Some(format!("there is a node {node} already: {remedy}")));
+        }
+        Err(error) if error.is_not_found() => {}
+        Err(error) => return Err(error),
+    }
+    let (others, _) = api::list(client, REQUESTS, "").await?;
+    let holder = others.iter().filter(|other| other["metadata"]["uid"] != request["metadata"]["uid"]);
+    let holder = holder.filter(|other| holds(other, node)).map(objects::name).next();
+    Ok(holder.map(|holder| {
+        format!(
+            "a certificate for node {node} was issued to {holder}: if that is not in use, kubectl delete csr {holder}"
+        )
+    }))
+}
+
+/// Whether a request was answered with a certificate of that node that is valid yet.
+fn holds(request: &Value, node: &str) -> bool {
+    let certificate = decoded(&request["status"]["certificate"]);
+    let Some(info) = certificate.and_then(|pem| pki::inspect(&pem).ok()) else { return false };
+    let name = format!("{}{node}", user::NODE_PREFIX);
+    info.common_name.as_deref() == Some(name.as_str())
+        && info.organizations == [user::NODES]
+        && info.not_after > Timestamp::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD as BASE64;
+    use fakes::cluster::{Cluster, Objects};
+    use pki::{Authority, Leaf, Terms};
+    use serde_json::json;
+
+    use super::*;
+
+    const REQUEST: &str = "csr-x";
+
+    fn request(common_name: &str, user: &str, groups: &Value) -> Value {
+        let subject = pki::CsrSubject {
+            common_name: common_name.to_owned(),
+            organizations: vec![user::NODES.to_owned()],
+        };
+        let (_, csr) = pki::new_csr(&subject, cluster::KeyAlgorithm::EcdsaP256).unwrap();
+        json!({"metadata": {"name": REQUEST, "uid": "1", "resourceVersion": "1"}, "spec": {
+            "signerName": object::KUBELET_CLIENT_SIGNER, "username": user, "groups": groups,
+            "request": BASE64.encode(csr)}})
+    }
+
+    fn joining() -> Value {
+        json!([user::JOINING_NODES, "system:bootstrappers"])
+    }
+
+    fn of_node(node: &str) -> Value {
+        request(&format!("{}{node}", user::NODE_PREFIX), "system:bootstrap:abcdef", &joining())
+    }
+
+    async fn decided(request: &Value, more: Objects) -> (String, String) {
+        let path = format!("{REQUESTS}/{REQUEST}");
+        let api = Cluster::new(more.into_iter().chain([(path.clone(), request.clone())]).collect());
+        decide(&api.client(), request).await.unwrap();
+        let after = api.objects()[&path].clone();
+        let condition = &after["status"]["conditions"][0];
+        (objects::text(&condition["type"]).to_owned(), objects::text(&condition["message"]).to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_free_name_is_given() {
+        let (kind, _) = decided(&of_node("new"), Objects::new()).await;
+        assert_eq!(kind, APPROVED);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_somebody_has_is_not() {
+        let node = (String::from("/api/v1/nodes/first"), json!({"metadata": {"name": "first"}}));
+        let (kind, why) = decided(&of_node("first"), Objects::from([node])).await;
+        assert_eq!((kind.as_str(), why.contains("kubectl delete node first")), (DENIED, true), "{why}");
+        let terms = Terms {
+            algorithm: cluster::KeyAlgorithm::EcdsaP256,
+            validity: Duration::from_hours(1),
+            now: Timestamp::now(),
+        };
+        let ca = Authority::generate("kubernetes", terms).unwrap();
+        let certificate = ca.issue(&Leaf::kubelet("new"), terms).unwrap().cert_pem;
+        let other = json!({"metadata": {"name": "csr-y", "uid": "2"},
+            "status": {"certificate": BASE64.encode(certificate)}});
+        let others = Objects::from([(format!("{REQUESTS}/csr-y"), other)]);
+        let (kind, why) = decided(&of_node("new"), others.clone()).await;
+        assert_eq!((kind.as_str(), why.contains("csr-y")), (DENIED, true), "{why}");
+        assert_eq!(decided(&of_node("newer"), others).await.0, APPROVED);
+    }
+
+    #[tokio::test]
+    async fn a_token_gets_no_other_certificate() {
+        let (kind, why) =
+            decided(&request("kubernetes-admin", "system:bootstrap:abcdef", &joining()), Objects::new())
+                .await;
+        assert_eq!((kind.as_str(), why.contains("kubernetes-admin")), (DENIED, true), "{why}");
+    }
+
+    #[tokio::test]
+    async fn what_others_decide_is_left_alone() {
+        for (user, groups) in [
+            ("system:node:first", json!([user::NODES])),
+            ("system:bootstrap:abcdef", json!(["system:bootstrappers"])),
+            ("somebody", joining()),
+        ] {
+            let (kind, _) = decided(&request("system:node:new", user, &groups), Objects::new()).await;
+            assert_eq!(kind, "", "{user}");
+        }
+        let mut done = of_node("new");
+        done["status"] = json!({"conditions": [{"type": APPROVED, "message": "by hand"}]});
+        assert_eq!(decided(&done, Objects::new()).await.1, "by hand");
+    }
+}

@@ -1,0 +1,143 @@
+//! The files themselves.
+
+use std::path::{Path, PathBuf};
+
+use assets::{AssetTree, RenderError};
+use host::fs::FsError;
+use host::place::{HostFile, place};
+use jiff::Timestamp;
+use names::path;
+use pki::NodeIdentity;
+
+/// Where the key of a request is kept until it is answered: whoever was killed meanwhile asks the same again.
+const REQUEST: &str = ".request.key";
+
+/// Keys that cannot be read, made or written.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// A file operation.
+    #[error(transparent)]
+    Fs(#[from] FsError),
+    /// What is there is not enough to make the rest of.
+    #[error(transparent)]
+    Render(#[from] RenderError),
+}
+
+/// A node's certificates and keys.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    root: PathBuf,
+    host_root: PathBuf,
+}
+
+impl Keys {
+    /// Those below `root`, where all of them are mounted. `host_root` is where everything else of the node is seen.
+    pub fn new(root: impl Into<PathBuf>, host_root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), host_root: host_root.into() }
+    }
+
+    fn host(&self, absolute: &Path) -> PathBuf {
+        self.host_root.join(absolute.strip_prefix("/").unwrap_or(absolute))
+    }
+
+    /// Where an absolute path of the node lies for us.
+    fn locate(&self, absolute: &str) -> PathBuf {
+        self.root.join(path::below_root(absolute))
+    }
+
+    /// Whether this node has what the control plane needs. The guardian's own come last: see [`Keys::put`].
+    pub fn are_there(&self) -> bool {
+        self.locate(&format!("{}/kubeconfig", path::GUARDIAN_CREDENTIALS)).exists()
+    }
+
+    /// All that there is.
+    ///
+    /// # Errors
+    /// [`KeysError::Fs`].
+    pub fn read(&self) -> Result<AssetTree, KeysError> {
+        Ok(assets::read_node(|absolute| self.locate(absolute))?)
+    }
+
+    /// Makes this node's files of those that it has, or of those that another one shared; returns what was written.
+    ///
+    /// # Errors
+    /// [`KeysError`]; what was there stays then.
+    pub fn put(
+        &self,
+        existing: &AssetTree,
+        node: &NodeIdentity,
+        now: Timestamp,
+    ) -> Result<Vec<PathBuf>, KeysError> {
+        let mut files = assets::for_node(existing, node, now)?.node_files();
+        for file in &mut files {
+            file.path = self.locate(&file.path.to_string_lossy());
+        }
+        // By the last one it is seen that all are there.
+        let own = self.locate(path::GUARDIAN_CREDENTIALS);
+        files.sort_by_key(|file: &HostFile| file.path.starts_with(&own));
+        Ok(place(&files)?)
+    }
+
+    /// Makes the directories that components write to, where they are missing: what lies on a disk of its own may not have
+    /// survived.
+    ///
+    /// # Errors
+    /// [`KeysError`].
+    pub fn make_dirs(&self) -> Result<(), KeysError> {
+        let config = assets::config_of(&self.read()?)?;
+        let located = |(dir, owner): (PathBuf, host::fs::Owner)| (self.host(&dir), owner);
+        let dirs: Vec<_> = assets::node_dirs(&config).into_iter().map(located).collect();
+        Ok(host::place::make_dirs(&dirs)?)
+    }
+
+    /// Removes all of them: this node is none of the control plane's any more.
+    ///
+    /// # Errors
+    /// [`KeysError::Fs`]; another call goes on.
+    pub fn remove(&self) -> Result<(), KeysError> {
+        for entry in host::fs::list(&self.locate(path::CONTROL_PLANE))? {
+            if entry.is_dir() && !entry.is_symlink() {
+                host::fs::remove_dir_all(&entry)?;
+            } else {
+                host::fs::remove_file(&entry)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The cluster CA's certificate, as the kubelet has it.
+    pub(super) fn ca(&self) -> Result<String, KeysError> {
+        Ok(host::fs::read_to_string(&self.locate(path::CA_CERTIFICATE))?)
+    }
+
+    fn request_path(&self) -> PathBuf {
+        self.locate(path::CONTROL_PLANE).join(REQUEST)
+    }
+
+    /// The key of a request that was made before.
+    pub(super) fn request_key(&self) -> Option<String> {
+        host::fs::read_to_string(&self.request_path()).ok()
+    }
+
+    pub(super) fn keep_request_key(&self, pem: &str) -> Result<(), KeysError> {
+        let dir = self.locate(path::CONTROL_PLANE);
+        host::fs::create_dir_all(&dir, 0o700)?;
+        Ok(host::fs::write(&self.request_path(), pem.as_bytes(), 0o400)?)
+    }
+
+    pub(super) fn forget_request(&self) -> Result<(), KeysError> {
+        host::fs::remove_file(&self.request_path())?;
+        Ok(())
+    }
+
+    /// A file below the root, for tests.
+    #[cfg(test)]
+    pub(super) fn file(&self, absolute: &str) -> PathBuf {
+        self.locate(absolute)
+    }
+}
+
+/// Whether a path is one of these files, for messages.
+pub(super) fn shown(paths: &[PathBuf]) -> Vec<String> {
+    paths.iter().map(|path| Path::new(path).display().to_string()).collect()
+}

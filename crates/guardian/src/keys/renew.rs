@@ -1,0 +1,76 @@
+//! Nothing ends unnoticed: what has a third of its life left is issued anew, for the same key, in the same place. Each
+//! component reads it again by itself.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use pki::NodeIdentity;
+
+use super::disk::{Keys, KeysError, shown};
+
+/// How often is looked. A leaf that lives for an hour has twenty minutes left when it is renewed.
+const PERIOD: Duration = Duration::from_mins(1);
+
+/// Renews for ever.
+pub(crate) async fn renew(keys: Keys, node: NodeIdentity) {
+    let mut told = String::new();
+    loop {
+        let failed = match once(&keys, &node, Timestamp::now()) {
+            Ok(()) => String::new(),
+            Err(error) => host::error::chain(&error),
+        };
+        if !failed.is_empty() && failed != told {
+            tracing::warn!(error = failed, "certificates cannot be renewed");
+        }
+        told = failed;
+        tokio::time::sleep(PERIOD).await;
+    }
+}
+
+/// Without the files there is nothing to renew: a foreign asset directory brings its own.
+fn once(keys: &Keys, node: &NodeIdentity, now: Timestamp) -> Result<(), KeysError> {
+    if !keys.are_there() {
+        return Ok(());
+    }
+    keys.make_dirs()?;
+    let renewed = keys.put(&keys.read()?, node, now)?;
+    if !renewed.is_empty() {
+        tracing::info!(files = ?shown(&renewed), "renewed");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::keys::tests::{node, with_keys};
+
+    fn written(keys: &Keys, now: Timestamp) -> Vec<PathBuf> {
+        let node = node("first", "192.0.2.1");
+        keys.put(&keys.read().unwrap(), &node, now).unwrap()
+    }
+
+    #[test]
+    fn what_ends_soon_is_written_anew_and_its_key_stays() {
+        let (_dir, keys, now) = with_keys();
+        assert_eq!(written(&keys, now), [] as [PathBuf; 0]);
+        let later = now.saturating_add(jiff::SignedDuration::from_hours(24 * 300)).unwrap();
+        let renewed = written(&keys, later);
+        let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+        let names: Vec<String> = renewed.iter().map(name).collect();
+        assert!(names.contains(&"apiserver.crt".to_owned()) && names.contains(&"kubeconfig".to_owned()));
+        // Between a certificate and a key that do not belong together somebody would read both.
+        assert!(names.iter().all(|name| !name.to_ascii_lowercase().ends_with(".key")), "{names:?}");
+        assert_eq!(written(&keys, later), [] as [PathBuf; 0]);
+    }
+
+    #[test]
+    fn where_no_keys_are_nothing_is_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = Keys::new(dir.path(), dir.path());
+        once(&keys, &node("first", "192.0.2.1"), Timestamp::now()).unwrap();
+        assert!(host::fs::list(dir.path()).unwrap().is_empty());
+    }
+}
