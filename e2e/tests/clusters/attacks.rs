@@ -163,56 +163,54 @@ fn kubelets_request(node: &str) -> Result<String> {
     Ok(params.serialize_request(&rcgen::KeyPair::generate()?)?.pem()?)
 }
 
-/// flannel may write nodes' status, and a guardian pods' status of its own node.
+/// flannel may write nodes' status, and a guardian pods' status of its own node: what each makes of it is tried in its name.
 fn rights_on_a_status_are_none_on_labels(node: &Node) -> Result<()> {
-    let refused = |args: &[&str], why: &str| -> Result<()> {
-        let ended = node.kubectl(args)?;
-        let said = format!("{}{}", ended.stdout, ended.stderr);
-        ensure!(!ended.status.success() && said.contains(why), "{args:?}: {said}");
+    const DIR: &str = "/run/attack";
+    node.shell(&format!(
+        "mkdir -p {DIR} && for part in certificate key; do kubectl --kubeconfig /etc/kubernetes/admin.conf config view --raw \
+         -o jsonpath=\"{{.users[0].user.client-$part-data}}\" | base64 -d > {DIR}/$part; done"
+    ))?;
+    let flannel = vec!["Impersonate-User: system:serviceaccount:kube-flannel:flannel".to_owned()];
+    let guardian = |of: &str| {
+        let user = format!("Impersonate-User: system:kubestrap:guardian:{of}");
+        vec![user, "Impersonate-Group: system:kubestrap:guardians".to_owned()]
+    };
+    let patched = |who: &[String], path: &str, patch: &str| -> Result<String> {
+        let headers: String = who.iter().map(|header| format!(" -H '{header}'")).collect();
+        node.shell(&format!(
+            "curl -sk --cert {DIR}/certificate --key {DIR}/key{headers} -X PATCH \
+             -H 'Content-Type: application/merge-patch+json' 'https://127.0.0.1:6443{path}' -d '{patch}'"
+        ))
+    };
+    let refused = |who: &[String], path: &str, patch: &str, why: &str| -> Result<()> {
+        let said = patched(who, path, patch)?;
+        ensure!(said.contains("Failure") && said.contains(why), "{who:?} {patch}: {said}");
         Ok(())
     };
-    let flannel = ["--as=system:serviceaccount:kube-flannel:flannel"];
+    let status = format!("/api/v1/nodes/{}/status", node.name());
     let label = format!(r#"{{"metadata": {{"labels": {{"{LABEL}": null}}}}}}"#);
-    let patch = |what: &'static [&'static str], body: &str| -> Vec<String> {
-        let words = what.iter().map(|word| (*word).to_owned());
-        words
-            .chain([
-                "--subresource=status".to_owned(),
-                "--type=merge".to_owned(),
-                "-p".to_owned(),
-                body.to_owned(),
-            ])
-            .collect()
-    };
-    let run = |who: &[&str], what: Vec<String>, why: &str| -> Result<()> {
-        let args: Vec<&str> = who.iter().copied().chain(what.iter().map(String::as_str)).collect();
-        refused(&args, why)
-    };
-    let name = node.name().to_owned();
-    let mut of_node = patch(&["patch", "node"], &label);
-    of_node.insert(2, name.clone());
-    run(&flannel, of_node, "for cluster administrators")?;
+    refused(&flannel, &status, &label, "for cluster administrators")?;
     let other = r#"{"metadata": {"labels": {"topology.kubernetes.io/zone": "mine"}}}"#;
-    let mut of_node = patch(&["patch", "node"], other);
-    of_node.insert(2, name.clone());
-    run(&flannel, of_node, "none on a node's labels")?;
-    let user = format!("--as=system:kubestrap:guardian:{name}");
-    let guardian = [user.as_str(), "--as-group=system:kubestrap:guardians"];
-    let stranger = ["--as=system:kubestrap:guardian:other", "--as-group=system:kubestrap:guardians"];
+    refused(&flannel, &status, other, "none on a node")?;
+    // What it is for it does still.
+    let own = r#"{"metadata": {"annotations": {"flannel.alpha.coreos.com/attack": "none"}}}"#;
+    let said = patched(&flannel, &status, own)?;
+    ensure!(said.contains("flannel.alpha.coreos.com/attack"), "{said}");
     let proxy = node.get(&["-n", "kube-system", "get", "pods", "-l", "k8s-app=kube-proxy", "-o", "name"])?;
-    let proxy = proxy.trim().to_owned();
-    let of_pod = |body: &str| {
-        let mut args = patch(&["-n", "kube-system", "patch"], body);
-        args.insert(3, proxy.clone());
-        args
-    };
+    let proxy = proxy.trim().trim_start_matches("pod/");
+    let status = format!("/api/v1/namespaces/kube-system/pods/{proxy}/status");
+    let here = guardian(node.name());
     let dns = r#"{"metadata": {"labels": {"k8s-app": "kube-dns"}}}"#;
-    run(&guardian, of_pod(dns), "its report into a pod's metadata and nothing else")?;
-    let status = r#"{"status": {"podIP": "10.0.0.9"}}"#;
-    run(&guardian, of_pod(status), "condition kubestrap.io/serving and nothing else")?;
+    refused(&here, &status, dns, "metadata and nothing else")?;
+    let address = r#"{"status": {"podIP": "10.0.0.9"}}"#;
+    refused(&here, &status, address, "kubestrap.io/serving and nothing else")?;
     let report = r#"{"metadata": {"annotations": {"kubestrap.io/guardian": "{}"}}}"#;
-    run(&stranger, of_pod(report), "pods of its own node")?;
-    refused(&[guardian[0], guardian[1], "-n", "kube-system", "get", "secrets"], "forbidden")
+    refused(&guardian("other"), &status, report, "pods of its own node")?;
+    let user = format!("--as=system:kubestrap:guardian:{}", node.name());
+    let secrets = ["-n", "kube-system", "get", "secrets", &user, "--as-group=system:kubestrap:guardians"];
+    let ended = node.kubectl(&secrets)?;
+    ensure!(!ended.status.success() && ended.stderr.contains("forbidden"), "{ended:?}");
+    node.shell(&format!("rm -r {DIR}")).map(drop)
 }
 
 /// By WebSocket an exec is a GET.

@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use assets::{AssetTree, RenderError};
+use doctor::Files;
 use host::fs::FsError;
 use host::place::{HostFile, place};
 use jiff::Timestamp;
 use names::path;
+use node::Root;
 use pki::NodeIdentity;
 
 /// Where the key of a request is kept until it is answered: whoever was killed meanwhile asks the same again.
@@ -27,17 +29,14 @@ pub enum KeysError {
 #[derive(Debug, Clone)]
 pub struct Keys {
     root: PathBuf,
-    host_root: PathBuf,
+    /// All else of the node, whose own links lead below it: `/var/log` may be one.
+    host: Files,
 }
 
 impl Keys {
     /// Those below `root`, where all of them are mounted. `host_root` is where everything else of the node is seen.
     pub fn new(root: impl Into<PathBuf>, host_root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), host_root: host_root.into() }
-    }
-
-    fn host(&self, absolute: &Path) -> PathBuf {
-        self.host_root.join(absolute.strip_prefix("/").unwrap_or(absolute))
+        Self { root: root.into(), host: Files::new(Root::below(host_root)) }
     }
 
     /// Where an absolute path of the node lies for us.
@@ -85,7 +84,7 @@ impl Keys {
     /// [`KeysError`].
     pub fn make_dirs(&self) -> Result<(), KeysError> {
         let config = assets::config_of(&self.read()?)?;
-        let located = |(dir, owner): (PathBuf, host::fs::Owner)| (self.host(&dir), owner);
+        let located = |(dir, owner): (PathBuf, host::fs::Owner)| (self.host.path(dir), owner);
         let dirs: Vec<_> = assets::node_dirs(&config).into_iter().map(located).collect();
         Ok(host::place::make_dirs(&dirs)?)
     }

@@ -207,3 +207,15 @@ async fn two_guardians_answer_once_and_requests_of_others_are_left_alone() {
     answer(&world.api.client(), &world.first, &kubelets).await.unwrap();
     assert_eq!(world.api.asked().len(), asked);
 }
+
+#[test]
+fn the_directory_of_the_audit_log_is_made_where_the_node_s_own_links_lead() {
+    let (dir, keys, _) = with_keys();
+    let disk = dir.path().join("data");
+    host::fs::create_dir_all(&disk, 0o755).unwrap();
+    host::fs::create_dir_all(&dir.path().join("var"), 0o755).unwrap();
+    host::fs::symlink(std::path::Path::new("/data"), &dir.path().join("var/log")).unwrap();
+    // To give it away takes a right that a test may not have.
+    let made = keys.make_dirs();
+    assert!(disk.join("kubernetes/audit").is_dir(), "{made:?}");
+}
