@@ -295,8 +295,10 @@ fn user(object: &Value) -> Option<(u32, u32)> {
 /// own. What another one's objects mount is theirs to make.
 fn data_dirs(dir: &AssetDir, options: &Options) -> Vec<(PathBuf, host::fs::Owner)> {
     let stay = dir.static_pods().iter().flat_map(|pod| dirs_of(&pod.object.value, options));
-    let ours = dir.objects().iter().filter(|object| dir.is_ours() && user(&object.value).is_some());
-    stay.chain(ours.flat_map(|object| dirs_of(&object.value, options))).collect()
+    let objects = dir.objects().iter().map(|object| &object.value);
+    let pods = dir.bootstrap_pods().iter().map(|pod| &pod.object.value);
+    let ours = objects.chain(pods).filter(|pod| dir.is_ours() && user(pod).is_some());
+    stay.chain(ours.flat_map(|pod| dirs_of(pod, options))).collect()
 }
 
 fn dirs_of(pod: &Value, options: &Options) -> Vec<(PathBuf, host::fs::Owner)> {
