@@ -33,6 +33,10 @@ use x509_parser::prelude::FromDer as _;
 use crate::authority::{Terms, params};
 use crate::{CertificateProblem, Identity, PkiError, check_chain, check_dates, der, inspect, key};
 
+type PublicKey = <DhP256HkdfSha256 as Kem>::PublicKey;
+type PrivateKey = <DhP256HkdfSha256 as Kem>::PrivateKey;
+type Encapsulated = <DhP256HkdfSha256 as Kem>::EncappedKey;
+
 /// What both sides must mean alike: the format, and its version.
 const INFO: &[u8] = b"kubestrap: keys of a control-plane node, v1";
 /// The extension that carries the sealed bytes, and the use that no server knows. Below 2.25 whoever wants one makes
@@ -104,7 +108,8 @@ impl KeyRequest {
         let subject = CsrSubject { common_name: node.to_owned(), organizations: Vec::new() };
         let csr_pem = csr(&subject, key)?;
         let digest = ring::digest::digest(&ring::digest::SHA256, &key.subject_public_key_info());
-        let id = digest.as_ref().iter().take(ID_BYTES).map(|byte| format!("{byte:02x}")).collect();
+        let bytes = digest.as_ref().iter().take(ID_BYTES);
+        let id = bytes.fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
         Ok(Self { key_pem: key.serialize_pem(), csr_pem, id })
     }
 }
@@ -186,8 +191,7 @@ fn answer(why: impl ToString) -> SealError {
 pub fn seal(csr_pem: &str, signer: &Identity, plain: &[u8], now: Timestamp) -> Result<String, SealError> {
     let node = requested_by(csr_pem)?;
     let csr = CertificateSigningRequestParams::from_pem(csr_pem).map_err(request)?;
-    type Key = <DhP256HkdfSha256 as Kem>::PublicKey;
-    let recipient = Key::from_bytes(csr.public_key.der_bytes()).map_err(request)?;
+    let recipient = PublicKey::from_bytes(csr.public_key.der_bytes()).map_err(request)?;
     let (encapsulated, sealed) = hpke::single_shot_seal::<ChaCha20Poly1305, HkdfSha256, DhP256HkdfSha256>(
         &OpModeS::Base,
         &recipient,
@@ -227,14 +231,12 @@ pub fn open(
     let oid = x509_parser::der_parser::oid::Oid::from(&SEALED).map_err(|_| answer("its extension"))?;
     let sealed = carrier.get_extension_unique(&oid).map_err(answer)?;
     let sealed = sealed.ok_or_else(|| answer("nothing is in it"))?.value;
-    type Private = <DhP256HkdfSha256 as Kem>::PrivateKey;
-    type Encapsulated = <DhP256HkdfSha256 as Kem>::EncappedKey;
     let (encapsulated, sealed) =
         sealed.split_at_checked(Encapsulated::size()).ok_or_else(|| answer("it is too short"))?;
     let encapsulated = Encapsulated::from_bytes(encapsulated).map_err(answer)?;
     let key = key::parse(request_key_pem)?.serialize_der();
     let scalar = der::scalar_of(&key).ok_or(PkiError::NoPem { wanted: "private key" })?;
-    let private = Private::from_bytes(scalar).map_err(|_| SealError::NotForUs)?;
+    let private = PrivateKey::from_bytes(scalar).map_err(|_| SealError::NotForUs)?;
     hpke::single_shot_open::<ChaCha20Poly1305, HkdfSha256, DhP256HkdfSha256>(
         &OpModeR::Base,
         &private,

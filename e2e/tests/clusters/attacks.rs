@@ -116,8 +116,7 @@ fn a_token_is_no_other_node(node: &Node) -> Result<()> {
         let csr = base64::engine::general_purpose::STANDARD.encode(kubelets_request(of)?);
         let object = format!(
             "apiVersion: certificates.k8s.io/v1\nkind: CertificateSigningRequest\nmetadata: {{name: {name}}}\n\
-             spec:\n  request: {}\n  signerName: kubernetes.io/kube-apiserver-client-kubelet\n  usages: [digital signature, client auth]\n",
-            csr
+             spec:\n  request: {csr}\n  signerName: kubernetes.io/kube-apiserver-client-kubelet\n  usages: [digital signature, client auth]\n",
         );
         let server = "--server=https://127.0.0.1:6443";
         let path = format!("/root/{name}.yaml");
@@ -176,7 +175,7 @@ fn rights_on_a_status_are_none_on_labels(node: &Node) -> Result<()> {
         vec![user, "Impersonate-Group: system:kubestrap:guardians".to_owned()]
     };
     let patched = |who: &[String], path: &str, patch: &str| -> Result<String> {
-        let headers: String = who.iter().map(|header| format!(" -H '{header}'")).collect();
+        let headers = who.iter().fold(String::new(), |text, header| text + &format!(" -H '{header}'"));
         node.shell(&format!(
             "curl -sk --cert {DIR}/certificate --key {DIR}/key{headers} -X PATCH \
              -H 'Content-Type: application/merge-patch+json' 'https://127.0.0.1:6443{path}' -d '{patch}'"

@@ -92,6 +92,10 @@ impl World {
     }
 }
 
+fn is_key(path: &str) -> bool {
+    std::path::Path::new(path).extension().is_some_and(|end| end == "key")
+}
+
 fn of_nodes() -> Value {
     json!([user::NODES, "system:authenticated"])
 }
@@ -129,7 +133,7 @@ async fn the_api_sees_no_key() {
     let seen = json!(world.api.objects()).to_string();
     assert!(seen.contains("certificate"), "{seen}");
     let tree = world.first.read().unwrap();
-    for (name, file) in tree.iter().filter(|(name, _)| name.ends_with(".key")) {
+    for (name, file) in tree.iter().filter(|(name, _)| is_key(name)) {
         use base64::Engine as _;
         let line = std::str::from_utf8(&file.content).unwrap().lines().nth(1).unwrap();
         let twice = base64::engine::general_purpose::STANDARD.encode(&file.content);
