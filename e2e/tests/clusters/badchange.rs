@@ -68,7 +68,7 @@ pub(crate) fn badchange_that_dies_is_reverted() -> Result<()> {
 }
 
 /// Another revision, whose generation gets good: the newest one may be of a revision that was reverted, and never does.
-fn a_new_revision(node: &Node) -> Result<()> {
+pub(crate) fn a_new_revision(node: &Node) -> Result<()> {
     node.get(&["-n", "kube-system", "set", "env", "daemonset/kube-apiserver", "DRILL=another"])?;
     node.rolled_out("kube-system", "daemonset/kube-apiserver")?;
     wait_whole(node).map(drop)
