@@ -2,41 +2,32 @@
 //! nobody has that node's name. Upstream's approver does not ask, so that whoever has a token gets the certificate of any
 //! node, a control-plane node's as well.
 
-use std::time::Duration;
-
-use api::{ApiError, Call, Client};
+use api::{ApiError, Patient};
 use jiff::Timestamp;
 use names::{object, user};
 use serde_json::Value;
 
-use crate::requests::{APPROVED, DENIED, FAILED, REQUESTS, condition, decide as write, decoded};
-
-const LIMIT: Duration = Duration::from_secs(3);
+use crate::requests::{self, APPROVED, DENIED, FAILED, REQUESTS, condition, decoded};
 
 /// Approves or denies such a request; leaves all others alone. Another guardian may have done so first.
 ///
 /// # Errors
 /// [`ApiError`]; the request is looked at again with its next news.
-pub(crate) async fn decide(client: &Client, request: &Value) -> Result<(), ApiError> {
+pub(crate) async fn decide(api: &Patient, request: &Value) -> Result<(), ApiError> {
     if !is_ours(request) {
         return Ok(());
     }
     let name = objects::name(request);
     let why = match named(request) {
-        Ok(node) => taken(client, request, &node).await?,
+        Ok(node) => taken(api, request, &node).await?,
         Err(why) => Some(why),
     };
-    match why {
-        None => {
-            if write(client, request, APPROVED, "nobody has this node's name").await?.is_some() {
-                tracing::info!(name, "a node that joins gets its certificate");
-            }
-        }
-        Some(why) => {
-            if write(client, request, DENIED, &why).await?.is_some() {
-                tracing::warn!(name, why, "a node that joins gets no certificate");
-            }
-        }
+    let (kind, why) = match &why {
+        None => (APPROVED, "nobody has this node's name"),
+        Some(why) => (DENIED, why.as_str()),
+    };
+    if requests::decide(api, request, kind, why).await?.is_some() {
+        tracing::info!(name, kind, why, "a node that joins");
     }
     Ok(())
 }
@@ -65,16 +56,12 @@ fn named(request: &Value) -> Result<String, String> {
 }
 
 /// Who has the name already.
-async fn taken(client: &Client, request: &Value, node: &str) -> Result<Option<String>, ApiError> {
-    match Call::get(format!("/api/v1/nodes/{node}")).object(client, LIMIT).await {
-        Ok(_) => {
-            let remedy = format!("join under another name, or first: kubectl delete node {node}");
-            return Ok(Some(format!("there is a node {node} already: {remedy}")));
-        }
-        Err(error) if error.is_not_found() => {}
-        Err(error) => return Err(error),
+async fn taken(api: &Patient, request: &Value, node: &str) -> Result<Option<String>, ApiError> {
+    if requests::node(api, node).await?.is_some() {
+        let remedy = format!("join under another name, or first: kubectl delete node {node}");
+        return Ok(Some(format!("there is a node {node} already: {remedy}")));
     }
-    let (others, _) = api::list(client, REQUESTS, "").await?;
+    let others = api.list(REQUESTS, "CertificateSigningRequest").await?;
     let holder = others.iter().filter(|other| other["metadata"]["uid"] != request["metadata"]["uid"]);
     let holder = holder.filter(|other| holds(other, node)).map(objects::name).next();
     Ok(holder.map(|holder| {
@@ -96,6 +83,8 @@ fn holds(request: &Value, node: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD as BASE64;
     use fakes::cluster::{Cluster, Objects};
@@ -128,7 +117,7 @@ mod tests {
     async fn decided(request: &Value, more: Objects) -> (String, String) {
         let path = format!("{REQUESTS}/{REQUEST}");
         let api = Cluster::new(more.into_iter().chain([(path.clone(), request.clone())]).collect());
-        decide(&api.client(), request).await.unwrap();
+        decide(&Patient::new(api.client()), request).await.unwrap();
         let after = api.objects()[&path].clone();
         let condition = &after["status"]["conditions"][0];
         (objects::text(&condition["type"]).to_owned(), objects::text(&condition["message"]).to_owned())

@@ -1,8 +1,6 @@
 //! CertificateSigningRequests: what they say, and how one is decided.
 
-use std::time::Duration;
-
-use api::{ApiError, Call, Client};
+use api::{ApiError, Call, Patient};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
@@ -15,7 +13,6 @@ pub(crate) const APPROVED: &str = "Approved";
 pub(crate) const FAILED: &str = "Failed";
 /// Who decided, as a condition says it.
 const REASON: &str = "KubestrapGuardian";
-const LIMIT: Duration = Duration::from_secs(3);
 
 /// The message of a condition that a request has.
 pub(crate) fn condition<'a>(request: &'a Value, kind: &str) -> Option<&'a str> {
@@ -30,9 +27,14 @@ pub(crate) fn decoded(field: &Value) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
+/// The node of that name; none when there is none.
+pub(crate) async fn node(api: &Patient, name: &str) -> Result<Option<Value>, ApiError> {
+    api.get_once(&format!("/api/v1/nodes/{name}")).await
+}
+
 /// Says yes or no; none when another guardian was faster.
 pub(crate) async fn decide(
-    client: &Client,
+    api: &Patient,
     request: &Value,
     kind: &str,
     why: &str,
@@ -46,13 +48,13 @@ pub(crate) async fn decide(
         Some(conditions) => conditions.push(condition),
         None => decided["status"] = json!({"conditions": [condition]}),
     }
-    put(client, &decided, "approval").await
+    put(api, &decided, "approval").await
 }
 
 /// Writes a part of a request; none when it is another one by now.
-pub(crate) async fn put(client: &Client, request: &Value, part: &str) -> Result<Option<Value>, ApiError> {
+pub(crate) async fn put(api: &Patient, request: &Value, part: &str) -> Result<Option<Value>, ApiError> {
     let path = format!("{REQUESTS}/{}/{part}", objects::name(request));
-    match Call::put(path, request).object(client, LIMIT).await {
+    match api.send_once(&Call::put(path, request)).await {
         Err(error) if error.status() == Some(api::CONFLICT) || error.is_not_found() => Ok(None),
         other => other.map(Some),
     }

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use api::{ApiError, Call, Client, ClientError, ClientOptions};
+use api::{ApiError, Call, ClientError, ClientOptions, Patient};
 use names::path::KUBELET_KUBECONFIG;
 use objects::pod;
 use pki::NodeIdentity;
@@ -23,7 +23,6 @@ use crate::keys::{self, AskError, Asking, Keys};
 const PERIOD: Duration = Duration::from_secs(2);
 /// Pause before the API is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
-const LIMIT: Duration = Duration::from_secs(3);
 /// The container of the DaemonSet's pod.
 const CONTAINER: &str = "installer";
 
@@ -115,23 +114,23 @@ impl Told {
 
 /// The keys first: the kubelet starts the guardian as soon as its manifest is there. Returns the guardian's image.
 async fn prepare(options: &InstallOptions) -> Result<String, Wait> {
-    let client =
-        api::client_from_kubeconfig(Path::new(KUBELET_KUBECONFIG), &ClientOptions::default()).await?;
+    let (kubelet, defaults) = (Path::new(KUBELET_KUBECONFIG), ClientOptions::default());
+    let api = Patient::new(api::client_from_kubeconfig(kubelet, &defaults).await?);
     let keys = Keys::new("/", "/");
     if !keys.are_there() {
         let node = NodeIdentity { name: options.node_name.clone(), addresses: options.addresses.clone() };
-        match keys::ask(&client, &keys, &node).await? {
+        match keys::ask(&api, &keys, &node).await? {
             Asking::Done => tracing::info!("the control plane's keys are on this node"),
             Asking::Waiting(request) => return Err(Wait::NoAnswer(request)),
         }
     }
-    own_image(&client, options).await
+    own_image(&api, options).await
 }
 
 /// A pod is not told of its own image otherwise.
-async fn own_image(client: &Client, options: &InstallOptions) -> Result<String, Wait> {
+async fn own_image(api: &Patient, options: &InstallOptions) -> Result<String, Wait> {
     let path = format!("/api/v1/namespaces/{}/pods/{}", options.namespace, options.pod_name);
-    let pod = Call::get(path).object(client, LIMIT).await?;
+    let pod = api.send_once(&Call::get(path)).await?;
     let own = pod::app_containers(&pod).iter().find(|c| c["name"] == CONTAINER);
     let image = own.and_then(|c| c["image"].as_str()).map(str::to_owned);
     image.ok_or_else(|| Wait::NoContainer(options.pod_name.clone()))

@@ -1,20 +1,16 @@
 //! A guardian answers a node that asks for the control plane's keys: only to a kubelet, only for its own node, only if an
 //! administrator has given that node the label, and so that nobody but that node can read it.
 
-use std::time::Duration;
-
-use api::{ApiError, Call, Client};
+use api::{ApiError, Patient};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
 use names::{label, object, path, user};
-use pki::{Identity, SealError};
+use pki::SealError;
 use serde_json::{Value, json};
 
 use super::disk::{Keys, KeysError};
-use crate::requests::{APPROVED, DENIED, FAILED, condition, decide, decoded, put};
-
-const LIMIT: Duration = Duration::from_secs(3);
+use crate::requests::{self, APPROVED, DENIED, FAILED, condition, decide, decoded, put};
 
 /// Why a request was not answered.
 #[derive(Debug, thiserror::Error)]
@@ -38,18 +34,17 @@ fn is_open(request: &Value) -> bool {
 }
 
 /// Answers a request, or says no to it, for everybody to read. Another guardian may have done so first.
-pub(crate) async fn answer(client: &Client, keys: &Keys, request: &Value) -> Result<(), AnswerError> {
+pub(crate) async fn answer(api: &Patient, keys: &Keys, request: &Value) -> Result<(), AnswerError> {
     if !is_open(request) {
         return Ok(());
     }
-    match judged(client, request).await? {
+    match judged(api, request).await? {
         Ok(node) => {
             let certificate = seal(keys, request)?;
-            let approved =
-                decide(client, request, APPROVED, "an administrator gave the node the label").await?;
+            let approved = decide(api, request, APPROVED, "an administrator gave the node the label").await?;
             let Some(mut approved) = approved else { return Ok(()) };
             approved["status"]["certificate"] = json!(BASE64.encode(certificate));
-            if put(client, &approved, "status").await?.is_some() {
+            if put(api, &approved, "status").await?.is_some() {
                 tracing::info!(
                     node,
                     "the control plane's keys were sealed for a node that has got the label"
@@ -57,7 +52,7 @@ pub(crate) async fn answer(client: &Client, keys: &Keys, request: &Value) -> Res
             }
         }
         Err(why) => {
-            if decide(client, request, DENIED, &why).await?.is_some() {
+            if decide(api, request, DENIED, &why).await?.is_some() {
                 let name = objects::name(request);
                 tracing::warn!(name, why, "a request for the control plane's keys was denied");
             }
@@ -67,7 +62,7 @@ pub(crate) async fn answer(client: &Client, keys: &Keys, request: &Value) -> Res
 }
 
 /// The node that asks, or why it gets nothing.
-async fn judged(client: &Client, request: &Value) -> Result<Result<String, String>, ApiError> {
+async fn judged(api: &Patient, request: &Value) -> Result<Result<String, String>, ApiError> {
     let spec = &request["spec"];
     let asks = objects::text(&spec["username"]);
     let of_nodes = objects::items(&spec["groups"]).iter().any(|group| group == user::NODES);
@@ -80,9 +75,8 @@ async fn judged(client: &Client, request: &Value) -> Result<Result<String, Strin
         Ok(named) => return Ok(Err(format!("{asks} asks for another node's: {named}"))),
         Err(why) => return Ok(Err(why)),
     }
-    let found = match Call::get(format!("/api/v1/nodes/{node}")).object(client, LIMIT).await {
-        Err(error) if error.is_not_found() => return Ok(Err(format!("there is no node {node}"))),
-        other => other?,
+    let Some(found) = requests::node(api, node).await? else {
+        return Ok(Err(format!("there is no node {node}")));
     };
     if found["metadata"]["labels"].get(label::CONTROL_PLANE_NODE).is_none() {
         return Ok(Err(format!("node {node} has no label {}", label::CONTROL_PLANE_NODE)));
@@ -94,6 +88,5 @@ fn seal(keys: &Keys, request: &Value) -> Result<String, AnswerError> {
     let tree = keys.read()?;
     let signer = assets::guardian_identity(&tree).ok_or(AnswerError::NoIdentity)?;
     let csr = decoded(&request["spec"]["request"]).unwrap_or_default();
-    let signer: Identity = signer;
     Ok(pki::seal(&csr, &signer, tree.shared().to_text().as_bytes(), Timestamp::now())?)
 }

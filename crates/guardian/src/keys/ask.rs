@@ -1,9 +1,7 @@
 //! A node that has got the label asks for the control plane's keys: by a request of a signer of ours, as its kubelet, whose
 //! certificate proves which node it is. The API itself writes down who asked.
 
-use std::time::Duration;
-
-use api::{ApiError, Call, Client};
+use api::{ApiError, Call, Patient};
 use assets::AssetTree;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -14,8 +12,6 @@ use serde_json::{Value, json};
 
 use super::disk::{Keys, KeysError};
 use crate::requests::{DENIED, REQUESTS, condition, decoded};
-
-const LIMIT: Duration = Duration::from_secs(3);
 
 /// Why there are no keys yet.
 #[derive(Debug, thiserror::Error)]
@@ -51,17 +47,13 @@ pub(crate) enum Asking {
 }
 
 /// Asks, or looks whether there is an answer. Can be killed at any moment and called again.
-pub(crate) async fn ask(client: &Client, keys: &Keys, node: &NodeIdentity) -> Result<Asking, AskError> {
+pub(crate) async fn ask(api: &Patient, keys: &Keys, node: &NodeIdentity) -> Result<Asking, AskError> {
     let request = request(keys, &node.name)?;
     let name = format!("kubestrap-{}-{}", node.name, request.id);
     let path = format!("{REQUESTS}/{name}");
-    let found = match Call::get(&path).object(client, LIMIT).await {
-        Ok(found) => found,
-        Err(error) if error.is_not_found() => {
-            let object = signing_request(&name, &request);
-            Call::post(REQUESTS, &object).object(client, LIMIT).await?
-        }
-        Err(error) => return Err(error.into()),
+    let found = match api.get_once(&path).await? {
+        Some(found) => found,
+        None => api.send_once(&Call::post(REQUESTS, &signing_request(&name, &request))).await?,
     };
     if let Some(why) = condition(&found, DENIED) {
         keys.forget_request()?;

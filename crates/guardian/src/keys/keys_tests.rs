@@ -1,5 +1,6 @@
 //! A node with keys, one that asks for them, and between them an API that keeps objects.
 
+use api::Patient;
 use cluster::ClusterConfig;
 use fakes::cluster::{Cluster, Objects};
 use jiff::Timestamp;
@@ -61,7 +62,7 @@ impl World {
     }
 
     async fn ask(&self) -> Result<Asking, AskError> {
-        ask(&self.api.client(), &self.second, &node("second", "192.0.2.2")).await
+        ask(&Patient::new(self.api.client()), &self.second, &node("second", "192.0.2.2")).await
     }
 
     /// What the API server adds: who asked.
@@ -82,7 +83,7 @@ impl World {
 
     async fn answer(&self) {
         for (_, request) in self.requests() {
-            answer(&self.api.client(), &self.first, &request).await.unwrap();
+            answer(&Patient::new(self.api.client()), &self.first, &request).await.unwrap();
         }
     }
 
@@ -202,13 +203,13 @@ async fn two_guardians_answer_once_and_requests_of_others_are_left_alone() {
     world.answer().await;
     let before = world.requests();
     // The other one saw it before it was answered.
-    answer(&world.api.client(), &world.first, &stale).await.unwrap();
+    answer(&Patient::new(world.api.client()), &world.first, &stale).await.unwrap();
     assert_eq!(world.requests(), before);
     let kubelets = json!({"metadata": {"name": "csr-x"},
         "spec": {"signerName": "kubernetes.io/kube-apiserver-client-kubelet"}});
     world.api.put(&format!("{REQUESTS}/csr-x"), kubelets.clone());
     let asked = world.api.asked().len();
-    answer(&world.api.client(), &world.first, &kubelets).await.unwrap();
+    answer(&Patient::new(world.api.client()), &world.first, &kubelets).await.unwrap();
     assert_eq!(world.api.asked().len(), asked);
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use api::{Call, Change, Client};
+use api::{Change, Client, Patient};
 use cri::Cri;
 use serde_json::Value;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
@@ -18,7 +18,6 @@ use crate::requests::REQUESTS;
 
 /// When a request that could not be answered is looked at again.
 const AGAIN: Duration = Duration::from_secs(5);
-const LIMIT: Duration = Duration::from_secs(3);
 
 /// News of the API.
 pub(crate) enum ApiNews {
@@ -67,7 +66,7 @@ impl Api {
             ),
             Task::spawn(alarm::port(steering.subscribe(), bell.clone())),
             Task::spawn(api::follow(client.clone(), REQUESTS.to_owned(), String::new(), tell_request)),
-            Task::spawn(answer_all(client.clone(), options.keys.clone(), requests)),
+            Task::spawn(answer_all(Patient::new(client.clone()), options.keys.clone(), requests)),
         ];
         Self { client, steering, text, _tasks: tasks }
     }
@@ -75,7 +74,7 @@ impl Api {
 
 /// Answers nodes that ask for the control plane's keys or for a certificate, one after the other. What failed is looked at
 /// again soon: its next news may be long in coming.
-async fn answer_all(client: Client, keys: Keys, mut requests: UnboundedReceiver<Change>) {
+async fn answer_all(api: Patient, keys: Keys, mut requests: UnboundedReceiver<Change>) {
     let mut failed: BTreeSet<String> = BTreeSet::new();
     loop {
         let news = match tokio::time::timeout(AGAIN, requests.recv()).await {
@@ -83,13 +82,12 @@ async fn answer_all(client: Client, keys: Keys, mut requests: UnboundedReceiver<
             Ok(Some(Change::All(requests))) => requests,
             Ok(Some(Change::Set(request))) => vec![request],
             Ok(Some(Change::Gone(_) | Change::Live | Change::Lost)) => Vec::new(),
-            Err(_) => again(&client, std::mem::take(&mut failed)).await,
+            Err(_) => again(&api, std::mem::take(&mut failed)).await,
         };
         for request in news {
             let name = objects::name(&request);
-            let kept =
-                keys::answer(&client, &keys, &request).await.map_err(|error| host::error::chain(&error));
-            let joined = joining::decide(&client, &request).await.map_err(|error| host::error::chain(&error));
+            let kept = keys::answer(&api, &keys, &request).await.map_err(|error| host::error::chain(&error));
+            let joined = joining::decide(&api, &request).await.map_err(|error| host::error::chain(&error));
             if let Err(error) = kept.and(joined) {
                 tracing::warn!(name, error, "the request of a node is not answered");
                 failed.insert(name.to_owned());
@@ -99,11 +97,10 @@ async fn answer_all(client: Client, keys: Keys, mut requests: UnboundedReceiver<
 }
 
 /// Those that are there still.
-async fn again(client: &Client, names: BTreeSet<String>) -> Vec<Value> {
+async fn again(api: &Patient, names: BTreeSet<String>) -> Vec<Value> {
     let mut requests = Vec::new();
     for name in names {
-        let path = format!("{REQUESTS}/{name}");
-        requests.extend(Call::get(path).object(client, LIMIT).await.ok());
+        requests.extend(api.get_once(&format!("{REQUESTS}/{name}")).await.ok().flatten());
     }
     requests
 }
