@@ -35,7 +35,7 @@ pub use dir::{AssetDir, AssetErrors, AssetProblem, Object, StaticPod};
 pub use error::RenderError;
 pub use given::{ExternalEtcdFiles, Given, GivenError};
 pub use input::RenderInput;
-pub use on_node::{component_of, config_of, for_node, in_use, node_dirs, read_node};
+pub use on_node::{config_of, for_node, has_keys, in_use, node_dirs, read_node};
 pub use render::render;
 pub use static_pod::static_pod_problems;
 pub use template::TemplateError;

@@ -7,13 +7,12 @@
 //! files of a node ──read_node──▶ shared ──▶ sealed for another node ──▶ for_node ──▶ files of that node
 //! ```
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use cluster::{ClusterConfig, EtcdConfig};
 use host::fs::{FsError, Owner};
 use host::place::HostFile;
@@ -132,10 +131,9 @@ const OWN: [&str; 10] = [
     "tls/scheduler.key",
 ];
 
-/// The component that a directory of keys is for, as a pod mounts it; `None` for any other directory.
-pub fn component_of(dir: &str) -> Option<&'static str> {
-    let dirs = [path::KUBE_APISERVER_KEYS, path::KUBE_CONTROLLER_MANAGER_KEYS, path::KUBE_SCHEDULER_KEYS];
-    dirs.into_iter().find(|known| *known == dir)?.rsplit('/').next()
+/// Whether a directory of a node is one of these.
+pub fn has_keys(dir: &str) -> bool {
+    DIRS.iter().any(|known| known.path == dir)
 }
 
 /// All files of a node, of what `read` knows under their paths in an asset directory.
@@ -180,10 +178,10 @@ impl AssetTree {
         shared
     }
 
-    /// The tree as one text, JSON of base64.
+    /// The tree as one text, JSON: all of its files are text.
     pub fn to_text(&self) -> String {
-        let files: BTreeMap<&str, String> =
-            self.iter().map(|(path, file)| (path, BASE64.encode(&file.content))).collect();
+        let files: BTreeMap<&str, Cow<'_, str>> =
+            self.iter().map(|(path, file)| (path, String::from_utf8_lossy(&file.content))).collect();
         serde_json::json!(files).to_string()
     }
 
@@ -192,7 +190,7 @@ impl AssetTree {
         let files: BTreeMap<String, String> = serde_json::from_slice(text).ok()?;
         let mut tree = Self::default();
         for (path, content) in files {
-            tree.private(path, BASE64.decode(content).ok()?);
+            tree.private(path, content);
         }
         Some(tree)
     }

@@ -129,14 +129,19 @@ pub fn write_if_changed(path: &Path, content: &[u8], mode: u32) -> Result<bool> 
 }
 
 fn fill(temp: &Path, content: &[u8], mode: u32, owner: Owner) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(temp)?;
+    let mut file = create(temp, mode, owner)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+fn create(temp: &Path, mode: u32, owner: Owner) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(temp)?;
     // The umask may have taken bits away at creation.
     file.set_permissions(Permissions::from_mode(mode))?;
     if let Some((uid, gid)) = owner {
         std::os::unix::fs::fchown(&file, Some(uid), Some(gid))?;
     }
-    file.write_all(content)?;
-    file.sync_all()
+    Ok(file)
 }
 
 fn temp_name(path: &Path) -> PathBuf {
@@ -164,12 +169,18 @@ pub fn sync_dir(dir: &Path) -> Result<()> {
 /// # Errors
 /// [`FsError`] for whichever of the two paths failed.
 pub fn copy(from: &Path, to: &Path, mode: u32) -> Result<()> {
+    copy_owned(from, to, mode, None)
+}
+
+/// As [`copy`], and the file belongs to `owner` from the moment it appears.
+///
+/// # Errors
+/// As [`copy`].
+pub fn copy_owned(from: &Path, to: &Path, mode: u32, owner: Owner) -> Result<()> {
     let mut source = tried("open", from, File::open(from))?;
     let temp = temp_name(to);
     let result = (|| {
-        let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temp)?;
-        file.set_permissions(Permissions::from_mode(mode))?;
-        let mut file = Steady::new(file);
+        let mut file = Steady::new(create(&temp, mode, owner)?);
         io::copy(&mut source, &mut file)?;
         file.into_inner().sync_all()?;
         fs::rename(&temp, to)

@@ -5,7 +5,6 @@
 
 mod rules;
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use cri::{CriError, Filter};
@@ -228,11 +227,7 @@ fn change(root: &Root, action: &Undo) -> Result<(), ResetError> {
             kernel::set(root, sysctl).map_err(|source| ResetError::Sysctl { key: sysctl.key.clone(), source })
         }
         Undo::RemoveDir { path } => remove_empty(&root.path(path)),
-        Undo::SetMode { path, mode } => {
-            let path = root.path(path);
-            let set = std::fs::set_permissions(&path, std::fs::Permissions::from_mode(*mode));
-            set.map_err(|source| ResetError::File(FsError { verb: "set the mode of", path, source }))
-        }
+        Undo::SetMode { path, mode } => host::fs::set_mode(&root.path(path), *mode).map_err(ResetError::File),
         // Done by `execute`.
         Undo::RemovePods => Ok(()),
     }

@@ -12,8 +12,6 @@
 //! since the API takes nothing else there. That certificate proves who answered: a guardian signed it, whose own
 //! certificate follows and is the cluster CA's. It is good for nothing else: its only use is one that no server knows.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use cluster::KeyAlgorithm;
 use hpke::aead::ChaCha20Poly1305;
 use hpke::kdf::HkdfSha256;
@@ -31,7 +29,9 @@ use x509_parser::pem::Pem;
 use x509_parser::prelude::FromDer as _;
 
 use crate::authority::{Terms, params};
-use crate::{CertificateProblem, Identity, PkiError, check_chain, check_dates, der, inspect, key};
+use crate::{
+    CertificateInfo, CertificateProblem, Identity, PkiError, check_chain, check_dates, der, inspect, key,
+};
 
 type PublicKey = <DhP256HkdfSha256 as Kem>::PublicKey;
 type PrivateKey = <DhP256HkdfSha256 as Kem>::PrivateKey;
@@ -163,7 +163,7 @@ fn csr(subject: &CsrSubject, key: &rcgen::KeyPair) -> Result<String, PkiError> {
 /// # Errors
 /// [`SealError::Request`].
 pub fn csr_subject(csr_pem: &str) -> Result<CsrSubject, SealError> {
-    let der = block(csr_pem, "CERTIFICATE REQUEST", 0).ok_or_else(|| request("it is no PEM of one"))?;
+    let der = block(csr_pem, "CERTIFICATE REQUEST").ok_or_else(|| request("it is no PEM of one"))?;
     let (_, csr) = X509CertificationRequest::from_der(&der).map_err(request)?;
     csr.verify_signature().map_err(request)?;
     let subject = &csr.certification_request_info.subject;
@@ -224,10 +224,11 @@ pub fn open(
     ca_pem: &str,
     now: Timestamp,
 ) -> Result<Vec<u8>, SealError> {
-    let (carrier, signer) = (block(answer_pem, CERTIFICATE, 0), block(answer_pem, CERTIFICATE, 1));
-    let (carrier, signer) = carrier.zip(signer).ok_or_else(|| answer("it has not two certificates"))?;
-    check_signer(&carrier, &pem_of(&signer), ca_pem, now)?;
-    let (_, carrier) = X509Certificate::from_der(&carrier).map_err(answer)?;
+    // The first certificate of a text is what all readers take.
+    let end = answer_pem.find(END).ok_or_else(|| answer("it has no certificate"))? + END.len();
+    let carrier = inspect(answer_pem)?;
+    check_signer(&carrier, &answer_pem[end..], ca_pem, now)?;
+    let (_, carrier) = X509Certificate::from_der(&carrier.der).map_err(answer)?;
     let oid = x509_parser::der_parser::oid::Oid::from(&SEALED).map_err(|_| answer("its extension"))?;
     let sealed = carrier.get_extension_unique(&oid).map_err(answer)?;
     let sealed = sealed.ok_or_else(|| answer("nothing is in it"))?.value;
@@ -249,33 +250,37 @@ pub fn open(
 }
 
 /// Whether a guardian of the cluster signed the carrier.
-fn check_signer(carrier: &[u8], signer_pem: &str, ca_pem: &str, now: Timestamp) -> Result<(), SealError> {
+fn check_signer(
+    carrier: &CertificateInfo,
+    signer_pem: &str,
+    ca_pem: &str,
+    now: Timestamp,
+) -> Result<(), SealError> {
     check_chain(signer_pem, ca_pem).and_then(|()| check_dates(signer_pem, now)).map_err(SealError::Signer)?;
-    let info = inspect(signer_pem)?;
-    let (_, signer) = X509Certificate::from_der(&info.der).map_err(answer)?;
-    let (_, carrier) = X509Certificate::from_der(carrier).map_err(answer)?;
-    let guardian = info.organizations == [user::GUARDIANS];
-    if guardian && carrier.verify_signature(Some(signer.public_key())).is_ok() {
+    let signer = inspect(signer_pem)?;
+    let (_, by) = X509Certificate::from_der(&signer.der).map_err(answer)?;
+    let (_, signed) = X509Certificate::from_der(&carrier.der).map_err(answer)?;
+    let guardian = signer.organizations == [user::GUARDIANS];
+    if guardian && signed.verify_signature(Some(by.public_key())).is_ok() {
         return Ok(());
     }
-    let (subject, authority) = (carrier.subject().to_string(), user::GUARDIANS.to_owned());
-    Err(SealError::Signer(CertificateProblem::WrongAuthority { subject, authority, issuer: info.subject }))
+    let (subject, authority) = (carrier.subject.clone(), user::GUARDIANS.to_owned());
+    Err(SealError::Signer(CertificateProblem::WrongAuthority { subject, authority, issuer: signer.subject }))
 }
 
-const CERTIFICATE: &str = "CERTIFICATE";
+const END: &str = "-----END CERTIFICATE-----";
 
-/// A block of a PEM text, the first being 0.
-fn block(pem: &str, label: &str, number: usize) -> Option<Vec<u8>> {
-    let blocks = Pem::iter_from_buffer(pem.as_bytes()).flatten();
-    blocks.filter(|block| block.label == label).nth(number).map(|block| block.contents)
-}
-
-fn pem_of(der: &[u8]) -> String {
-    format!("-----BEGIN {CERTIFICATE}-----\n{}\n-----END {CERTIFICATE}-----\n", BASE64.encode(der))
+/// The first block of a PEM text with this label.
+fn block(pem: &str, label: &str) -> Option<Vec<u8>> {
+    let mut blocks = Pem::iter_from_buffer(pem.as_bytes()).flatten();
+    blocks.find(|block| block.label == label).map(|block| block.contents)
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD as BASE64;
+
     use super::*;
     use crate::{Authority, Leaf};
 
@@ -370,7 +375,7 @@ mod tests {
         }
         // Somebody else's public key: its signature is missing.
         let csr = KeyRequest::new("second").unwrap().csr_pem;
-        let der = block(&csr, "CERTIFICATE REQUEST", 0).unwrap();
+        let der = block(&csr, "CERTIFICATE REQUEST").unwrap();
         let mut forged = der.clone();
         let at = forged.len() - 5;
         forged[at] ^= 1;

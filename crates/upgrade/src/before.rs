@@ -4,7 +4,7 @@
 //! other.
 //!
 //! ```text
-//! /var/lib/kubestrap/upgrade/    0700: Secrets are in it
+//! /var/lib/kubestrap/upgrade/    0700: keys are in it
 //!   before.json                  objects, and which files there were
 //!   files/<n>                    those files
 //!   assets/                      the asset directory as it shall be: keys are made once
@@ -171,13 +171,7 @@ impl StateDir {
         if same(&copy, &saved.path) {
             return Ok(false);
         }
-        // Closed to others until it belongs to whom it did.
-        let open = saved.owner.is_none();
-        host::fs::copy(&copy, &saved.path, if open { *mode } else { 0o600 })?;
-        if let Some((uid, gid)) = saved.owner {
-            host::fs::chown(&saved.path, uid, gid)?;
-            host::fs::set_mode(&saved.path, *mode)?;
-        }
+        host::fs::copy_owned(&copy, &saved.path, *mode, saved.owner)?;
         Ok(true)
     }
 

@@ -1,4 +1,4 @@
-//! Files of Secrets and ConfigMaps reach pods that run, but few programs read them again. So a workload
+//! Files of ConfigMaps reach pods that run, but few programs read them again. So a workload
 //! whose files change gets their digest into its pod template, and rolls out like any other change.
 
 use std::collections::BTreeSet;
@@ -7,33 +7,20 @@ use names::annotation::INPUTS;
 use objects::pod;
 use serde_json::{Value, json};
 
-/// The names of Secrets and ConfigMaps whose content a workload's pods read, with their kinds.
-fn references(workload: &Value) -> BTreeSet<(&'static str, String)> {
-    let mut found = BTreeSet::new();
-    let mut add = |kind, name: &Value| {
-        if let Some(name) = name.as_str() {
-            found.insert((kind, name.to_owned()));
-        }
-    };
-    for volume in pod::volumes(workload) {
-        add("Secret", &volume["secret"]["secretName"]);
-        add("ConfigMap", &volume["configMap"]["name"]);
-        for source in objects::items(&volume["projected"]["sources"]) {
-            add("Secret", &source["secret"]["name"]);
-            add("ConfigMap", &source["configMap"]["name"]);
-        }
-    }
-    found
+/// The names of ConfigMaps whose content a workload's pods read.
+fn references(workload: &Value) -> BTreeSet<&str> {
+    let volumes = pod::volumes(workload);
+    let projected = volumes.iter().flat_map(|volume| objects::items(&volume["projected"]["sources"]));
+    volumes.iter().chain(projected).filter_map(|source| source["configMap"]["name"].as_str()).collect()
 }
 
 /// The digest of what a workload reads among these objects; `None` when it reads none of them.
 pub(crate) fn digest(workload: &Value, objects: &[Value]) -> Option<String> {
     let wanted = references(workload);
     let of_ours = |object: &&Value| {
-        let kind = object["kind"].as_str().unwrap_or_default();
-        let name = object["metadata"]["name"].as_str().unwrap_or_default();
-        let namespace = &object["metadata"]["namespace"];
-        wanted.iter().any(|(k, n)| *k == kind && n == name) && *namespace == workload["metadata"]["namespace"]
+        object["kind"] == "ConfigMap"
+            && wanted.contains(objects::name(object))
+            && object["metadata"]["namespace"] == workload["metadata"]["namespace"]
     };
     let content = |object: &Value| {
         json!([object["kind"], object["metadata"]["name"], object["data"], object["binaryData"]]).to_string()
@@ -73,11 +60,11 @@ mod tests {
 
     fn workload() -> Value {
         json!({"kind": "DaemonSet", "metadata": {"name": "a", "namespace": "n"}, "spec": {"template": {"spec":
-            {"volumes": [{"name": "s", "secret": {"secretName": "a"}}, {"name": "c", "configMap": {"name": "c"}}]}}}})
+            {"volumes": [{"name": "s", "projected": {"sources": [{"configMap": {"name": "a"}}]}}, {"name": "c", "configMap": {"name": "c"}}]}}}})
     }
 
-    fn secret(value: &str) -> Value {
-        json!({"kind": "Secret", "metadata": {"name": "a", "namespace": "n"}, "data": {"k": value}})
+    fn config_map(value: &str) -> Value {
+        json!({"kind": "ConfigMap", "metadata": {"name": "a", "namespace": "n"}, "data": {"k": value}})
     }
 
     fn stamped(live: &Value, before: &[Value], after: &[Value]) -> Option<String> {
@@ -88,23 +75,23 @@ mod tests {
 
     #[test]
     fn only_changed_files_roll_a_workload_out() {
-        assert_eq!(stamped(&workload(), &[secret("1")], &[secret("1")]), None);
-        assert!(stamped(&workload(), &[secret("1")], &[secret("2")]).is_some());
+        assert_eq!(stamped(&workload(), &[config_map("1")], &[config_map("1")]), None);
+        assert!(stamped(&workload(), &[config_map("1")], &[config_map("2")]).is_some());
     }
 
     #[test]
     fn a_digest_that_is_there_stays_and_follows_the_files() {
         let mut live = workload();
-        stamp(&mut live, Some(&workload()), &[secret("1")], &[secret("2")]);
+        stamp(&mut live, Some(&workload()), &[config_map("1")], &[config_map("2")]);
         let first = at(&live).unwrap().to_owned();
-        assert_eq!(stamped(&live, &[secret("2")], &[secret("2")]), Some(first.clone()));
-        assert_ne!(stamped(&live, &[secret("2")], &[secret("3")]), Some(first));
+        assert_eq!(stamped(&live, &[config_map("2")], &[config_map("2")]), Some(first.clone()));
+        assert_ne!(stamped(&live, &[config_map("2")], &[config_map("3")]), Some(first));
     }
 
     #[test]
     fn others_files_do_not_count() {
         let other =
-            json!({"kind": "Secret", "metadata": {"name": "b", "namespace": "n"}, "data": {"k": "1"}});
+            json!({"kind": "ConfigMap", "metadata": {"name": "b", "namespace": "n"}, "data": {"k": "1"}});
         assert_eq!(stamped(&workload(), &[], &[other]), None);
     }
 }

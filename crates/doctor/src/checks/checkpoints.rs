@@ -58,7 +58,7 @@ impl Seen {
     pub(crate) fn on_host(&self, files: &Files) -> Vec<PathBuf> {
         let volumes = self.manifest.iter().flat_map(pod::volumes);
         let paths = volumes.filter_map(|volume| volume["hostPath"]["path"].as_str());
-        paths.filter(|path| assets::component_of(path).is_some()).map(|path| files.path(path)).collect()
+        paths.filter(|path| assets::has_keys(path)).map(|path| files.path(path)).collect()
     }
 
     /// Where its certificates are.
