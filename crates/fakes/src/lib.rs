@@ -5,7 +5,7 @@
 //! bundle   a bundle of tiny images and programs
 //! cluster  an API server that keeps objects: versions, patches, lists, discovery
 //! grpc     what a server of gRPC is made of
-//! machine  the programs that a host is set up with: systemctl, ctr, modprobe
+//! machine  a host: its runtime, and the programs that it is set up with (systemctl, ctr, modprobe)
 //! port     who listens on the API's port, by what the runtime runs
 //! runtime  a container runtime without processes, over a connection in memory
 //! kubelet  moves static pods and pods of the API between cluster and runtime

@@ -1,14 +1,24 @@
-//! The programs that a host is set up with, as far as kubestrap calls them: systemctl, ctr, modprobe. Nothing is run: they
-//! keep what they are told, and refuse what the real ones would refuse for lack of a file or of a running containerd.
+//! A host below a directory: its runtime, and the programs that it is set up with, as far as kubestrap calls them:
+//! systemctl, ctr, modprobe. Nothing is run: they keep what they are told, and refuse what the real ones would refuse for
+//! lack of a file or of a running containerd.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use cri::{Cri, CriError};
+use host::command::{Command, CommandError, Output};
 use names::path;
+use node::Root;
+use node::machine::Answer;
 use serde_json::Value;
+
+use crate::runtime::Runtime;
 
 /// An image in containerd, whole and unpacked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,11 +29,19 @@ pub struct Image {
     pub pinned: bool,
 }
 
+/// What the work of one who is killed unwinds with.
+#[derive(Debug)]
+pub struct Killed;
+
 /// See the module.
 #[derive(Debug, Clone)]
-pub struct Machine(Arc<Mutex<State>>);
+pub struct Machine {
+    /// Its containers.
+    pub runtime: Runtime,
+    state: Arc<Mutex<State>>,
+}
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct State {
     root: PathBuf,
     /// Unit files as systemd has read them, by the unit's name.
@@ -31,25 +49,74 @@ struct State {
     /// Those with which the units that run were started.
     running: BTreeMap<String, String>,
     images: BTreeMap<String, Image>,
+    /// The files that an image is seen to have.
+    shown: BTreeMap<String, Vec<u8>>,
+    /// Where images are seen.
+    mounts: BTreeSet<String>,
     called: Vec<String>,
+    /// How many more programs are run until whoever runs them is killed, and whether that is after the last one.
+    life: Option<(usize, bool)>,
 }
 
 /// What a program printed, or why it failed.
 type Said = Result<String, String>;
 
 impl Machine {
-    /// One whose disk lies below that directory.
+    /// A bare one whose disk lies below that directory.
     pub fn new(root: &Path) -> Self {
-        let root = root.to_owned();
-        let (loaded, running, images) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self(Arc::new(Mutex::new(State { root, loaded, running, images, called: Vec::new() })))
+        for (file, text) in [
+            ("usr/bin/mount", ""),
+            ("usr/bin/umount", ""),
+            ("proc/sys/net/ipv4/ip_forward", "0\n"),
+            ("proc/sys/fs/inotify/max_user_instances", "128\n"),
+        ] {
+            host::fs::create_dir_all(root.join(file).parent().unwrap(), 0o755).unwrap();
+            host::fs::write(&root.join(file), text.as_bytes(), 0o644).unwrap();
+        }
+        let state = State { root: root.to_owned(), ..State::default() };
+        Self { runtime: Runtime::default(), state: Arc::new(Mutex::new(state)) }
     }
 
-    /// Runs a command line, with what it reads.
-    ///
-    /// # Errors
-    /// What the program says.
-    pub fn run(&self, line: &str, stdin: &[u8]) -> Said {
+    /// Its disk, and it.
+    pub fn root(&self) -> Root {
+        Root::of(self.state().root.clone(), Arc::new(self.clone()))
+    }
+
+    /// From now on whoever runs a program for the time of that number, from 0, is killed before or after it; none is
+    /// nobody.
+    pub fn kill_at(&self, life: Option<(usize, bool)>) {
+        self.state().life = life;
+    }
+
+    /// From now on every image is seen to have this file.
+    pub fn show(&self, path: &str, content: &[u8]) {
+        self.state().shown.insert(path.to_owned(), content.to_owned());
+    }
+
+    /// Where images are seen.
+    pub fn mounts(&self) -> BTreeSet<String> {
+        self.state().mounts.clone()
+    }
+
+    /// Runs a command line, with what it reads, if that is not the end.
+    fn call(&self, command: &Command, stdin: &[u8]) -> Result<Output, CommandError> {
+        let killed = self.state().ends_now();
+        if killed == Some(false) {
+            resume_unwind(Box::new(Killed));
+        }
+        let said = self.answer(&command.line(), stdin);
+        if killed == Some(true) {
+            resume_unwind(Box::new(Killed));
+        }
+        let failed = |stderr| CommandError::Failed {
+            command: command.line(),
+            status: ExitStatus::from_raw(256),
+            stderr,
+        };
+        said.map(|text| Output { stdout: text.into_bytes(), stderr: Vec::new() }).map_err(failed)
+    }
+
+    fn answer(&self, line: &str, stdin: &[u8]) -> Said {
         let mut state = self.state();
         state.called.push(line.to_owned());
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
@@ -68,14 +135,6 @@ impl Machine {
         self.state().running.contains_key(unit)
     }
 
-    /// What a variable says in the environment of what runs as a unit.
-    pub fn variable(&self, unit: &str, variable: &str) -> Option<String> {
-        let state = self.state();
-        let lines = state.running.get(unit)?.lines();
-        let mut values = lines.filter_map(|line| line.strip_prefix("Environment=")?.split_once('='));
-        values.find_map(|(name, value)| (name == variable).then(|| value.to_owned()))
-    }
-
     /// The images in containerd.
     pub fn images(&self) -> BTreeMap<String, Image> {
         self.state().images.clone()
@@ -87,11 +146,55 @@ impl Machine {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().expect("no test panicked in here")
+        self.state.lock().expect("no test panicked in here")
+    }
+}
+
+impl node::Machine for Machine {
+    fn run(&self, command: Command) -> Result<Output, CommandError> {
+        self.call(&command, &[])
+    }
+
+    fn run_fed(
+        &self,
+        command: Command,
+        feed: &mut dyn FnMut(&mut dyn Write),
+    ) -> Result<Output, CommandError> {
+        let mut stdin = Vec::new();
+        feed(&mut stdin);
+        self.call(&command, &stdin)
+    }
+
+    fn variable(&self, process: &str, variable: &str) -> Option<String> {
+        let state = self.state();
+        let lines = state.running.get(&format!("{process}.service"))?.lines();
+        let mut values = lines.filter_map(|line| line.strip_prefix("Environment=")?.split_once('='));
+        values.find_map(|(name, value)| (name == variable).then(|| value.to_owned()))
+    }
+
+    fn runtime(&self, socket: PathBuf) -> Answer<'_, Cri, CriError> {
+        let there = self.runs("containerd.service");
+        let absent = |socket| CriError::NotRunning { socket, source: io::ErrorKind::NotFound.into() };
+        let runtime = &self.runtime;
+        Box::pin(async move {
+            if there { Ok(Cri::over(runtime.connector(), &socket)) } else { Err(absent(socket)) }
+        })
+    }
+
+    fn kubelet(&self) -> Answer<'_, (), String> {
+        let healthy = self.runs("kubelet.service");
+        Box::pin(async move { healthy.then_some(()).ok_or_else(|| "connection refused".to_owned()) })
     }
 }
 
 impl State {
+    fn ends_now(&mut self) -> Option<bool> {
+        let (left, after) = self.life.as_mut()?;
+        let ends = (*left == 0).then_some(*after);
+        *left = left.wrapping_sub(1);
+        ends
+    }
+
     fn on_disk(&self, path: &str) -> PathBuf {
         self.root.join(path::below_root(path))
     }
@@ -159,6 +262,8 @@ impl State {
                 self.images.get_mut(*name).ok_or("image not found")?.pinned = true;
                 Ok(String::new())
             }
+            ("mount", [_, seen]) => self.mount(seen),
+            ("unmount", ["--rm", seen]) => self.unmount(seen),
             _ => Err(format!("ctr images {command} {}: unknown", rest.join(" "))),
         }
     }
@@ -184,6 +289,27 @@ impl State {
             let of = |value: &Value| value.as_str().unwrap_or_default().to_owned();
             let name = of(&image["annotations"]["io.containerd.image.name"]);
             self.images.insert(name, Image { digest: of(&image["digest"]), pinned });
+        }
+        Ok(String::new())
+    }
+
+    fn mount(&mut self, seen: &str) -> Said {
+        self.mounts.insert(seen.to_owned());
+        for (path, content) in &self.shown {
+            let path = Path::new(seen).join(path::below_root(path));
+            let put = || {
+                host::fs::create_dir_all(path.parent().unwrap(), 0o755)?;
+                host::fs::write(&path, content, 0o755)
+            };
+            put().map_err(|error| error.to_string())?;
+        }
+        Ok(seen.to_owned())
+    }
+
+    fn unmount(&mut self, seen: &str) -> Said {
+        self.mounts.remove(seen);
+        for path in host::fs::list(Path::new(seen)).map_err(|error| error.to_string())? {
+            host::fs::remove_dir_all(&path).map_err(|error| error.to_string())?;
         }
         Ok(String::new())
     }

@@ -12,6 +12,11 @@ use std::time::{Duration, Instant};
 /// How much of a failed child's stderr the error carries, in bytes from its end.
 const STDERR_TAIL: usize = 2000;
 
+/// How often a program is tried to be started that somebody holds open to write it, and how long is waited between. A
+/// process of several threads that has just written a program does so itself: a child that another thread forks has all
+/// that was open at that moment, until it runs its own program.
+const BUSY: (usize, Duration) = (100, Duration::from_millis(10));
+
 /// Why a child process did not do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
@@ -174,6 +179,20 @@ impl Command {
         command
     }
 
+    /// Starts the program, when nobody writes it any more.
+    fn start<T>(&self, mut start: impl FnMut() -> io::Result<T>) -> Result<T, CommandError> {
+        let mut left = BUSY.0;
+        loop {
+            match start() {
+                Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && left > 0 => {
+                    left -= 1;
+                    std::thread::sleep(BUSY.1);
+                }
+                other => return other.map_err(|error| self.spawn_error(error)),
+            }
+        }
+    }
+
     fn spawn_error(&self, source: io::Error) -> CommandError {
         CommandError::Spawn { command: self.line(), source }
     }
@@ -207,7 +226,7 @@ impl Command {
         command.stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         die_with_parent(&mut command);
-        let mut child = command.spawn().map_err(|e| self.spawn_error(e))?;
+        let mut child = self.start(|| command.spawn())?;
         // All three pipes at once, or a full one would stop the child for ever.
         let input = child.stdin.take();
         let (out, err) = (child.stdout.take(), child.stderr.take());
@@ -237,7 +256,7 @@ impl Command {
         let mut command = self.build();
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         die_with_parent(&mut command);
-        let mut child = command.spawn().map_err(|e| self.spawn_error(e))?;
+        let mut child = self.start(|| command.spawn())?;
         let (out, err) = (child.stdout.take(), child.stderr.take());
         std::thread::scope(|scope| {
             let stdout = scope.spawn(|| drain(out));
@@ -262,7 +281,7 @@ impl Command {
         tracing::debug!(command = self.line(), "run attached");
         let mut command = self.build();
         die_with_parent(&mut command);
-        command.status().map_err(|e| self.spawn_error(e))
+        self.start(|| command.status())
     }
 
     /// Starts the child and leaves it running; it dies with the thread that started it.
@@ -274,7 +293,7 @@ impl Command {
         let mut command = self.build();
         command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
         die_with_parent(&mut command);
-        command.spawn().map_err(|e| self.spawn_error(e))
+        self.start(|| command.spawn())
     }
 
     /// Replaces this process by the program; returns only when that failed.
@@ -358,6 +377,20 @@ mod tests {
         let env = || Command::new("/usr/bin/env").env("A", "a");
         assert_eq!(shown(env()), [true, true]);
         assert_eq!(shown(env().env_remove("A").env_remove("PATH")), [false, false]);
+    }
+
+    #[test]
+    fn a_program_that_is_still_held_open_for_writing_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("program");
+        crate::fs::write(&program, b"#!/bin/sh\necho done\n", 0o755).unwrap();
+        let held = std::fs::OpenOptions::new().append(true).open(&program).unwrap();
+        std::thread::scope(|scope| {
+            let run = scope.spawn(|| Command::new(&program).run());
+            std::thread::sleep(BUSY.1 * 5);
+            drop(held);
+            assert_eq!(run.join().unwrap().unwrap().text(), "done");
+        });
     }
 
     #[test]

@@ -97,6 +97,30 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Those of a usual host, which passes preflight: what tests begin with, here and in other crates.
+    pub fn example(hostname: &str) -> Self {
+        Self {
+            hostname: hostname.to_owned(),
+            addresses: vec![IpAddr::from([192, 0, 2, 1])],
+            cgroup_version: CgroupVersion::V2,
+            cgroup_controllers: ["cpu", "cpuset", "devices", "freezer", "memory", "pids"]
+                .map(str::to_owned)
+                .to_vec(),
+            systemd: true,
+            systemctl: true,
+            sandbox: None,
+            cap_sys_resource: true,
+            root: true,
+            overlayfs: true,
+            cpus: 2,
+            memory_mib: 4096,
+            swap: false,
+            resolv_conf: Some(path::RESOLV_CONF.to_owned()),
+            resolv_conf_empty: false,
+            free_bytes: 100 << 30,
+        }
+    }
+
     /// The driver that kubelet and runc shall use: systemd's where that is pid 1, but not in a sandbox, whose
     /// pods have a cgroup of their own beside that of its systemd.
     pub fn cgroup_driver(&self) -> CgroupDriver {

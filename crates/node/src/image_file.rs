@@ -35,37 +35,45 @@ pub enum ImageFileError {
 /// How the directories begin at which images are seen.
 const SEEN_AT: &str = "image-";
 
-/// Copies a file of an image to `dest`, to be run. The image is seen meanwhile in `dir`, a directory of ours alone; what
-/// a killed call left there is taken away.
+/// Copies a file of an image of that host to `dest`, to be run. The image is seen meanwhile in `dir`, a directory of ours
+/// alone; [`take_down`] takes away what a killed call left there.
 ///
 /// # Errors
 /// [`ImageFileError`]; nothing stays mounted.
-pub fn copy_out(image: &str, path: &Path, dest: &Path, dir: &Path) -> Result<(), ImageFileError> {
-    take_down_all(dir)?;
+pub fn copy_out(
+    root: &Root,
+    image: &str,
+    path: &Path,
+    dest: &Path,
+    dir: &Path,
+) -> Result<(), ImageFileError> {
     // containerd does not forget at once under which name it showed an image, and shows no other one under it.
-    let root = dir.join(format!("{SEEN_AT}{}", jiff::Timestamp::now().as_nanosecond()));
-    host::fs::create_dir_all(&root, 0o700)?;
-    let shown = run(&["images", "mount", image, &root.to_string_lossy()]);
-    let copied = shown.map_err(ImageFileError::from).and_then(|()| copy(&root, path, dest));
-    let away = take_down_all(dir);
+    let seen = dir.join(format!("{SEEN_AT}{}", jiff::Timestamp::now().as_nanosecond()));
+    host::fs::create_dir_all(&seen, 0o700)?;
+    let shown = run(root, &["images", "mount", image, &seen.to_string_lossy()]);
+    let copied = shown.map_err(ImageFileError::from).and_then(|()| copy(&seen, path, dest));
+    let away = take_away(root, &seen);
     copied.and(away)
 }
 
-/// Asks the containerd of the host that we run on.
-fn run(args: &[&str]) -> Result<(), ImagesError> {
-    Root::host().machine().run(ctr(args)).map(drop).map_err(ImagesError::Ctr)
+fn run(root: &Root, args: &[&str]) -> Result<(), ImagesError> {
+    root.machine().run(ctr(args)).map(drop).map_err(ImagesError::Ctr)
 }
 
-/// Each mount, the snapshot that it shows, which is called after its directory, and the directory.
-fn take_down_all(dir: &Path) -> Result<(), ImageFileError> {
-    for root in host::fs::list(dir)? {
-        let name = root.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with(SEEN_AT) {
-            run(&["images", "unmount", "--rm", &root.to_string_lossy()])?;
-            host::fs::remove_dir_all(&root)?;
-        }
-    }
-    Ok(())
+/// Takes away every image that is seen in `dir`. A directory below which something is mounted cannot be removed.
+///
+/// # Errors
+/// [`ImageFileError`].
+pub fn take_down(root: &Root, dir: &Path) -> Result<(), ImageFileError> {
+    let seen =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(SEEN_AT));
+    host::fs::list(dir)?.iter().filter(|path| seen(path)).try_for_each(|path| take_away(root, path))
+}
+
+/// The mount, the snapshot that it shows, which is called after its directory, and the directory.
+fn take_away(root: &Root, seen: &Path) -> Result<(), ImageFileError> {
+    run(root, &["images", "unmount", "--rm", &seen.to_string_lossy()])?;
+    Ok(host::fs::remove_dir_all(seen)?)
 }
 
 fn copy(root: &Path, path: &Path, dest: &Path) -> Result<(), ImageFileError> {

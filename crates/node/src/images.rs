@@ -64,23 +64,11 @@ struct Present {
     unpacked: bool,
 }
 
-/// What is missing of all the bundle's images on the host that we run on.
+/// What is missing of all the bundle's images. containerd must run.
 ///
 /// # Errors
 /// [`ImagesError::Ctr`] when containerd cannot be asked.
-pub fn plan_images(bundle: &Bundle) -> Result<ImagePlan, ImagesError> {
-    plan_images_of(&Root::host(), bundle)
-}
-
-/// [`import_images_to`] of the host that we run on.
-///
-/// # Errors
-/// As that.
-pub fn import_images(bundle: &Bundle) -> Result<Imported, ImagesError> {
-    import_images_to(&Root::host(), bundle)
-}
-
-fn plan_images_of(root: &Root, bundle: &Bundle) -> Result<ImagePlan, ImagesError> {
+pub fn plan_images(root: &Root, bundle: &Bundle) -> Result<ImagePlan, ImagesError> {
     let present = present(root)?;
     let wanted = bundle.images().iter().map(|i| (i.name.clone(), i.digest.to_string()));
     Ok(compare(wanted, &present))
@@ -90,9 +78,9 @@ fn plan_images_of(root: &Root, bundle: &Bundle) -> Result<ImagePlan, ImagesError
 ///
 /// # Errors
 /// [`ImagesError`]; images that were imported until then stay.
-pub fn import_images_to(root: &Root, bundle: &Bundle) -> Result<Imported, ImagesError> {
+pub fn import_images(root: &Root, bundle: &Bundle) -> Result<Imported, ImagesError> {
     let started = Instant::now();
-    let plan = plan_images_of(root, bundle)?;
+    let plan = plan_images(root, bundle)?;
     if !plan.import.is_empty() {
         import(root, bundle, &plan.import)?;
     }

@@ -134,7 +134,7 @@ impl Provision<'_> {
     /// # Errors
     /// [`ImagesError`].
     pub fn import(&self) -> Result<Imported, ImagesError> {
-        images::import_images_to(&self.root, self.bundle)
+        images::import_images(&self.root, self.bundle)
     }
 }
 

@@ -156,22 +156,6 @@ impl<'a> Units<'a> {
     }
 }
 
-/// [`Units::daemon_reload`] of the host that we run on.
-///
-/// # Errors
-/// As that.
-pub fn daemon_reload() -> Result<(), CommandError> {
-    Units::of(&Root::host()).daemon_reload()
-}
-
-/// [`Units::restart`] of the host that we run on.
-///
-/// # Errors
-/// As that.
-pub fn restart(unit: &str) -> Result<(), CommandError> {
-    Units::of(&Root::host()).restart(unit)
-}
-
 /// True when the next boot starts a unit: a target that each one reaches pulls it in, or a unit that is itself started.
 /// `at` says where a path of the host lies for us.
 pub fn is_started_at_boot(at: impl Fn(&str) -> PathBuf, unit: &str) -> bool {

@@ -16,24 +16,7 @@ use node::plan::{Action, Plan, plan};
 use node::{NodeConfig, NodeCredentials, Root, containerd, execute, kubelet, note};
 
 fn facts() -> Facts {
-    Facts {
-        hostname: "a".to_owned(),
-        addresses: vec!["192.0.2.1".parse().unwrap()],
-        cgroup_version: CgroupVersion::V2,
-        cgroup_controllers: Vec::new(),
-        systemd: true,
-        systemctl: true,
-        sandbox: None,
-        cap_sys_resource: true,
-        root: true,
-        overlayfs: true,
-        cpus: 2,
-        memory_mib: 4096,
-        swap: false,
-        resolv_conf: Some("/etc/resolv.conf".to_owned()),
-        resolv_conf_empty: false,
-        free_bytes: 1 << 40,
-    }
+    Facts::example("a")
 }
 
 fn sandbox_v1() -> Facts {

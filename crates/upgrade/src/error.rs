@@ -47,6 +47,9 @@ pub enum UpgradeError {
     /// etcd's snapshot failed.
     #[error(transparent)]
     Snapshot(#[from] etcd::SnapshotError),
+    /// What was left of a program that was had of an image does not go.
+    #[error("what was left of the last run does not go")]
+    Left(#[from] node::image_file::ImageFileError),
     /// The images could not be imported.
     #[error("the images cannot be imported")]
     Images(#[from] node::images::ImagesError),

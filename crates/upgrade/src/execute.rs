@@ -14,7 +14,6 @@ use crate::before::{Before, StateDir};
 use crate::error::UpgradeError;
 use crate::event::Event;
 use crate::gate::{Gate, Patience};
-use crate::here::ThisNode;
 use crate::look::Looked;
 use crate::node_files;
 use crate::part::Part;
@@ -85,7 +84,7 @@ impl<'a> Upgrade<'a> {
         state: StateDir,
         report: &'a (dyn Fn(Event) + Send + Sync),
     ) -> Self {
-        let sight = Sight::new(client, runtime, ThisNode, target.node.name.clone());
+        let sight = Sight::new(client, runtime, target.node.name.clone());
         let (patience, backup_dir) = (Patience::default(), PathBuf::from(names::path::BACKUPS));
         Self { target, sight, state, patience, backup_dir, report }
     }
@@ -187,7 +186,7 @@ impl<'a> Upgrade<'a> {
 
     fn snapshot(&self, before: &mut Before) -> Result<String, UpgradeError> {
         let bundle = self.target.bundle.as_ref();
-        let programs = Programs::new(&*self.sight.here, bundle, &self.state);
+        let programs = Programs::new(&self.target.root, bundle, &self.state);
         let image = etcd::tools_image(&self.target.config, bundle);
         let program = programs.get(&image, etcd::ETCDCTL)?;
         let (endpoint, tls) = (self.target.etcd_endpoint(), self.target.etcd_credentials());
@@ -204,7 +203,7 @@ impl<'a> Upgrade<'a> {
 
     fn import(&self) -> Result<String, UpgradeError> {
         let Some(bundle) = &self.target.bundle else { return Ok("no bundle".to_owned()) };
-        let imported = node::images::import_images(bundle)?;
+        let imported = node::images::import_images(&self.target.root, bundle)?;
         Ok(format!("{} images in {:.1} s", imported.plan.import.len(), imported.took.as_secs_f32()))
     }
 

@@ -26,7 +26,6 @@ mod execute;
 #[cfg(test)]
 mod fixture;
 mod gate;
-mod here;
 mod immutable;
 mod lifecycle;
 mod look;

@@ -38,8 +38,8 @@ impl Sight {
     pub(crate) async fn look(&self, target: &Target, state: &StateDir) -> Result<Looked, UpgradeError> {
         let before = state.read()?;
         let compared = compare::compare(self, &target.tree, before.as_ref()).await?;
-        let host = self.here.plan(target)?;
-        let tools = Tools { here: &*self.here, target, state, before: before.as_ref() };
+        let host = target.host_plan()?;
+        let tools = Tools { target, state, before: before.as_ref() };
         let said = tools.ask(&compared, !host.is_empty())?;
         let compare::Compared { parts, wanted, live } = compared;
         let version = parts.iter().find(|p| p.part == Part::KubeApiserver).and_then(|p| p.version);
@@ -90,7 +90,7 @@ impl Sight {
     async fn images(&self, target: &Target, wanted: &Wanted) -> Result<ImageState, UpgradeError> {
         let mut state = ImageState::default();
         if let Some(bundle) = &target.bundle {
-            state.import = self.here.lacks(bundle)?;
+            state.import = node::images::plan_images(&target.root, bundle)?.import;
         }
         for image in target::images(wanted.values().flatten().map(|o| &o.value)) {
             let bundled = target.bundle.as_ref().is_some_and(|bundle| bundle.has_image(&image));

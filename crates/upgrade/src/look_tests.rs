@@ -1,7 +1,7 @@
 //! Looks at a cluster that a config has made, on fakes: its objects as they were rendered, its rollouts at rest.
 
 use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::task::Poll;
@@ -9,28 +9,34 @@ use std::task::Poll;
 use assets::{AssetTree, Given, RenderInput};
 use cluster::ClusterConfig;
 use fakes::cluster::Objects;
+use fakes::machine::{Killed, Machine};
 use fakes::runtime::container_id;
 use jiff::Timestamp;
 use names::annotation::{DEPLOYMENT_REVISION, INPUTS};
 use names::label::{CONTROLLER_REVISION_HASH, POD_TEMPLATE_HASH};
-use node::plan::{Action, Plan as HostPlan};
-use node::{NodeConfig, NodeCredentials, Root};
+use node::{NodeConfig, NodeCredentials};
 use objects::ObjectRef;
 use serde_json::json;
 
 use super::*;
-use crate::fixture::{Elsewhere, Node, sandbox};
+use crate::fixture::{Node, sandbox};
 use crate::part;
 use crate::plan::{Plan, Step, plan};
+use crate::programs;
 
 const CONFIG_MAP: &str = "/api/v1/namespaces/kube-system/configmaps/kube-apiserver";
 const APISERVER: &str = "/apis/apps/v1/namespaces/kube-system/daemonsets/kube-apiserver";
 const SCHEDULER: &str = "/apis/apps/v1/namespaces/kube-system/deployments/kube-scheduler";
 const SCHEDULER_POD: &str = "/api/v1/namespaces/kube-system/pods/kube-scheduler-0";
 
+/// A program that takes every flag, and one that takes none.
+const TAKES: &[u8] = b"#!/bin/sh\nexit 0\n";
+const REFUSES: &[u8] = b"#!/bin/sh\necho Error: no >&2\nexit 1\n";
+
 /// A cluster, the node that it is looked at from, and what lies on that node's disk.
 struct World {
     node: Node,
+    machine: Machine,
     dir: tempfile::TempDir,
     state: StateDir,
     tree: AssetTree,
@@ -49,12 +55,22 @@ fn render(set: &[(&str, &str)], existing: Option<AssetTree>) -> (ClusterConfig, 
 impl World {
     /// The cluster that the default config makes.
     async fn new() -> Self {
-        let (dir, node) = (tempfile::tempdir().unwrap(), Node::new(Objects::new()));
+        let dir = tempfile::tempdir().unwrap();
+        let machine = Machine::new(&dir.path().join("root"));
+        let node = Node::with_runtime(Objects::new(), machine.runtime.clone());
         let (config, tree) = render(&[], None);
-        let world = Self { node, state: StateDir::new(dir.path().join("upgrade")), dir, tree };
+        let world = Self { node, machine, state: StateDir::new(dir.path().join("upgrade")), dir, tree };
+        for part in Part::ALL.into_iter().filter(|part| part.is_kubernetes()) {
+            world.machine.show(&programs::program_path(part.name()), TAKES);
+        }
+        world.machine.show(etcd::ETCDCTL, TAKES);
+        for program in bundle::HOST_PROGRAMS {
+            world.put_program(program, TAKES);
+        }
+        world.install().await;
         world.tree.write(&world.assets()).unwrap();
         for file in world.tree.node_files() {
-            let path = world.root().path(&file.path);
+            let path = world.machine.root().path(&file.path);
             host::fs::create_dir_all(path.parent().unwrap(), 0o755).unwrap();
             host::fs::write(&path, &file.content, 0o600).unwrap();
         }
@@ -81,8 +97,18 @@ impl World {
         self.dir.path().join("assets")
     }
 
-    fn root(&self) -> Root {
-        Root::below(self.dir.path().join("root"))
+    fn put_program(&self, name: &str, content: &[u8]) {
+        let path = self.machine.root().path(names::path::PROGRAMS).join(name);
+        host::fs::create_dir_all(path.parent().unwrap(), 0o755).unwrap();
+        host::fs::write(&path, content, 0o755).unwrap();
+    }
+
+    /// Makes the host the node of the default config, with the programs that lie there.
+    async fn install(&self) {
+        let target = self.target(&[]);
+        let plan = target.host_plan().unwrap();
+        let none = |_: &str, _: &Path| panic!("the programs are there");
+        node::execute::execute(&target.root, &plan, none, |_| {}).await.unwrap();
     }
 
     /// Leaves a workload as its controllers do: a revision, its pods, and a container of each that runs.
@@ -122,7 +148,7 @@ impl World {
     /// The same cluster with other settings.
     fn target(&self, set: &[(&str, &str)]) -> Target {
         let (config, tree) = render(set, Some(self.tree.clone()));
-        let root = self.root();
+        let root = self.machine.root();
         let (addresses, credentials) =
             (vec!["10.0.0.1".parse().unwrap()], NodeCredentials::Bootstrap(String::new()));
         Target {
@@ -137,10 +163,10 @@ impl World {
         }
     }
 
-    /// Looks at another node, and knows nothing of the API.
-    fn have(&mut self, here: Elsewhere) {
+    /// Knows nothing of the API from now on.
+    fn forget(&mut self) {
         let (client, runtime) = (self.node.sight.api.client().clone(), self.node.sight.runtime.clone());
-        self.node.sight = Sight::new(client, runtime, here, "n".to_owned());
+        self.node.sight = Sight::new(client, runtime, "n".to_owned());
     }
 
     /// Looks, and holds a look to its promise: it changes nothing, neither in the cluster nor on the disk.
@@ -283,7 +309,7 @@ async fn whoever_does_not_answer_is_named() {
     for path in ["/apis/apps/v1", SCHEDULER, "/api/v1/nodes", "/metrics"] {
         world.node.cluster.say(path, 403, r#"{"reason": "Forbidden", "message": "no"}"#);
         // Which kinds there are is asked once.
-        world.have(Elsewhere::default());
+        world.forget();
         let error = world.look(&target).await.err().unwrap();
         let UpgradeError::Api(error) = error else { panic!("{path}: {error:?}") };
         assert_eq!(error.to_string(), format!("GET {path}: 403 Forbidden: no"));
@@ -291,33 +317,53 @@ async fn whoever_does_not_answer_is_named() {
     }
 }
 
-/// Both are links: a program that a test writes might be held open by a child of another test.
-fn refusing(dest: &Path) {
-    host::fs::symlink(Path::new("/bin/false"), dest).unwrap();
-}
-
 #[tokio::test(start_paused = true)]
 async fn programs_are_asked_for_flags_of_what_changes() {
-    let mut world = World::new().await;
-    world.have(Elsewhere { place: refusing, ..Elsewhere::default() });
+    let world = World::new().await;
+    world.machine.show(&programs::program_path("kube-scheduler"), REFUSES);
+    world.machine.show(etcd::ETCDCTL, REFUSES);
+    world.put_program("kubelet", REFUSES);
+    world.install().await;
     let observed = world.look(&world.target(&[])).await.unwrap().observed;
     assert_eq!(observed.flags, []);
     assert!(observed.etcd.problem.is_some());
+    let refused = |observed: &Observed| {
+        let refused = observed.flags.iter().filter(|answer| answer.refused);
+        refused.map(|answer| (answer.program.clone(), answer.said.clone())).collect::<Vec<_>>()
+    };
+    let said = |program: &str| [(program.to_owned(), "Error: no".to_owned())];
     let target = world.target(&[("components.kubeScheduler.extraArgs.v", "\"4\"")]);
-    let programs = target.root.path(names::path::PROGRAMS);
-    host::fs::create_dir_all(&programs, 0o755).unwrap();
-    refusing(&programs.join("kubelet"));
-    let flags = world.look(&target).await.unwrap().observed.flags;
-    assert!(
-        flags.iter().map(|answer| (answer.program.as_str(), answer.refused)).eq([("kube-scheduler", true)])
-    );
-    let plan = HostPlan { actions: vec![Action::ReloadUnits] };
-    world.have(Elsewhere { place: refusing, plan });
+    let observed = world.look(&target).await.unwrap().observed;
+    assert_eq!((refused(&observed), observed.flags.len()), (said("kube-scheduler").into(), 1));
+    host::fs::remove_file(&target.root.path(names::path::KUBELET_CONFIG)).unwrap();
     let observed = world.look(&world.target(&[])).await.unwrap().observed;
-    assert_eq!(observed.host, ["reload unit files"]);
-    assert!(
-        observed.flags.iter().map(|answer| (answer.program.as_str(), answer.refused)).eq([("kubelet", true)])
-    );
+    assert_eq!((refused(&observed), observed.flags.len()), (said("kubelet").into(), 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_would_be_done_to_the_node_is_what_it_lacks() {
+    let world = World::new().await;
+    let target = world.target(&[]);
+    host::fs::remove_file(&target.root.path(names::path::KUBELET_CONFIG)).unwrap();
+    let host = world.look(&target).await.unwrap().observed.host;
+    assert_eq!(host, [format!("write {}", names::path::KUBELET_CONFIG)]);
+    world.install().await;
+    assert_eq!(world.look(&target).await.unwrap().observed.host, Vec::<String>::new());
+}
+
+/// One image is in containerd, another one is in the bundle alone.
+#[tokio::test(start_paused = true)]
+async fn images_that_containerd_lacks_are_imported() {
+    let world = World::new().await;
+    let (images, dir) = (["a:1".to_owned(), "b:1".to_owned()], world.dir.path());
+    let [half, whole] = ["half", "whole"].map(|name| dir.join(name));
+    let version = world.target(&[]).version().to_string();
+    fakes::bundle::write(&half, &version, &images[..1], &bundle::HOST_PROGRAMS);
+    fakes::bundle::write(&whole, &version, &images, &bundle::HOST_PROGRAMS);
+    let open = |dir: &Path| bundle::Bundle::open(dir).unwrap();
+    node::images::import_images(&world.machine.root(), &open(&half)).unwrap();
+    let target = Target { bundle: Some(open(&whole)), ..world.target(&[]) };
+    assert_eq!(world.look(&target).await.unwrap().observed.images.import, images[1..]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -351,7 +397,7 @@ async fn the_asset_directory_is_compared_with_the_target() {
     assert!(matches!(&error, UpgradeError::Unfinished { path, .. } if *path == world.assets()), "{error:?}");
 }
 
-/// Whether work ends before its process is killed: at its n-th pause, or where it panics.
+/// Whether work ends before its process is killed: at its n-th pause, or when it runs a program.
 async fn survives(work: impl Future, pauses: usize) -> bool {
     let (mut work, mut left) = (pin!(work), pauses);
     poll_fn(|context| {
@@ -359,21 +405,18 @@ async fn survives(work: impl Future, pauses: usize) -> bool {
             return Poll::Ready(false);
         }
         left -= 1;
-        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context)));
-        polled.map_or(Poll::Ready(false), |poll| poll.map(|_| true))
+        match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
+            Ok(poll) => poll.map(|_| true),
+            Err(panic) if panic.is::<Killed>() => Poll::Ready(false),
+            Err(panic) => resume_unwind(panic),
+        }
     })
     .await
 }
 
-/// Is killed when a part of the program is there.
-fn deadly(dest: &Path) {
-    host::fs::write(&dest.with_extension("part"), b"\x7fELF", 0o700).unwrap();
-    panic!("killed");
-}
-
 #[tokio::test(start_paused = true)]
 async fn what_a_killed_look_leaves_goes_with_the_next_one() {
-    let mut world = World::new().await;
+    let world = World::new().await;
     let target = world.target(&[("components.kubeScheduler.extraArgs.v", "\"4\"")]);
     for unfinished in [false, true] {
         if unfinished {
@@ -381,15 +424,32 @@ async fn what_a_killed_look_leaves_goes_with_the_next_one() {
             world.state.write(&before).unwrap();
         }
         let there = files(world.dir.path());
-        world.have(Elsewhere { place: deadly, ..Elsewhere::default() });
-        assert!(!survives(world.node.sight.look(&target, &world.state), usize::MAX).await);
-        assert!(world.state.programs().join("kube-scheduler.part").exists());
-        world.have(Elsewhere::default());
-        world.node.sight.look(&target, &world.state).await.unwrap();
-        assert_eq!(files(world.dir.path()), there);
+        let look = || world.node.sight.look(&target, &world.state);
+        let called = world.machine.called().len();
+        look().await.unwrap();
+        let calls = world.machine.called().split_off(called);
+        let seen_and_gone =
+            |two: &&[String]| two[0].contains(" images mount ") && two[1].contains(" unmount ");
+        assert_eq!(calls.windows(2).filter(seen_and_gone).count(), 2, "{calls:?}");
+        for (program, after) in (0..calls.len()).flat_map(|program| [(program, false), (program, true)]) {
+            world.machine.kill_at(Some((program, after)));
+            assert!(!survives(look(), usize::MAX).await);
+            world.machine.kill_at(None);
+            let done = &calls[..program + usize::from(after)];
+            let is_shown = done.last().is_some_and(|call| call.contains(" images mount "));
+            assert_eq!(world.machine.mounts().len(), usize::from(is_shown), "{done:?}");
+            if is_shown {
+                // As when it is killed while it writes the program.
+                let part = world.state.programs().join("kube-scheduler.part");
+                host::fs::write(&part, b"\x7fELF", 0o700).unwrap();
+            }
+            look().await.unwrap();
+            assert_eq!(world.machine.mounts().len(), 0, "{done:?}");
+            assert_eq!(files(world.dir.path()), there, "killed after {done:?}");
+        }
         let mut pauses = 0;
-        while !survives(world.node.sight.look(&target, &world.state), pauses).await {
-            world.look(&target).await.unwrap();
+        while !survives(look(), pauses).await {
+            look().await.unwrap();
             assert_eq!(files(world.dir.path()), there, "killed at pause {pauses}");
             pauses += 47;
         }

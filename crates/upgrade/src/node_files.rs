@@ -1,8 +1,9 @@
 //! This node's files: which ones an install changes, and how they come back.
 
 use host::place::HostFile;
+use node::Root;
 use node::plan::{Action, Plan};
-use node::{Root, units};
+use node::units::Units;
 
 use crate::before::{Before, StateDir};
 use crate::error::UpgradeError;
@@ -41,13 +42,14 @@ pub(crate) fn put_back(state: &StateDir, root: &Root, before: &Before) -> Result
     };
     let restart: Vec<&str> = UNITS.iter().filter(is_saved).copied().collect();
     if !restart.is_empty() {
+        let units = Units::of(root);
         let failed = |unit: &str| {
             let unit = unit.to_owned();
             move |source| UpgradeError::Unit { unit, source }
         };
-        units::daemon_reload().map_err(failed("the units"))?;
+        units.daemon_reload().map_err(failed("the units"))?;
         for unit in restart {
-            units::restart(unit).map_err(failed(unit))?;
+            units.restart(unit).map_err(failed(unit))?;
         }
     }
     Ok(!before.files.is_empty())

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use bundle::Bundle;
 use host::command::{Command, CommandError};
+use node::{Root, image_file};
 use objects::pod;
 use serde_json::Value;
 
 use crate::before::StateDir;
 use crate::error::UpgradeError;
-use crate::here::Here;
 use crate::observed::FlagAnswer;
 
 /// How long a program may take to say something.
@@ -23,14 +23,14 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// Where programs come from.
 pub(crate) struct Programs<'a> {
-    here: &'a dyn Here,
+    root: &'a Root,
     bundle: Option<&'a Bundle>,
     dir: PathBuf,
 }
 
 impl<'a> Programs<'a> {
-    pub(crate) fn new(here: &'a dyn Here, bundle: Option<&'a Bundle>, state: &StateDir) -> Self {
-        Self { here, bundle, dir: state.programs() }
+    pub(crate) fn new(root: &'a Root, bundle: Option<&'a Bundle>, state: &StateDir) -> Self {
+        Self { root, bundle, dir: state.programs() }
     }
 
     /// A program of an image, as a file that can be run: from the bundle, else from containerd's own copy of the image.
@@ -46,7 +46,7 @@ impl<'a> Programs<'a> {
         if let Some(bundle) = self.bundle.filter(|bundle| bundle.has_image(image)) {
             bundle.extract_file(image, path, &dest).map_err(|e| failed(host::error::chain(&e)))?;
         } else {
-            let copied = self.here.copy_out(image, Path::new(path), &dest, &self.dir);
+            let copied = image_file::copy_out(self.root, image, Path::new(path), &dest, &self.dir);
             copied.map_err(|e| failed(host::error::chain(&e)))?;
         }
         Ok(dest)
@@ -60,8 +60,9 @@ impl<'a> Programs<'a> {
         Ok(dest)
     }
 
-    /// Removes them again.
+    /// Removes them again, with all that a killed run has left.
     pub(crate) fn clean(&self) -> Result<(), UpgradeError> {
+        image_file::take_down(self.root, &self.dir)?;
         Ok(host::fs::remove_dir_all(&self.dir)?)
     }
 }

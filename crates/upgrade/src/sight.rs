@@ -1,4 +1,4 @@
-//! What an upgrade looks at: the API, the container runtime and this node.
+//! What an upgrade looks at beside this node's files and programs: the API and the container runtime.
 
 use std::collections::BTreeSet;
 
@@ -9,21 +9,19 @@ use objects::ObjectRef;
 use serde_json::Value;
 
 use crate::error::UpgradeError;
-use crate::here::Here;
 use crate::rollout::{self, Seen, Verdict};
 
 /// See the module.
 pub(crate) struct Sight {
     pub(crate) api: Patient,
     pub(crate) runtime: Cri,
-    pub(crate) here: Box<dyn Here>,
     /// This node's name.
     pub(crate) node: String,
 }
 
 impl Sight {
-    pub(crate) fn new(client: Client, runtime: Cri, here: impl Here + 'static, node: String) -> Self {
-        Self { api: Patient::new(client), runtime, here: Box::new(here), node }
+    pub(crate) fn new(client: Client, runtime: Cri, node: String) -> Self {
+        Self { api: Patient::new(client), runtime, node }
     }
 
     /// The containers that run on this node.

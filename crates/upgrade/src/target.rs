@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use assets::AssetTree;
 use bundle::Bundle;
 use cluster::{ClusterConfig, Component, EtcdConfig, KubernetesVersion};
-use node::{Facts, NodeConfig, Root};
+use node::plan::Plan;
+use node::{Facts, InstallError, NodeConfig, Root, execute};
 use objects::pod;
 use serde_json::Value;
 
@@ -34,6 +35,14 @@ impl Target {
     /// The Kubernetes version.
     pub fn version(&self) -> KubernetesVersion {
         self.config.kubernetes_version
+    }
+
+    /// What would be done to make this node that of the target.
+    pub(crate) fn host_plan(&self) -> Result<Plan, InstallError> {
+        match &self.bundle {
+            Some(bundle) => execute::plan_install(&self.root, &self.facts, bundle, &self.node),
+            None => execute::plan_configuration(&self.root, &self.facts, &self.node),
+        }
     }
 
     /// The endpoint that is asked for a snapshot.

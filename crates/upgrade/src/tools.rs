@@ -5,7 +5,6 @@ use std::path::Path;
 use crate::before::{Before, StateDir};
 use crate::compare::Compared;
 use crate::error::UpgradeError;
-use crate::here::Here;
 use crate::observed::{EtcdState, FlagAnswer, PartState};
 use crate::part;
 use crate::programs::{self, Programs};
@@ -19,7 +18,6 @@ pub(crate) struct Said {
 
 /// What is needed to ask them.
 pub(crate) struct Tools<'a> {
-    pub(crate) here: &'a dyn Here,
     pub(crate) target: &'a Target,
     pub(crate) state: &'a StateDir,
     pub(crate) before: Option<&'a Before>,
@@ -30,7 +28,7 @@ impl Tools<'_> {
     /// directory meanwhile, which goes again unless a run did not end.
     pub(crate) fn ask(&self, compared: &Compared, host: bool) -> Result<Said, UpgradeError> {
         self.state.create()?;
-        let programs = Programs::new(self.here, self.target.bundle.as_ref(), self.state);
+        let programs = Programs::new(&self.target.root, self.target.bundle.as_ref(), self.state);
         let mut flags = Vec::new();
         for state in compared.parts.iter().filter(|p| p.part.is_kubernetes() && !p.changes.is_empty()) {
             flags.extend(self.part(&programs, state, compared));

@@ -2,26 +2,7 @@ use super::*;
 use crate::facts::Sandbox;
 
 fn facts() -> Facts {
-    Facts {
-        hostname: "a".to_owned(),
-        addresses: vec!["192.0.2.1".parse().unwrap()],
-        cgroup_version: CgroupVersion::V2,
-        cgroup_controllers: ["cpu", "cpuset", "devices", "freezer", "memory", "pids"]
-            .map(str::to_owned)
-            .to_vec(),
-        systemd: true,
-        systemctl: true,
-        sandbox: None,
-        cap_sys_resource: true,
-        root: true,
-        overlayfs: true,
-        cpus: 2,
-        memory_mib: 4096,
-        swap: false,
-        resolv_conf: Some("/etc/resolv.conf".to_owned()),
-        resolv_conf_empty: false,
-        free_bytes: 100 << 30,
-    }
+    Facts::example("a")
 }
 
 fn input() -> HostInput<'static> {

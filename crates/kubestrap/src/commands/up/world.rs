@@ -4,11 +4,8 @@
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Write};
-use std::os::unix::process::ExitStatusExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,12 +17,10 @@ use cluster::ClusterConfig;
 use cri::{Cri, CriError};
 use fakes::cluster::Cluster;
 use fakes::kubelet::Kubelet;
-use fakes::machine::Machine;
-use fakes::runtime::Runtime;
-use host::command::{Command, CommandError, Output};
+use fakes::machine::{Killed, Machine};
+use host::command::CommandError;
 use names::path;
-use node::facts::CgroupVersion;
-use node::{Facts, Root};
+use node::Facts;
 use tokio::sync::watch;
 
 use super::steps::{Outcome, Place, Step};
@@ -37,9 +32,6 @@ pub(super) const NODE: &str = "n";
 
 /// How often everybody but `up` looks.
 const PERIOD: Duration = Duration::from_millis(100);
-
-/// What a kill leaves of a call.
-struct Killed;
 
 /// When a run is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,77 +47,12 @@ pub(super) enum Kill {
 #[derive(Debug)]
 struct Fakes {
     machine: Machine,
-    runtime: Runtime,
     cluster: Cluster,
-    /// How many more programs are run until it is killed, and whether that is after the last one.
-    life: Mutex<Option<(usize, bool)>>,
-}
-
-impl Fakes {
-    /// Runs a program, if that is not the end.
-    fn call(&self, command: &Command, stdin: &[u8]) -> Result<Output, CommandError> {
-        let killed = self.life.lock().unwrap().as_mut().and_then(|(left, after)| {
-            let killed = (*left == 0).then_some(*after);
-            *left = left.wrapping_sub(1);
-            killed
-        });
-        if killed == Some(false) {
-            resume_unwind(Box::new(Killed));
-        }
-        let said = self.machine.run(&command.line(), stdin);
-        if killed == Some(true) {
-            resume_unwind(Box::new(Killed));
-        }
-        match said {
-            Ok(text) => Ok(Output { stdout: text.into_bytes(), stderr: Vec::new() }),
-            Err(stderr) => Err(CommandError::Failed {
-                command: command.line(),
-                status: ExitStatus::from_raw(256),
-                stderr,
-            }),
-        }
-    }
-
-    fn connect(&self, socket: PathBuf) -> Result<Cri, CriError> {
-        if self.machine.runs("containerd.service") {
-            return Ok(Cri::over(self.runtime.connector(), &socket));
-        }
-        Err(CriError::NotRunning { socket, source: io::ErrorKind::NotFound.into() })
-    }
-}
-
-impl node::Machine for Fakes {
-    fn run(&self, command: Command) -> Result<Output, CommandError> {
-        self.call(&command, &[])
-    }
-
-    fn run_fed(
-        &self,
-        command: Command,
-        feed: &mut dyn FnMut(&mut dyn Write),
-    ) -> Result<Output, CommandError> {
-        let mut stdin = Vec::new();
-        feed(&mut stdin);
-        self.call(&command, &stdin)
-    }
-
-    fn variable(&self, process: &str, variable: &str) -> Option<String> {
-        self.machine.variable(&format!("{process}.service"), variable)
-    }
-
-    fn runtime(&self, socket: PathBuf) -> node::machine::Answer<'_, Cri, CriError> {
-        Box::pin(async move { self.connect(socket) })
-    }
-
-    fn kubelet(&self) -> node::machine::Answer<'_, (), String> {
-        let healthy = self.machine.runs("kubelet.service");
-        Box::pin(async move { healthy.then_some(()).ok_or_else(|| "connection refused".to_owned()) })
-    }
 }
 
 impl Surroundings for Fakes {
     fn runtime(&self, socket: PathBuf) -> bringup::Answer<'_, Cri, CriError> {
-        Box::pin(async move { self.connect(socket) })
+        node::Machine::runtime(&self.machine, socket)
     }
 
     fn client(&self, _: &Connection) -> Result<Client, api::ClientError> {
@@ -133,9 +60,9 @@ impl Surroundings for Fakes {
     }
 
     fn watch(&self, _: u16, _: bringup::Probe, _: Cri, _: Option<String>) -> Watch {
-        let (view, seen) = watch::channel(fakes::port::view(&self.runtime, false));
+        let (view, seen) = watch::channel(fakes::port::view(&self.machine.runtime, false));
         let (pivot, pivoting) = watch::channel(false);
-        let runtime = self.runtime.clone();
+        let runtime = self.machine.runtime.clone();
         tokio::spawn(async move {
             while view.send(fakes::port::view(&runtime, *pivoting.borrow())).is_ok() {
                 tokio::time::sleep(PERIOD).await;
@@ -183,20 +110,11 @@ impl World {
         let version = ClusterConfig::default().kubernetes_version.to_string();
         fakes::bundle::write(&dir.path().join("bundle"), &version, images, &bundle::HOST_PROGRAMS);
         let root = dir.path().join("root");
-        for (file, text) in [
-            ("usr/bin/mount", ""),
-            ("usr/bin/umount", ""),
-            ("proc/sys/net/ipv4/ip_forward", "0\n"),
-            ("proc/sys/fs/inotify/max_user_instances", "128\n"),
-        ] {
-            host::fs::create_dir_all(root.join(file).parent().unwrap(), 0o755).unwrap();
-            host::fs::write(&root.join(file), text.as_bytes(), 0o644).unwrap();
-        }
-        let (machine, runtime, cluster) = (Machine::new(&root), Runtime::default(), Cluster::default());
+        let (machine, cluster) = (Machine::new(&root), Cluster::default());
         let kubelet = Kubelet {
             node: NODE.to_owned(),
             manifest_dir: root.join(path::below_root(path::STATIC_PODS)),
-            runtime: runtime.clone(),
+            runtime: machine.runtime.clone(),
             cluster: cluster.clone(),
             ready: true,
             network: true,
@@ -204,8 +122,13 @@ impl World {
             volumes: Some(root.join(path::below_root(path::KUBELET)).join("pods")),
         };
         cluster.set_away(true);
-        let fakes = Fakes { machine, runtime, cluster, life: Mutex::new(None) };
-        Self { dir, facts: facts(), fakes: Arc::new(fakes), kubelet: Arc::new(Mutex::new(kubelet)) }
+        let fakes = Fakes { machine, cluster };
+        Self {
+            dir,
+            facts: Facts::example(NODE),
+            fakes: Arc::new(fakes),
+            kubelet: Arc::new(Mutex::new(kubelet)),
+        }
     }
 
     /// Runs `up` to its end.
@@ -215,16 +138,16 @@ impl World {
 
     /// The same until it is killed; nothing comes of it then.
     pub(super) async fn up_until(&self, kill: Kill, more: &[&str]) -> Option<Result<Outcome, Failure>> {
-        *self.fakes.life.lock().unwrap() = match kill {
+        self.machine().kill_at(match kill {
             Kill::AtProgram(number, after) => Some((number, after)),
             Kill::Never | Kill::Before(_) => None,
-        };
+        });
         let (bundle, assets) = (self.dir.path().join("bundle"), self.assets());
         let ours = ["up", "--bundle", bundle.to_str().unwrap(), "--asset-dir", assets.to_str().unwrap()];
         let line = ours.iter().chain(&["--timeout", "5"]).chain(more);
         let args = Line::try_parse_from(line).unwrap().args;
         let place = Place {
-            root: Root::of(self.root("/"), Arc::clone(&self.fakes) as Arc<dyn node::Machine>),
+            root: self.machine().root(),
             facts: self.facts.clone(),
             surroundings: Arc::clone(&self.fakes) as Arc<dyn Surroundings>,
         };
@@ -272,7 +195,7 @@ impl World {
 
     /// The names of the pods that run, without what makes them this node's.
     pub(super) fn pods(&self) -> Vec<String> {
-        let sandboxes = self.fakes.runtime.sandboxes();
+        let sandboxes = self.machine().runtime.sandboxes();
         let running = sandboxes.iter().filter(|sandbox| sandbox.running);
         let mut names: Vec<String> = running
             .map(|s| s.name.trim_end_matches("-x7k2p").trim_end_matches(&format!("-{NODE}")).to_owned())
@@ -371,28 +294,5 @@ fn collect(dir: &Path, top: &Path, files: &mut BTreeMap<String, Vec<u8>>) {
             let name = path.strip_prefix(top).unwrap().display().to_string();
             files.insert(name, host::fs::read(&path).unwrap_or_default());
         }
-    }
-}
-
-fn facts() -> Facts {
-    Facts {
-        hostname: NODE.to_owned(),
-        addresses: vec!["192.0.2.1".parse().unwrap()],
-        cgroup_version: CgroupVersion::V2,
-        cgroup_controllers: ["cpu", "cpuset", "devices", "freezer", "memory", "pids"]
-            .map(str::to_owned)
-            .to_vec(),
-        systemd: true,
-        systemctl: true,
-        sandbox: None,
-        cap_sys_resource: true,
-        root: true,
-        overlayfs: true,
-        cpus: 2,
-        memory_mib: 4096,
-        swap: false,
-        resolv_conf: Some(path::RESOLV_CONF.to_owned()),
-        resolv_conf_empty: false,
-        free_bytes: 100 << 30,
     }
 }
