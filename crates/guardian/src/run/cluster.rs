@@ -10,6 +10,8 @@ use names::{annotation, label, object};
 use objects::items;
 use serde_json::Value;
 
+use super::parents::Maker;
+
 /// A pod of this node.
 #[derive(Debug, Clone)]
 pub(crate) struct ApiPod {
@@ -34,6 +36,8 @@ pub(crate) struct ApiPod {
     pub(crate) installer: bool,
     pub(crate) component: Component,
     pub(crate) revision: String,
+    /// What it says has made it.
+    pub(crate) maker: Option<Maker>,
     /// The UID of the static pod that this is the image of.
     pub(crate) mirror_of: Option<String>,
     /// All of it, when it asks for checkpoints.
@@ -68,6 +72,8 @@ impl ApiPod {
                 .collect(),
             installer: metadata["labels"][label::APP] == object::GUARDIAN_INSTALLER,
             revision: checkpoint::revision(&object).unwrap_or_default(),
+            maker: objects::owner::controller(&object)
+                .map(|owner| Maker { name: text(&owner["name"]), uid: text(&owner["uid"]) }),
             mirror_of: metadata["annotations"][annotation::CONFIG_MIRROR].as_str().map(str::to_owned),
             component,
             object: None,

@@ -10,7 +10,8 @@ use checkpoint::{Checkpoint, Component, Running};
 use cri::{ContainerState, Cri};
 use serde_json::Value;
 
-use super::cluster::Cluster;
+use super::cluster::{ApiPod, Cluster};
+use super::parents::Parentage;
 use super::snapshot::{PodSeen, milliseconds};
 use crate::machine;
 
@@ -60,11 +61,13 @@ impl Digests {
         self.known.get(uid)?.made.as_ref().ok()
     }
 
-    /// Looks at all pods that want a checkpoint. Returns what keeps one from having one, each thing once.
+    /// Looks at all pods that want a checkpoint and that the parent of their component made. Returns what keeps one from
+    /// having one, each thing once.
     pub(crate) async fn update(
         &mut self,
         pods: &[PodSeen],
         cluster: &Cluster,
+        parentage: &(dyn Fn(&ApiPod) -> Parentage + Sync),
         runtime: &Cri,
     ) -> Vec<(Component, String)> {
         let mut before = std::mem::take(&mut self.known);
@@ -75,11 +78,15 @@ impl Digests {
             let containers: Vec<_> = pod.containers.iter().map(|c| &c.id).collect();
             let key = format!("{} {:?} {containers:?}", api.version, self.content(&pod.uid));
             let old = before.remove(&pod.uid);
-            if let Some(old) = old.filter(|old| old.key == key) {
-                self.known.insert(pod.uid.clone(), old);
-                continue;
-            }
-            let made = self.made(object, pod, runtime).await.map_err(|error| error.to_string());
+            let made = match (parentage(api), old) {
+                (Parentage::Foreign, _) => {
+                    Err(format!("pod {} says that {} made it, which did not", api.name, api.component))
+                }
+                (_, Some(old)) if old.key == key => old.made,
+                // It is asked.
+                (Parentage::Unknown, None) => continue,
+                _ => self.made(object, pod, runtime).await.map_err(|error| error.to_string()),
+            };
             if let Err(problem) = &made
                 && self.problems.insert((api.component.clone(), problem.clone()))
             {

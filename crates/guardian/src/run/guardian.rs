@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::access::Access;
 use super::alarm::{self, Bell, Task};
 use super::api::{Api, ApiNews};
-use super::cluster::Cluster;
+use super::cluster::{ApiPod, Cluster};
 use super::digests::Digests;
 use super::events::Events;
 use super::files::{DiskError, Files};
@@ -214,7 +214,8 @@ impl Guardian {
         if let Some(pods) = answer {
             self.pods = pods;
             self.ages.update(&self.pods, now_ms);
-            let problems = self.digests.update(&self.pods, &self.cluster, runtime).await;
+            let parentage = |pod: &ApiPod| self.parents.parentage(pod);
+            let problems = self.digests.update(&self.pods, &self.cluster, &parentage, runtime).await;
             self.meet_components(now_ms);
             self.tell_problems(problems, now_ms);
         }
@@ -296,6 +297,7 @@ impl Guardian {
             now_ms,
             pods: &self.pods,
             cluster: &self.cluster,
+            parentage: &|pod| self.parents.parentage(pod),
             port: view.as_ref(),
             digests: &self.digests,
             ages: &self.ages,

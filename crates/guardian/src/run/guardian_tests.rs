@@ -24,9 +24,15 @@ struct World {
     cri: Cri,
     /// The pod that the API has; none while the API does not answer.
     pod: Option<Value>,
+    /// The UID of what the pod says has made it.
+    maker: &'static str,
     /// Whether the process is another one in each round.
     killed: bool,
 }
+
+/// Of the Deployment's ReplicaSet, and of something that it knows nothing of.
+const MAKER: &str = "set";
+const STRANGER: &str = "stranger";
 
 impl World {
     fn new() -> Self {
@@ -48,7 +54,7 @@ impl World {
         for dir in [&options.static_pod_dir, &options.checkpoint_dir] {
             host::fs::create_dir_all(dir, 0o700).unwrap();
         }
-        Self { _dir: dir, options, runtime, cri, pod: None, killed: false }
+        Self { _dir: dir, options, runtime, cri, pod: None, maker: MAKER, killed: false }
     }
 
     /// The API has a pod of this UID, and the kubelet runs it.
@@ -67,9 +73,10 @@ impl World {
             "metadata": {"name": "kube-scheduler-7d9f-abcde", "namespace": KUBE_SYSTEM, "uid": uid,
                 "resourceVersion": uid, "creationTimestamp": "2026-01-01T00:00:00Z",
                 "labels": {POD_TEMPLATE_HASH: "7d9f"}, "annotations": {CHECKPOINT: "true"},
-                "ownerReferences": [{"kind": "ReplicaSet", "name": "kube-scheduler-7d9f", "controller": true}]},
+                "ownerReferences": [{"kind": "ReplicaSet", "name": "kube-scheduler-7d9f", "uid": self.maker,
+                    "controller": true}]},
             "spec": {"hostNetwork": true, "nodeName": "n",
-                "containers": [{"name": KUBE_SCHEDULER, "image": "i", "args": ["--v=2"]}]},
+                "containers": [{"name": KUBE_SCHEDULER, "image": "i", "args": [self.maker]}]},
             "status": status}));
     }
 
@@ -106,6 +113,8 @@ impl World {
             kind: "Deployment",
             name: KUBE_SCHEDULER.into(),
             uid: "d".into(),
+            makers: [MAKER.to_owned()].into(),
+            strangers: [STRANGER.to_owned()].into(),
         };
         let now = guardian.now_ms();
         guardian.parents.answered(&scheduler(), Some(parent), now);
@@ -206,4 +215,22 @@ async fn what_was_never_ready_is_never_the_good_one() {
     world.start_pod("1", false);
     world.guard(Duration::from_mins(10)).await;
     assert_eq!(world.good(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_its_parent_has_not_made_is_no_instance_of_a_component() {
+    for maker in [STRANGER, "not asked for yet"] {
+        let mut world = World::new();
+        world.start_pod("1", true);
+        world.guard(Duration::from_mins(2)).await;
+        let good = world.good();
+        assert!(good.is_some());
+        world.cut_power();
+        world.guard(Duration::from_secs(5)).await;
+        world.maker = maker;
+        world.start_pod("2", true);
+        world.guard(Duration::from_mins(10)).await;
+        assert_eq!(world.good(), good, "{maker}");
+        assert_eq!(world.placed().is_some(), maker == STRANGER, "{maker}");
+    }
 }

@@ -10,6 +10,7 @@ use traffic::{State, View};
 
 use super::cluster::{ApiPod, Cluster};
 use super::digests::Digests;
+use super::parents::Parentage;
 use super::snapshot::{PodSeen, milliseconds};
 use crate::machine::Instance;
 
@@ -44,6 +45,8 @@ pub(crate) struct Sight<'a> {
     pub(crate) now_ms: u64,
     pub(crate) pods: &'a [PodSeen],
     pub(crate) cluster: &'a Cluster,
+    /// Whether the parent of its component made a pod.
+    pub(crate) parentage: &'a dyn Fn(&ApiPod) -> Parentage,
     /// Of the API's port; none where nobody can be asked.
     pub(crate) port: Option<&'a View>,
     pub(crate) digests: &'a Digests,
@@ -83,6 +86,7 @@ impl Sight<'_> {
             return None;
         }
         match self.cluster.pods.get(&pod.uid) {
+            Some(known) if (self.parentage)(known) == Parentage::Foreign => None,
             Some(known) => self.components.get(&known.component).cloned(),
             None => {
                 self.components.iter().find(|c| c.namespace == KUBE_SYSTEM && pod.is_named_after(c)).cloned()

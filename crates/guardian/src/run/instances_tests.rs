@@ -67,6 +67,7 @@ impl World {
             now_ms: self.now_ms,
             pods: &self.pods,
             cluster: &self.cluster,
+            parentage: &|_| Parentage::Own,
             port: self.port.as_ref(),
             digests: &digests,
             ages: &self.ages,

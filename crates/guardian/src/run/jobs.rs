@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::events::{self, Telling};
 use super::leadership::{self, Question};
-use super::parents::{self, Parent};
+use super::parents::{self, Maker, Parent};
 use super::peers::{self, Renewals};
 use super::publish::{self, Publication};
 use super::serving::{self, Gate};
@@ -31,9 +31,15 @@ pub(crate) enum Done {
 pub(crate) struct Jobs(JoinSet<Done>);
 
 impl Jobs {
-    pub(crate) fn parent(&mut self, client: Client, component: Component) {
+    pub(crate) fn parent(
+        &mut self,
+        client: Client,
+        component: Component,
+        kind: &'static str,
+        claimed: BTreeSet<Maker>,
+    ) {
         self.0.spawn(async move {
-            let answer = parents::look(&client, &component).await;
+            let answer = parents::look(&client, &component, kind, claimed).await;
             Done::Parent(component, answer)
         });
     }

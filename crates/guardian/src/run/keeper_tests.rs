@@ -7,6 +7,7 @@ use tokio::net::UnixListener;
 use super::super::digests::Digests;
 use super::*;
 use crate::machine::Observation;
+use crate::run::parents::Parentage;
 use api::Change as News;
 
 const UID: &str = "u";
@@ -83,7 +84,7 @@ impl World {
 
 async fn digest(world: &World) -> crate::machine::Digest {
     let mut digests = Digests::new(Path::new("/nonexistent"));
-    assert_eq!(digests.update(&world.pods, &world.cluster, &world.runtime).await, []);
+    assert_eq!(digests.update(&world.pods, &world.cluster, &|_| Parentage::Own, &world.runtime).await, []);
     digests.of(UID).expect("the pod has a digest").digest.clone()
 }
 

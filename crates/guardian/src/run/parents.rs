@@ -1,12 +1,15 @@
-//! Whether the object that made a component's pods still exists, and still asks for checkpoints.
+//! Whether the object that made a component's pods still exists, and still asks for checkpoints; and which pods it made:
+//! a pod's `ownerReferences` are what whoever made it wrote there, a name as well as a UID.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use api::{ApiError, Call, Client};
 use checkpoint::Component;
 use names::annotation::{BOOTKUBE_CHECKPOINT, CHECKPOINT};
 use serde_json::Value;
+
+use super::cluster::ApiPod;
 
 /// How long one request may take.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -29,6 +32,27 @@ pub(crate) struct Parent {
     pub(crate) kind: &'static str,
     pub(crate) name: String,
     pub(crate) uid: String,
+    /// UIDs of what makes its pods: its own, or those of its ReplicaSets.
+    pub(crate) makers: BTreeSet<String>,
+    /// What pods said had made them, and is none of these.
+    pub(crate) strangers: BTreeSet<String>,
+}
+
+/// What a pod says has made it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Maker {
+    pub(crate) name: String,
+    pub(crate) uid: String,
+}
+
+/// Whether a component's parent made a pod that says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parentage {
+    Own,
+    /// It did not.
+    Foreign,
+    /// It was not asked yet, or there is none.
+    Unknown,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +78,17 @@ impl Parents {
     /// What was known last, however long ago.
     pub(crate) fn last(&self, component: &Component) -> Option<&Parent> {
         self.0.get(component)?.parent.as_ref()
+    }
+
+    /// Whether the parent of a pod's component made it. That does not age: neither does a UID.
+    pub(crate) fn parentage(&self, pod: &ApiPod) -> Parentage {
+        let parent = self.last(&pod.component).filter(|parent| parent.exists);
+        let (Some(parent), Some(maker)) = (parent, &pod.maker) else { return Parentage::Unknown };
+        match (parent.makers.contains(&maker.uid), parent.strangers.contains(&maker.uid)) {
+            (true, _) => Parentage::Own,
+            (false, true) => Parentage::Foreign,
+            (false, false) => Parentage::Unknown,
+        }
     }
 
     /// Something happened to a pod of it: what is known is asked for anew.
@@ -86,19 +121,47 @@ impl Parents {
     }
 }
 
-/// Asks for the parent of a component.
-pub(crate) async fn look(client: &Client, component: &Component) -> Result<Parent, ApiError> {
+/// Asks for the parent of a component, and which of those it has that pods say have made them. Of two objects of one name
+/// the one of the kind that is known is it.
+pub(crate) async fn look(
+    client: &Client,
+    component: &Component,
+    known: &str,
+    claimed: BTreeSet<Maker>,
+) -> Result<Parent, ApiError> {
     let Component { namespace, name } = component;
-    for (kind, plural) in KINDS {
+    let mut kinds = KINDS;
+    kinds.sort_by_key(|(kind, _)| *kind != known);
+    for (kind, plural) in kinds {
         let name = if kind == "StatefulSet" { stateful(name) } else { name };
-        let path = format!("/apis/apps/v1/namespaces/{namespace}/{plural}/{name}");
-        match Call::get(path).object(client, LIMIT).await {
-            Ok(object) => return Ok(parent(kind, &object)),
-            Err(error) if error.is_not_found() => {}
-            Err(error) => return Err(error),
+        let Some(object) = get(client, namespace, plural, name).await? else { continue };
+        let mut parent = parent(kind, &object);
+        for maker in claimed {
+            let made = match kind {
+                "Deployment" => made_by(client, namespace, &maker, &parent.uid).await?,
+                _ => maker.uid == parent.uid,
+            };
+            (if made { &mut parent.makers } else { &mut parent.strangers }).insert(maker.uid);
         }
+        return Ok(parent);
     }
     Ok(Parent::default())
+}
+
+/// Whether a ReplicaSet is there under that UID, and a Deployment's.
+async fn made_by(client: &Client, namespace: &str, set: &Maker, deployment: &str) -> Result<bool, ApiError> {
+    let object = get(client, namespace, "replicasets", &set.name).await?.unwrap_or_default();
+    Ok(object["metadata"]["uid"] == set.uid.as_str()
+        && objects::owner::controller_uid(&object) == Some(deployment))
+}
+
+async fn get(client: &Client, namespace: &str, plural: &str, name: &str) -> Result<Option<Value>, ApiError> {
+    let path = format!("/apis/apps/v1/namespaces/{namespace}/{plural}/{name}");
+    match Call::get(path).object(client, LIMIT).await {
+        Ok(object) => Ok(Some(object)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// A StatefulSet's pods have its name and a number.
@@ -118,6 +181,7 @@ fn parent(kind: &'static str, object: &Value) -> Parent {
         kind,
         name: metadata["name"].as_str().unwrap_or_default().to_owned(),
         uid: metadata["uid"].as_str().unwrap_or_default().to_owned(),
+        ..Parent::default()
     }
 }
 
@@ -130,12 +194,51 @@ mod tests {
     fn a_parent_that_is_being_deleted_will_make_no_pods() {
         let asks = json!({"annotations": {BOOTKUBE_CHECKPOINT: "true"}});
         let object = json!({"metadata": {"name": "a", "uid": "u"}, "spec": {"template": {"metadata": asks}}});
-        let expected =
-            Parent { exists: true, wanted: true, kind: "DaemonSet", name: "a".into(), uid: "u".into() };
+        let expected = Parent {
+            exists: true,
+            wanted: true,
+            kind: "DaemonSet",
+            name: "a".into(),
+            uid: "u".into(),
+            ..Parent::default()
+        };
         assert_eq!(parent("DaemonSet", &object), expected);
         let object = json!({"metadata": {"name": "a", "deletionTimestamp": "2026-01-01T00:00:00Z"}});
         let gone = parent("DaemonSet", &object);
         assert!(!gone.exists && !gone.wanted);
+    }
+
+    /// In `ownerReferences` there is what whoever makes a pod writes there.
+    #[tokio::test]
+    async fn who_is_named_as_maker_is_asked() {
+        let of = |uid: &str, owner: &str| {
+            json!({"metadata": {"name": "a-1", "uid": uid,
+                "ownerReferences": [{"kind": "Deployment", "uid": owner, "controller": true}]}})
+        };
+        let maker = |name: &str, uid: &str| Maker { name: name.to_owned(), uid: uid.to_owned() };
+        let claimed = BTreeSet::from([
+            maker("a-1", "own"),
+            maker("a-1", "forged"),
+            maker("b-1", "other"),
+            maker("c", "gone"),
+        ]);
+        let apps = "/apis/apps/v1/namespaces/n";
+        let both = [
+            ("daemonsets/a", json!({"metadata": {"name": "a", "uid": "ds"}})),
+            ("deployments/a", json!({"metadata": {"name": "a", "uid": "d"}})),
+            ("replicasets/a-1", of("own", "d")),
+            ("replicasets/b-1", of("other", "another one")),
+        ];
+        let objects = both.into_iter().map(|(path, object)| (format!("{apps}/{path}"), object)).collect();
+        let api = fakes::cluster::Cluster::new(objects);
+        let component = Component { namespace: "n".into(), name: "a".into() };
+        let found = look(&api.client(), &component, "Deployment", claimed.clone()).await.unwrap();
+        let uids = |uids: &[&str]| uids.iter().map(|uid| (*uid).to_owned()).collect::<BTreeSet<_>>();
+        assert_eq!((found.makers, found.strangers), (uids(&["own"]), uids(&["forged", "gone", "other"])));
+        // A DaemonSet is what makes its pods.
+        let claimed = BTreeSet::from([maker("a", "ds"), maker("a", "d")]);
+        let found = look(&api.client(), &component, "", claimed).await.unwrap();
+        assert_eq!((found.kind, found.makers, found.strangers), ("DaemonSet", uids(&["ds"]), uids(&["d"])));
     }
 
     #[test]

@@ -25,7 +25,9 @@ impl Guardian {
         }
         for component in self.keepers.keys() {
             if self.parents.due(component, now_ms) {
-                self.jobs.parent(client.clone(), component.clone());
+                let kind = self.parents.last(component).map_or("", |parent| parent.kind);
+                let claimed = self.cluster.of(component).filter_map(|pod| pod.maker.clone()).collect();
+                self.jobs.parent(client.clone(), component.clone(), kind, claimed);
             }
         }
         if known {
