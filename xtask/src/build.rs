@@ -40,6 +40,9 @@ pub(crate) const NODE: &[&str] = &[
 /// Debian packages that sandboxes need: their nodes' pid 1, which need not be this machine's.
 pub(crate) const SANDBOX: &[&str] = &["systemd"];
 
+/// Debian packages whose programs cases on clusters use, besides those of a node.
+const CASES: &[&str] = &["openssl"];
+
 /// The oldest Kubernetes of `components/components.toml`.
 const OLDEST: &str = "1.36";
 
@@ -60,7 +63,7 @@ pub(crate) struct Built {
 /// What comes before the first call of cargo: Debian's packages that building and running take, and compiled dependencies.
 pub(crate) fn prepare() -> Result<()> {
     timed("install Debian's packages", || {
-        crate::apt::ensure(&[BUILD, IMAGE_CONTENT, NODE, SANDBOX].concat())
+        crate::apt::ensure(&[BUILD, IMAGE_CONTENT, NODE, SANDBOX, CASES].concat())
     })?;
     warn("the cache of dependencies was not used", timed("restore compiled dependencies", deps::restore));
     Ok(())

@@ -2,7 +2,10 @@
 //! pod) it is in, whether it still is the one that was meant.
 
 use std::fs;
+use std::io;
 use std::path::PathBuf;
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// A process that cannot be taken for another one that got its number later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,6 +54,37 @@ fn container_in(cgroups: &str) -> Option<String> {
     })
 }
 
+/// The processes of this name that systemd started for a unit, in our pid namespace: a host sees the processes of its
+/// sandboxes too.
+pub fn of_unit(unit: &str, name: &str) -> Vec<i32> {
+    let of = |pid: &i32| {
+        let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        self::name(*pid).as_deref() == Some(name) && in_unit(&cgroups, unit) && is_of_our_namespace(*pid)
+    };
+    pids().into_iter().filter(of).collect()
+}
+
+/// By its cgroup, in which only systemd and root put somebody.
+fn in_unit(cgroups: &str, unit: &str) -> bool {
+    cgroups.lines().any(|line| line.rsplit('/').next() == Some(unit))
+}
+
+/// Whether a process is one of our own pid namespace.
+pub fn is_of_our_namespace(pid: i32) -> bool {
+    let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    namespace("self").is_some_and(|ours| namespace(&pid.to_string()) == Some(ours))
+}
+
+/// Asks that very process to end (SIGTERM), and none that gets its number later.
+///
+/// # Errors
+/// When there is none, or it is not ours to end.
+pub fn terminate(pid: i32) -> io::Result<()> {
+    let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
+    let process = pidfd_open(pid, PidfdFlags::empty())?;
+    Ok(pidfd_send_signal(process, Signal::TERM)?)
+}
+
 /// The process's command name (`/proc/<pid>/comm`).
 pub fn name(pid: i32) -> Option<String> {
     Some(fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim_end().to_owned())
@@ -83,5 +117,16 @@ mod tests {
             assert_eq!(container_in(&line), Some(id.clone()), "{line}");
         }
         assert_eq!(container_in("0::/user.slice"), None);
+    }
+
+    #[test]
+    fn a_unit_s_process_is_known_by_its_cgroup() {
+        for line in
+            ["0::/system.slice/kubelet.service", "1:name=systemd:/demo/a/system.slice/kubelet.service\n0::/"]
+        {
+            assert!(in_unit(line, "kubelet.service"), "{line}");
+        }
+        assert!(!in_unit("0::/kubepods/kubelet.service/x\n", "kubelet.service"));
+        assert_eq!(of_unit("none.service", "none"), [] as [i32; 0]);
     }
 }

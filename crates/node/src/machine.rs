@@ -72,11 +72,7 @@ impl Machine for This {
 /// What a process of this name has, when it is one of our own pid namespace: a host sees the processes of its
 /// sandboxes too.
 fn variable_of(pid: i32, process: &str, variable: &str) -> Option<String> {
-    if host::proc::name(pid)? != process {
-        return None;
-    }
-    let namespace = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
-    if namespace(&pid.to_string())? != namespace("self")? {
+    if host::proc::name(pid)? != process || !host::proc::is_of_our_namespace(pid) {
         return None;
     }
     let environ = std::fs::read(format!("/proc/{pid}/environ")).ok()?;

@@ -9,6 +9,7 @@
 mod accepted;
 mod attacks;
 mod badchange;
+mod certificates;
 mod coldboot;
 mod debian;
 mod deletions;
@@ -100,6 +101,8 @@ static CASES: &[Case] = &[
         "it comes back with no CNI state and no valid token", "guardian"),
     case!(Full, Shared, coldboot::coldboot_without_the_label,
         "it comes back by its copies, and serves by them, when the Node object has lost its label", "guardian"),
+    case!(Full, Shared, certificates::certificates_that_ended_while_the_node_was_off,
+        "a node that was off until after its certificates had ended comes back by itself, its kubelet included", "guardian"),
     case!(Full, Shared, badchange::badchange_that_never_serves,
         "a bad flag or image never gets a connection and is never promoted", "guardian"),
     case!(Core, Shared, badchange::badchange_that_dies_is_reverted,

@@ -40,7 +40,7 @@ impl Keys {
     }
 
     /// Where an absolute path of the node lies for us.
-    fn locate(&self, absolute: &str) -> PathBuf {
+    pub(super) fn locate(&self, absolute: &str) -> PathBuf {
         self.root.join(path::below_root(absolute))
     }
 
@@ -127,12 +127,6 @@ impl Keys {
     pub(super) fn forget_request(&self) -> Result<(), KeysError> {
         host::fs::remove_file(&self.request_path())?;
         Ok(())
-    }
-
-    /// A file below the root, for tests.
-    #[cfg(test)]
-    pub(super) fn file(&self, absolute: &str) -> PathBuf {
-        self.locate(absolute)
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) fn with_keys() -> (tempfile::TempDir, Keys, Timestamp) {
 /// The CA's certificate as each node's kubelet has it.
 fn with_ca(keys: &Keys, of: &Keys) {
     let ca = of.read().unwrap().text("tls/ca.crt").unwrap().to_owned();
-    let file = keys.file(path::CA_CERTIFICATE);
+    let file = keys.locate(path::CA_CERTIFICATE);
     host::fs::create_dir_all(file.parent().unwrap(), 0o755).unwrap();
     host::fs::write(&file, ca.as_bytes(), 0o644).unwrap();
 }

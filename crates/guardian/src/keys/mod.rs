@@ -6,17 +6,19 @@
 //! ask     a node with the label and without keys: request ─▶ answer ─▶ files
 //! answer  a node with keys: request ─▶ who asks, with which label? ─▶ sealed for that node
 //! renew   files ─▶ what ends soon or names other addresses ─▶ files
+//! kubelet its certificate, once it has ended ─▶ another one, and a kubelet that begins again
 //! ```
 
 mod answer;
 mod ask;
 mod disk;
+mod kubelet;
 mod renew;
 
 pub(crate) use answer::answer;
 pub(crate) use ask::{AskError, Asking, ask};
 pub use disk::{Keys, KeysError};
-pub(crate) use renew::renew;
+pub(crate) use renew::{once as renew_once, renew};
 
 #[cfg(test)]
 #[path = "keys_tests.rs"]

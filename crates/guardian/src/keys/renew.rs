@@ -7,28 +7,33 @@ use jiff::Timestamp;
 use pki::NodeIdentity;
 
 use super::disk::{Keys, KeysError, shown};
+use super::kubelet;
 
 /// How often is looked. A leaf that lives for an hour has twenty minutes left when it is renewed.
 const PERIOD: Duration = Duration::from_mins(1);
 
-/// Renews for ever.
-pub(crate) async fn renew(keys: Keys, node: NodeIdentity) {
-    let mut told = String::new();
+/// Renews for ever. `told` is what [`once`] returned.
+pub(crate) async fn renew(keys: Keys, node: NodeIdentity, mut told: String) {
     loop {
-        let failed = match once(&keys, &node, Timestamp::now()) {
-            Ok(()) => String::new(),
-            Err(error) => host::error::chain(&error),
-        };
-        if !failed.is_empty() && failed != told {
-            tracing::warn!(error = failed, "certificates cannot be renewed");
-        }
-        told = failed;
         tokio::time::sleep(PERIOD).await;
+        told = once(&keys, &node, told);
     }
 }
 
+/// Renews what needs it. Takes and returns what keeps it from that: each thing is told once.
+pub(crate) fn once(keys: &Keys, node: &NodeIdentity, told: String) -> String {
+    let failed = match try_once(keys, node, Timestamp::now()) {
+        Ok(()) => String::new(),
+        Err(error) => host::error::chain(&error),
+    };
+    if !failed.is_empty() && failed != told {
+        tracing::warn!(error = failed, "certificates cannot be renewed");
+    }
+    failed
+}
+
 /// Without the files there is nothing to renew: a foreign asset directory brings its own.
-fn once(keys: &Keys, node: &NodeIdentity, now: Timestamp) -> Result<(), KeysError> {
+fn try_once(keys: &Keys, node: &NodeIdentity, now: Timestamp) -> Result<(), KeysError> {
     if !keys.are_there() {
         return Ok(());
     }
@@ -36,6 +41,9 @@ fn once(keys: &Keys, node: &NodeIdentity, now: Timestamp) -> Result<(), KeysErro
     let renewed = keys.put(&keys.read()?, node, now)?;
     if !renewed.is_empty() {
         tracing::info!(files = ?shown(&renewed), "renewed");
+    }
+    if kubelet::renew(keys, &node.name, now)? {
+        kubelet::restart();
     }
     Ok(())
 }
@@ -70,7 +78,7 @@ mod tests {
     fn where_no_keys_are_nothing_is_made() {
         let dir = tempfile::tempdir().unwrap();
         let keys = Keys::new(dir.path(), dir.path());
-        once(&keys, &node("first", "192.0.2.1"), Timestamp::now()).unwrap();
+        try_once(&keys, &node("first", "192.0.2.1"), Timestamp::now()).unwrap();
         assert!(host::fs::list(dir.path()).unwrap().is_empty());
     }
 }

@@ -160,18 +160,15 @@ impl Guardian {
             _ = terminated.recv() => return Ok(()),
         };
         tracing::info!(after = ?self.began.elapsed(), "the container runtime answers");
-        // Before a copy is started, and before anything of the API is tried.
-        if self.options.keys.are_there()
-            && let Err(error) = self.options.keys.make_dirs()
-        {
-            tracing::warn!(error = host::error::chain(&error), "directories of components are missing");
-        }
+        // Before a copy is started, and before anything of the API is tried: a node that was off for long has no
+        // certificate that is valid.
+        let node =
+            NodeIdentity { name: self.options.node_name.clone(), addresses: self.options.addresses.clone() };
+        let told = keys::renew_once(&self.options.keys, &node, String::new());
         let mut until = self.round(&runtime).await;
         tracing::info!(after = ?self.began.elapsed(), "the first round is done");
         let _containers = Task::spawn(alarm::containers(runtime.clone(), self.bell.clone()));
-        let node =
-            NodeIdentity { name: self.options.node_name.clone(), addresses: self.options.addresses.clone() };
-        let _renewals = Task::spawn(keys::renew(self.options.keys.clone(), node));
+        let _renewals = Task::spawn(keys::renew(self.options.keys.clone(), node, told));
         loop {
             self.connect_api(&runtime).await;
             tokio::select! {
@@ -214,7 +211,7 @@ impl Guardian {
         if let Some(pods) = answer {
             self.pods = pods;
             self.ages.update(&self.pods, now_ms);
-            let parentage = |pod: &ApiPod| self.parents.parentage(pod);
+            let parentage = |pod: &ApiPod| self.parents.parentage(&pod.component, pod.maker.as_ref());
             let problems = self.digests.update(&self.pods, &self.cluster, &parentage, runtime).await;
             self.meet_components(now_ms);
             self.tell_problems(problems, now_ms);
@@ -297,7 +294,7 @@ impl Guardian {
             now_ms,
             pods: &self.pods,
             cluster: &self.cluster,
-            parentage: &|pod| self.parents.parentage(pod),
+            parentage: &|pod| self.parents.parentage(&pod.component, pod.maker.as_ref()),
             port: view.as_ref(),
             digests: &self.digests,
             ages: &self.ages,

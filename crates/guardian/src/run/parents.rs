@@ -9,8 +9,6 @@ use checkpoint::Component;
 use names::annotation::{BOOTKUBE_CHECKPOINT, CHECKPOINT};
 use serde_json::Value;
 
-use super::cluster::ApiPod;
-
 /// How long one request may take.
 const LIMIT: Duration = Duration::from_secs(2);
 /// How often a parent is looked at while nothing happens, in milliseconds.
@@ -80,10 +78,10 @@ impl Parents {
         self.0.get(component)?.parent.as_ref()
     }
 
-    /// Whether the parent of a pod's component made it. That does not age: neither does a UID.
-    pub(crate) fn parentage(&self, pod: &ApiPod) -> Parentage {
-        let parent = self.last(&pod.component).filter(|parent| parent.exists);
-        let (Some(parent), Some(maker)) = (parent, &pod.maker) else { return Parentage::Unknown };
+    /// Whether the parent of a component is what a pod says has made it. That does not age: neither does a UID.
+    pub(crate) fn parentage(&self, component: &Component, maker: Option<&Maker>) -> Parentage {
+        let parent = self.last(component).filter(|parent| parent.exists);
+        let (Some(parent), Some(maker)) = (parent, maker) else { return Parentage::Unknown };
         match (parent.makers.contains(&maker.uid), parent.strangers.contains(&maker.uid)) {
             (true, _) => Parentage::Own,
             (false, true) => Parentage::Foreign,

@@ -1,0 +1,106 @@
+//! A kubelet renews its client certificate by itself, as whom that certificate says it is. One that was off until after
+//! its certificate's end is nobody any more: then it gets another one from here, since the CA's key is on this disk.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use names::path;
+
+use super::disk::{Keys, KeysError};
+
+const UNIT: &str = "kubelet.service";
+const PROGRAM: &str = "kubelet";
+
+/// Renews a certificate that has ended. Returns whether it did: a kubelet that runs does not know of it then.
+pub(super) fn renew(keys: &Keys, node: &str, now: Timestamp) -> Result<bool, KeysError> {
+    let link = keys.locate(path::KUBELET_CLIENT_CERTIFICATE);
+    let pki = keys.locate(path::KUBELET_PKI);
+    // The kubelet has it as a link to a file beside it.
+    let current = match std::fs::read_link(&link) {
+        Ok(target) => pki.join(target.file_name().unwrap_or_default()),
+        Err(_) => return Ok(false),
+    };
+    let pem = match host::fs::read_to_string(&current) {
+        Err(error) if error.is_not_found() => return Ok(false),
+        other => other?,
+    };
+    let Some(renewed) = assets::kubelet_renewed(&keys.read()?, node, &pem, now)? else { return Ok(false) };
+    let target = node::kubelet::client_pem_path(&node::sha256_hex(renewed.as_bytes()));
+    host::fs::write(&keys.locate(&target), renewed.as_bytes(), 0o600)?;
+    host::fs::symlink(Path::new(&target), &link)?;
+    Ok(true)
+}
+
+/// Has systemd start the kubelet again, which reads its certificate only then; without systemd it ends by itself, after
+/// five minutes without one (pkg/kubelet/certificate/transport.go).
+pub(super) fn restart() {
+    for pid in host::proc::of_unit(UNIT, PROGRAM) {
+        match host::proc::terminate(pid) {
+            Ok(()) => tracing::info!(pid, "the kubelet begins again, with a certificate that is valid"),
+            Err(error) => tracing::warn!(pid, %error, "the kubelet cannot be made to begin again"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jiff::SignedDuration;
+    use pki::{Authority, Leaf, Terms};
+
+    use super::*;
+    use crate::keys::tests::with_keys;
+
+    /// Certificate and key that end after that many hours.
+    fn given(keys: &Keys, node: &str, hours: u64, now: Timestamp) -> String {
+        let tree = keys.read().unwrap();
+        let ca =
+            Authority::from_pem(tree.text("tls/ca.crt").unwrap(), tree.text("tls/ca.key").unwrap()).unwrap();
+        let terms =
+            Terms { algorithm: cluster::KeyAlgorithm::EcdsaP256, validity: Duration::from_hours(hours), now };
+        let identity = ca.issue(&Leaf::kubelet(node), terms).unwrap();
+        let pem = format!("{}{}", identity.cert_pem, identity.key_pem);
+        let file = format!("{}/kubelet-client-given.pem", path::KUBELET_PKI);
+        host::fs::create_dir_all(&keys.locate(path::KUBELET_PKI), 0o700).unwrap();
+        host::fs::write(&keys.locate(&file), pem.as_bytes(), 0o600).unwrap();
+        host::fs::symlink(Path::new(&file), &keys.locate(path::KUBELET_CLIENT_CERTIFICATE)).unwrap();
+        pem
+    }
+
+    fn current(keys: &Keys) -> String {
+        let target = std::fs::read_link(keys.locate(path::KUBELET_CLIENT_CERTIFICATE)).unwrap();
+        host::fs::read_to_string(&keys.locate(target.to_str().unwrap())).unwrap()
+    }
+
+    #[test]
+    fn a_certificate_that_has_ended_is_replaced_for_the_same_key() {
+        let (_dir, keys, now) = with_keys();
+        let later = now.saturating_add(SignedDuration::from_hours(3)).unwrap();
+        assert!(!renew(&keys, "first", later).unwrap(), "there is none");
+        let pem = given(&keys, "first", 2, now);
+        assert!(!renew(&keys, "first", now).unwrap(), "the kubelet renews it itself");
+        assert!(!renew(&keys, "other", later).unwrap(), "another node's");
+        assert_eq!(current(&keys), pem);
+        assert!(renew(&keys, "first", later).unwrap());
+        let renewed = current(&keys);
+        assert!(
+            pki::check_dates(&renewed, later).is_ok() && pki::check_key(&renewed, &pem).is_ok(),
+            "{renewed}"
+        );
+        assert!(!renew(&keys, "first", later).unwrap());
+    }
+
+    #[test]
+    fn without_the_ca_s_key_it_stays_and_that_is_said() {
+        let (_dir, keys, now) = with_keys();
+        let pem = given(&keys, "first", 2, now);
+        host::fs::remove_file(&keys.locate(&format!("{}/ca.key", path::AUTHORITIES))).unwrap();
+        host::fs::remove_file(&keys.locate(&format!("{}/ca.key", path::KUBE_CONTROLLER_MANAGER_KEYS)))
+            .unwrap();
+        let later = now.saturating_add(SignedDuration::from_hours(3)).unwrap();
+        let error = renew(&keys, "first", later).unwrap_err();
+        assert!(error.to_string().contains("tls/ca.key"), "{error}");
+        assert_eq!(current(&keys), pem);
+    }
+}
