@@ -36,7 +36,7 @@ impl ClusterAssets {
         credentials::of_control_plane(&mut tree, base, external_etcd)?;
         credentials::of_people(&mut tree, base)?;
         tree.private(CONFIG_FILE, resolved(base.config)?);
-        let context = Context { config: base.config, values: values(base, upstream_dns) };
+        let context = Context { config: base.config, values: values(base, upstream_dns)? };
         context.temporary_control_plane(&mut tree)?;
         context.control_plane(&mut tree)?;
         context.guardian(&mut tree)?;
@@ -55,7 +55,7 @@ fn resolved(config: &ClusterConfig) -> Result<String, RenderError> {
     ))
 }
 
-fn values(base: &Base<'_>, upstream_dns: bool) -> Values {
+fn values(base: &Base<'_>, upstream_dns: bool) -> Result<Values, RenderError> {
     let config = base.config;
     let endpoint = config.api_endpoint(base.api_address);
     let port = endpoint.port().unwrap_or(config.api.port);
@@ -82,7 +82,7 @@ fn values(base: &Base<'_>, upstream_dns: bool) -> Values {
         ("audit_path", config.audit.path.clone()),
         ("ca_base64", base64::engine::general_purpose::STANDARD.encode(base.authorities.cluster.cert_pem())),
         ("cluster_name", config.cluster_name.to_string()),
-        ("config_files", config_files(config)),
+        ("config_files", config_files(config)?),
         ("corefile_forward", forward(upstream_dns).to_owned()),
         ("dns_domain", config.network.dns_domain.to_string()),
         ("dns_ip", dns_ips.first().cloned().unwrap_or_default()),
@@ -102,7 +102,7 @@ fn values(base: &Base<'_>, upstream_dns: bool) -> Values {
     ]);
     let images = config.images();
     values.extend(IMAGES.map(|(name, component)| (name, images.get(component).to_owned())));
-    values
+    Ok(values)
 }
 
 /// The placeholders of images.
@@ -118,21 +118,32 @@ const IMAGES: [(&str, Component); 8] = [
 ];
 
 /// kube-apiserver's files that are no secrets, by name.
-fn api_config(config: &ClusterConfig) -> Vec<(&'static str, String)> {
-    let mut files =
-        vec![("authentication.yaml", include_str!("../manifests/config/authentication.yaml").to_owned())];
+fn api_config(config: &ClusterConfig) -> Result<Vec<(&'static str, String)>, RenderError> {
+    let level = config.pod_security.enforce.as_str();
+    let admission = include_str!("../manifests/config/admission.yaml").replace("{{pod_security}}", level);
+    let mut files = vec![("admission.yaml", admission), ("authentication.yaml", authentication(config)?)];
     if config.audit.enabled {
         let level = format!("{:?}", config.audit.level);
         let policy = include_str!("../manifests/config/audit-policy.yaml").replace("{{audit_level}}", &level);
         files.push(("audit-policy.yaml", policy));
     }
-    files
+    Ok(files)
+}
+
+fn authentication(config: &ClusterConfig) -> Result<String, RenderError> {
+    let plain = include_str!("../manifests/config/authentication.yaml");
+    if config.authentication.jwt.is_empty() {
+        return Ok(plain.to_owned());
+    }
+    let issuers = cluster::yaml::to_string(&json!({"jwt": config.authentication.jwt}))
+        .map_err(|error| RenderError::Config { message: error.to_string() })?;
+    Ok(format!("{plain}# Issuers of tokens, as the config has them.\n{issuers}"))
 }
 
 /// The same as entries of a ConfigMap.
-fn config_files(config: &ClusterConfig) -> String {
+fn config_files(config: &ClusterConfig) -> Result<String, RenderError> {
     let mut entries = String::new();
-    for (name, text) in api_config(config) {
+    for (name, text) in api_config(config)? {
         entries.push_str(name);
         entries.push_str(": |\n");
         for line in text.lines() {
@@ -141,7 +152,7 @@ fn config_files(config: &ClusterConfig) -> String {
             entries.push('\n');
         }
     }
-    entries
+    Ok(entries)
 }
 
 fn forward(upstream_dns: bool) -> &'static str {
@@ -227,11 +238,11 @@ impl Context<'_> {
     }
 
     /// `bootstrap-manifests/`, and the files that its pods read.
-    fn temporary_control_plane(&self, tree: &mut AssetTree) -> Result<(), TemplateError> {
+    fn temporary_control_plane(&self, tree: &mut AssetTree) -> Result<(), RenderError> {
         let name = "bootstrap-kube-apiserver";
         let pod = include_str!("../manifests/bootstrap/bootstrap-kube-apiserver.yaml");
         tree.public(bootstrap_path(name), self.with_flags(name, pod, &self.apiserver_flags())?);
-        for (name, text) in api_config(self.config) {
+        for (name, text) in api_config(self.config)? {
             tree.public(format!("bootstrap-config/{name}"), text);
         }
         let name = "bootstrap-kube-controller-manager";

@@ -7,9 +7,11 @@ mod common;
 use std::path::Path;
 
 use cluster::{
-    ClusterConfig, EtcdConfig, ExternalEtcd, FlagValues, FlannelBackend, NetworkProvider, ProxyMode,
+    ClusterConfig, EtcdConfig, ExternalEtcd, FlagValues, FlannelBackend, NetworkProvider, PodSecurityLevel,
+    ProxyMode,
 };
 use common::{config, input, rendered, text_of};
+use serde_json::json;
 
 fn check(name: &str, text: &str) {
     golden::check(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name), text);
@@ -96,6 +98,12 @@ fn older_kubernetes_and_every_switch() {
         config.proxy.mode = ProxyMode::Iptables;
         config.audit.enabled = false;
         config.encryption.enabled = false;
+        config.pod_security.enforce = PodSecurityLevel::Restricted;
+        config.authentication.jwt = serde_json::from_value(json!([{
+            "issuer": {"url": "https://login.example.com", "audiences": ["kubernetes"]},
+            "claimMappings": {"username": {"claim": "sub", "prefix": "sso:"}},
+        }]))
+        .unwrap();
         config.images.repository = "registry.example.com/k8s".parse().unwrap();
         config.feature_gates = [("InPlacePodVerticalScaling".to_owned(), true)].into();
         let flags = |name: &str, value: &str| (name.to_owned(), FlagValues::from(value));

@@ -45,6 +45,10 @@ pub struct ClusterConfig {
     pub encryption: EncryptionConfig,
     /// The API's audit log.
     pub audit: AuditConfig,
+    /// What pods may ask for.
+    pub pod_security: PodSecurityConfig,
+    /// Who users are, besides those of certificates and service accounts.
+    pub authentication: AuthenticationConfig,
 }
 
 /// How clients reach the API.
@@ -328,4 +332,46 @@ pub enum AuditLevel {
     Request,
     /// Also the answer's body.
     RequestResponse,
+}
+
+/// What pods may ask for (Pod Security admission).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct PodSecurityConfig {
+    /// The Pod Security Standard of namespaces that have no label of their own
+    /// (`pod-security.kubernetes.io/enforce`). `kube-system` is exempt.
+    pub enforce: PodSecurityLevel,
+}
+
+/// A Pod Security Standard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PodSecurityLevel {
+    /// Anything.
+    Privileged,
+    /// No namespace, path or port of the host, no privileged container.
+    #[default]
+    Baseline,
+    /// Also not as root, and with no capability.
+    Restricted,
+}
+
+impl PodSecurityLevel {
+    /// As Kubernetes writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Privileged => "privileged",
+            Self::Baseline => "baseline",
+            Self::Restricted => "restricted",
+        }
+    }
+}
+
+/// Who users are, besides those of certificates and service accounts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct AuthenticationConfig {
+    /// Issuers of tokens (OIDC), each as the `jwt` of kube-apiserver's `AuthenticationConfiguration` has it:
+    /// `issuer`, `claimMappings` and so on. It is handed on as it is.
+    pub jwt: Vec<serde_json::Map<String, serde_json::Value>>,
 }

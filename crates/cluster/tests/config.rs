@@ -1,7 +1,7 @@
 //! What is said about config files that are wrong, and what comes of those that are right.
 #![expect(clippy::expect_used, reason = "helpers of tests: a panic is a failed test")]
 
-use cluster::{ClusterConfig, Component, EtcdConfig, NetworkProvider, SubjectName};
+use cluster::{ClusterConfig, Component, EtcdConfig, NetworkProvider, PodSecurityLevel, SubjectName};
 
 /// All messages, one a line.
 fn errors(text: &str) -> String {
@@ -358,4 +358,17 @@ certificates: {leafValidity: 30h}
     assert_eq!((etcd.ca_file.as_str(), etcd.cert_file.as_str()), ("/etc/x/a", "/b"));
     let text = cluster::yaml::to_string(&config).unwrap();
     assert_eq!(parse(&text), config);
+}
+
+#[test]
+fn issuers_of_tokens_are_taken_as_they_are() {
+    let text = "podSecurity: {enforce: restricted}\nauthentication:\n  jwt:\n  - issuer: {url: https://a, audiences: [b]}\n";
+    let config = parse(text);
+    assert_eq!(config.pod_security.enforce, PodSecurityLevel::Restricted);
+    assert_eq!(config.authentication.jwt[0]["issuer"]["audiences"][0], "b");
+    assert_eq!(
+        errors("podSecurity: {enforce: baselin}\nauthentication: {jwt: [a]}\n"),
+        "kubestrap.yaml:1:24: podSecurity.enforce: expected one of privileged, baseline, restricted, not \"baselin\": did you mean \"baseline\"?\n\
+         kubestrap.yaml:2:24: authentication.jwt[0]: expected a map of keys and values, not the text \"a\""
+    );
 }

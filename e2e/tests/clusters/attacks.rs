@@ -64,6 +64,7 @@ pub(crate) fn attacks_by_those_who_have_some_right() -> Result<()> {
         a_token_is_no_other_node(node)?;
         rights_on_a_status_are_none_on_labels(node)?;
         whoever_was_in_a_container_is_in_the_audit_log(node)?;
+        a_pod_gets_nothing_of_the_host(node)?;
         a_namesake_is_not_kept(node)
     })
 }
@@ -223,6 +224,24 @@ fn whoever_was_in_a_container_is_in_the_audit_log(node: &Node) -> Result<()> {
     })?;
     let mode = node.shell("stat -c '%a %u' /var/log/kubernetes/audit")?;
     ensure!(mode.trim() == "700 61101", "{mode}");
+    Ok(())
+}
+
+/// Unless its namespace says so, which takes a right on namespaces.
+fn a_pod_gets_nothing_of_the_host(node: &Node) -> Result<()> {
+    for part in [
+        r#"{"spec": {"hostPID": true}}"#,
+        r#"{"spec": {"hostNetwork": true}}"#,
+        r#"{"spec": {"volumes": [{"name": "disk", "hostPath": {"path": "/"}}]}}"#,
+    ] {
+        let overrides = format!("--overrides={part}");
+        let run = ["run", "taker", "--image=none.invalid/none", "--dry-run=server", &overrides];
+        let ended = node.kubectl(&run)?;
+        let refused = !ended.status.success() && ended.stderr.contains("violates PodSecurity \"baseline:");
+        ensure!(refused, "{part}: {ended:?}");
+    }
+    let mode = node.shell("stat -c %a /etc/cni/net.d/10-flannel.conflist")?;
+    ensure!(mode.trim() == "600", "the network's config has mode {mode}");
     Ok(())
 }
 
