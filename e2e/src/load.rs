@@ -398,10 +398,22 @@ async fn create_objects(identity: &Identity) -> Result<()> {
     Ok(())
 }
 
+/// How many requests of a kept connection may be under way; others wait for their turn. hyper opens 100 streams before the
+/// server has said how many it takes (`initial_max_send_streams`), and of one that waits in there when the server asks the
+/// connection to move it says only that it is gone (`Client::poll` of proto/h2/client.rs), not that it was never sent. Go's
+/// client, which is kubectl's, sends such a one again.
+const UNDER_WAY: usize = 90;
+
 /// One HTTP/2 connection that is kept as long as the server lets it be.
-#[derive(Default)]
 struct Kept {
     sender: tokio::sync::Mutex<Option<hyper::client::conn::http2::SendRequest<Full<Bytes>>>>,
+    turns: tokio::sync::Semaphore,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self { sender: tokio::sync::Mutex::default(), turns: tokio::sync::Semaphore::new(UNDER_WAY) }
+    }
 }
 
 impl Kept {
@@ -427,6 +439,7 @@ impl Kept {
     /// (RFC 9113, 6.8: streams above the GOAWAY's last one) goes out again on the next
     /// connection, as every HTTP/2 client does it; anything else that fails has failed.
     async fn send(&self, shared: &Shared, request: Request<Full<Bytes>>) -> Result<()> {
+        let _turn = self.turns.acquire().await?;
         for _ in 0..3 {
             let mut sender = self.sender(shared).await?;
             match sender.try_send_request(request.clone()).await {

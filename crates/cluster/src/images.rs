@@ -96,22 +96,22 @@ impl Component {
 }
 
 /// The newest flannel whose modules can be had.
-const FLANNEL_VERSION: &str = "v0.26.7";
+const FLANNEL_VERSION: &str = "v0.27.4";
 /// The newest release of the CNI project that carried flannel's plugin.
 const FLANNEL_CNI_PLUGIN_VERSION: &str = "v0.9.1";
 
-/// kubeadm's `CoreDNSVersion` of the newest supported minor (1.36 names v1.14.2, and works with
-/// this one: nothing in CoreDNS depends on the Kubernetes minor).
-const COREDNS_VERSION: &str = "v1.14.6";
+/// The newest patch release of the one that kubeadm of the newest supported minor names, `CoreDNSVersion` (1.36 names
+/// v1.14.2, and works with this one: nothing in CoreDNS depends on the Kubernetes minor).
+const COREDNS_VERSION: &str = "v1.14.7";
 /// kubeadm's `PauseVersion`, the same in all supported minors.
 const PAUSE_VERSION: &str = "3.10.2";
 
-/// The etcd image that kubeadm of that Kubernetes minor names: `DefaultEtcdVersion` in
-/// cmd/kubeadm/app/constants/constants.go.
+/// The newest patch release of the etcd that kubeadm of that Kubernetes minor names (`DefaultEtcdVersion` in
+/// cmd/kubeadm/app/constants/constants.go): those named there take TLS handshakes without bound (CVE-2026-73500).
 fn etcd_tag(version: KubernetesVersion) -> &'static str {
     match version.minor() {
-        36 => "3.6.8-0",
-        _ => "3.7.0-0",
+        36 => "3.6.16-0",
+        _ => "3.7.3-0",
     }
 }
 

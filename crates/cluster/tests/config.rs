@@ -298,7 +298,7 @@ kubernetesVersion: 1.36.3
     assert_eq!(config.feature_gate_list().unwrap(), "A=true,B=false");
     let images = config.images();
     assert_eq!(images.get(Component::KubeApiserver), "mirror.example.com:5000/k8s/kube-apiserver:v1.36.3");
-    assert_eq!(images.get(Component::Coredns), "mirror.example.com:5000/k8s/coredns:v1.14.6");
+    assert_eq!(images.get(Component::Coredns), "mirror.example.com:5000/k8s/coredns:v1.14.7");
     assert_eq!(images.get(Component::Etcd), "example.com/etcd:1");
     let names: Vec<String> =
         config.api_server_names(&[SubjectName::Ip(node)]).iter().map(ToString::to_string).collect();
@@ -320,10 +320,10 @@ fn default_images() {
             "registry.k8s.io/kube-controller-manager:v1.37.2",
             "registry.k8s.io/kube-scheduler:v1.37.2",
             "registry.k8s.io/kube-proxy:v1.37.2",
-            "registry.k8s.io/etcd:3.7.0-0",
-            "registry.k8s.io/coredns/coredns:v1.14.6",
+            "registry.k8s.io/etcd:3.7.3-0",
+            "registry.k8s.io/coredns/coredns:v1.14.7",
             "registry.k8s.io/pause:3.10.2",
-            "ghcr.io/flannel-io/flannel:v0.26.7",
+            "ghcr.io/flannel-io/flannel:v0.27.4",
             "ghcr.io/flannel-io/flannel-cni-plugin:v0.9.1",
             concat!("ghcr.io/kubestrap/kubestrap:v", env!("CARGO_PKG_VERSION")),
         ]

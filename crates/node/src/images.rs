@@ -158,13 +158,13 @@ mod tests {
     const LIST: &str = "\
 REF TYPE DIGEST SIZE PLATFORMS LABELS
 registry.k8s.io/pause:3.10.2 application/vnd.oci.image.manifest.v1+json sha256:aa 312.5 KiB linux/amd64 io.cri-containerd.image=managed,io.cri-containerd.pinned=pinned
-registry.k8s.io/etcd:3.7.0-0 application/vnd.oci.image.manifest.v1+json sha256:bb 21.0 MiB linux/amd64 io.cri-containerd.image=managed
+registry.k8s.io/etcd:3.7.3-0 application/vnd.oci.image.manifest.v1+json sha256:bb 21.0 MiB linux/amd64 io.cri-containerd.image=managed
 registry.k8s.io/half:v1 application/vnd.oci.image.manifest.v1+json sha256:dd 21.0 MiB linux/amd64 io.cri-containerd.pinned=pinned
 ";
     const CHECK: &str = "\
 REF TYPE DIGEST STATUS SIZE UNPACKED
 registry.k8s.io/pause:3.10.2 application/vnd.oci.image.manifest.v1+json sha256:aa complete (2/2) 309.4 KiB/309.4 KiB true
-registry.k8s.io/etcd:3.7.0-0 application/vnd.oci.image.manifest.v1+json sha256:bb complete (2/2) 21.0 MiB/21.0 MiB true
+registry.k8s.io/etcd:3.7.3-0 application/vnd.oci.image.manifest.v1+json sha256:bb complete (2/2) 21.0 MiB/21.0 MiB true
 registry.k8s.io/half:v1 application/vnd.oci.image.manifest.v1+json sha256:dd complete (2/2) 21.0 MiB/21.0 MiB false
 ";
 
@@ -179,8 +179,8 @@ registry.k8s.io/half:v1 application/vnd.oci.image.manifest.v1+json sha256:dd com
             ["registry.k8s.io/pause:3.10.2"]
         );
         assert_eq!(
-            planned("registry.k8s.io/etcd:3.7.0-0", "sha256:bb").pin,
-            ["registry.k8s.io/etcd:3.7.0-0"]
+            planned("registry.k8s.io/etcd:3.7.3-0", "sha256:bb").pin,
+            ["registry.k8s.io/etcd:3.7.3-0"]
         );
     }
 

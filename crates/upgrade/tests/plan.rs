@@ -23,8 +23,8 @@ fn now() -> Timestamp {
 fn image(part: Part, version: &str) -> String {
     match part {
         Part::Guardian => "ghcr.io/kubestrap/kubestrap:v0.1.0".to_owned(),
-        Part::Coredns => "registry.k8s.io/coredns/coredns:v1.14.6".to_owned(),
-        Part::Flannel => "ghcr.io/flannel-io/flannel:v0.26.7".to_owned(),
+        Part::Coredns => "registry.k8s.io/coredns/coredns:v1.14.7".to_owned(),
+        Part::Flannel => "ghcr.io/flannel-io/flannel:v0.27.4".to_owned(),
         other => format!("registry.k8s.io/{}:{version}", other.name()),
     }
 }
@@ -97,7 +97,7 @@ fn cluster(from: &str, to: &str) -> Observed {
         drain: DrainState::default(),
         etcd: EtcdState {
             endpoint: "https://127.0.0.1:2379".to_owned(),
-            image: Some("registry.k8s.io/etcd:3.6.8-0".to_owned()),
+            image: Some("registry.k8s.io/etcd:3.6.16-0".to_owned()),
             problem: None,
             snapshot: None,
         },

@@ -7,11 +7,13 @@ authorities=$disk/etc/kubernetes/kubestrap/authorities
 work=$(mktemp -d)
 trap 'rm -r "$work"' EXIT
 touch "$work/index"
+echo 01 >"$work/serial"
 cat >"$work/config" <<END
 [ca]
 default_ca = aged
 [aged]
 database = $work/index
+serial = $work/serial
 new_certs_dir = $work
 default_md = sha256
 unique_subject = no
@@ -25,11 +27,11 @@ at() { date --utc --date="$1" +%Y%m%d%H%M%SZ; }
 
 # The certificate of a file, of that key, by that authority, into "$work/aged".
 age() {
-    openssl x509 -x509toreq -copy_extensions copy -in "$1" -signkey "$2" -out "$work/request" 2>/dev/null
-    openssl ca -config "$work/config" -batch -notext -preserveDN -rand_serial \
+    openssl x509 -x509toreq -copy_extensions copy -in "$1" -signkey "$2" -out "$work/request"
+    openssl ca -config "$work/config" -batch -notext -preserveDN \
         -cert "$authorities/$3.crt" -keyfile "$authorities/$3.key" \
         -startdate "$(at '2 hours ago')" -enddate "$(at '1 hour ago')" \
-        -in "$work/request" -out "$work/aged" 2>/dev/null
+        -in "$work/request" -out "$work/aged"
     count=$((count + 1))
 }
 

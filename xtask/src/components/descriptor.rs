@@ -302,7 +302,7 @@ mod tests {
     fn our_own_file_names_all_programs_and_images_of_both_minors() {
         let d = ours();
         assert_eq!(d.default, "1.37");
-        for (minor, kubernetes, etcd) in [("1.37", "v1.37.2", "3.7.0-0"), ("1.36", "v1.36.3", "3.6.8-0")] {
+        for (minor, kubernetes, etcd) in [("1.37", "v1.37.2", "3.7.3-0"), ("1.36", "v1.36.3", "3.6.16-0")] {
             let versions = d.versions(minor).unwrap();
             assert_eq!(versions.len(), 22, "{versions:?}");
             assert_eq!(versions["kubelet"], kubernetes);
@@ -311,6 +311,22 @@ mod tests {
             assert_eq!(images["etcd"], etcd);
             assert_eq!(images["pause"], "3.10.2");
         }
+    }
+
+    #[test]
+    fn the_page_says_of_each_pin_when_it_was_looked_at() {
+        let page = include_str!("../../../docs/components.md");
+        let (_, table) = page.split_once("## Pins").unwrap();
+        let (table, _) = table.split_once("## ").unwrap();
+        let row = |line: &str| {
+            let cells: Vec<_> = line.split('|').map(str::trim).collect();
+            let [_, name, version, date, ..] = cells.as_slice() else { return None };
+            let dated = date.split('-').map(str::len).eq([4, 2, 2]) && date.starts_with("20");
+            dated.then(|| ((*name).to_owned(), (*version).to_owned()))
+        };
+        let told: BTreeMap<String, String> = table.lines().filter_map(row).collect();
+        let pinned = ours().groups.into_iter().map(|(name, group)| (name, group.version)).collect();
+        assert_eq!(told, pinned);
     }
 
     #[test]

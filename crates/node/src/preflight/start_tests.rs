@@ -77,7 +77,7 @@ async fn a_host_with_nothing_running_gets_all_problems_at_once() {
         socket: Path::new("/nonexistent/containerd.sock"),
         ports: vec![(port, "kube-apiserver")],
         certificates: vec![serving(&authority(), "b")],
-        images: vec!["registry.k8s.io/etcd:3.7.0-0".to_owned()],
+        images: vec!["registry.k8s.io/etcd:3.7.3-0".to_owned()],
         static_pod_dir: Path::new("/nonexistent/manifests"),
         now: Timestamp::now(),
     })

@@ -79,10 +79,10 @@ mod tests {
         });
         json!({"items": [
             node,
-            pod("etcd-n", "registry.k8s.io/etcd:3.6.8-0", "True"),
+            pod("etcd-n", "registry.k8s.io/etcd:3.6.16-0", "True"),
             pod("kube-apiserver-n", "registry.k8s.io/kube-apiserver:v1.37.2", "True"),
             pod("kube-controller-manager-n", "registry.k8s.io/kube-controller-manager:v1.37.2", "True"),
-            pod("coredns-x", "registry.k8s.io/coredns/coredns:v1.14.6", "False"),
+            pod("coredns-x", "registry.k8s.io/coredns/coredns:v1.14.7", "False"),
             scheduler,
         ]})
     }
