@@ -11,6 +11,8 @@ mod debian;
 mod deps;
 mod idle;
 mod kubectl;
+#[cfg(test)]
+mod licences;
 mod logged;
 mod man;
 mod say;
