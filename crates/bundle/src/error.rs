@@ -22,6 +22,16 @@ pub enum BundleError {
         /// What gave it away.
         reason: String,
     },
+    /// It is a bundle, and not the one that was meant.
+    #[error("the bundle at {} has the digest {found}, and not {expected}", dir.display())]
+    AnotherOne {
+        /// The bundle's directory.
+        dir: PathBuf,
+        /// The digest that it was to have.
+        expected: Digest,
+        /// The digest that it has.
+        found: Digest,
+    },
     /// The bundle was made by a kubestrap whose layout this one does not know.
     #[error("the bundle at {} has format {found}, and this kubestrap reads format {known}", dir.display())]
     Format {

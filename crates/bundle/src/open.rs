@@ -98,6 +98,19 @@ impl Bundle {
         Ok(bundle)
     }
 
+    /// Whether it is the one of that digest. Everything in it is then what it was when that was written down: what is read
+    /// of a bundle is compared with the digests that its index leads to.
+    ///
+    /// # Errors
+    /// [`BundleError::AnotherOne`].
+    pub fn is_the_one(&self, expected: &Digest) -> Result<()> {
+        if self.digest == *expected {
+            return Ok(());
+        }
+        let (dir, expected, found) = (self.dir.clone(), expected.clone(), self.digest.clone());
+        Err(BundleError::AnotherOne { dir, expected, found })
+    }
+
     fn add_image(&mut self, descriptor: &Descriptor) -> Result<()> {
         let name = descriptor.note(annotation::IMAGE_NAME).to_owned();
         let needed_by = format!("image {name}");

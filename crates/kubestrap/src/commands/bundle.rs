@@ -129,6 +129,24 @@ pub(crate) fn run(args: BundleArgs, ui: &Ui) -> Result<(), Failure> {
     }
 }
 
+/// Which bundle it has to be.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Pin {
+    /// The digest that the bundle has to have, `sha256:…`, as `kubestrap bundle create` prints it
+    #[arg(long, value_name = "DIGEST", requires = "bundle")]
+    bundle_digest: Option<Digest>,
+}
+
+impl Pin {
+    /// Opens the bundle that something is made of.
+    pub(crate) fn open(&self, dir: &Path) -> Result<Bundle, Failure> {
+        let opened = Bundle::open(dir).and_then(|bundle| {
+            self.bundle_digest.iter().try_for_each(|d| bundle.is_the_one(d)).map(|()| bundle)
+        });
+        opened.map_err(|error| Failure { exit: Exit::Bundle, ..failure(error) })
+    }
+}
+
 /// Opens a bundle, with the exit code and hint that belong to what is wrong with it.
 pub(crate) fn open(dir: &Path) -> Result<Bundle, Failure> {
     Bundle::open(dir).map_err(failure)
@@ -159,6 +177,11 @@ pub(crate) fn failure(error: BundleError) -> Failure {
             (Exit::Conflict, "Name another directory, or remove this one yourself.".to_owned())
         }
         BundleError::Busy { .. } => (Exit::Conflict, "Wait until it has ended.".to_owned()),
+        BundleError::AnotherOne { .. } => (
+            Exit::Bundle,
+            "Take the bundle of that digest, or find out who changed this one: `kubestrap bundle inspect` says what is in it."
+                .to_owned(),
+        ),
         BundleError::Format { .. } => {
             (Exit::Bundle, "Use the kubestrap that made it, or make it anew.".to_owned())
         }

@@ -6,15 +6,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bringup::ThisHost;
-use bundle::Bundle;
 use names::path;
 use node::Root;
 use node::provision::{Provision, Role};
 
 use self::steps::{Goal, Outcome, Place, Step, Up};
+use super::bundle::Pin;
 use super::render::ConfigArgs;
 use super::start::HowArgs;
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::ui::Ui;
 
 /// Arguments of `up`.
@@ -23,6 +23,8 @@ pub(crate) struct UpArgs {
     /// The bundle with the programs and images of the release
     #[arg(long, value_name = "DIR")]
     bundle: PathBuf,
+    #[command(flatten)]
+    pin: Pin,
     #[command(flatten)]
     config: ConfigArgs,
     /// Where the asset directory is written
@@ -51,7 +53,7 @@ pub(crate) fn run(args: UpArgs, ui: &Ui) -> Result<(), Failure> {
 
 async fn up(args: &UpArgs, place: &Place, begins: &dyn Fn(Step), ui: &Ui) -> Result<Outcome, Failure> {
     let Place { root, facts, surroundings } = place;
-    let bundle = Bundle::open(&args.bundle).map_err(|error| Failure::new(Exit::Bundle, error))?;
+    let bundle = args.pin.open(&args.bundle)?;
     let cluster = steps::config(&args.config, &bundle)?;
     let identity = node::identity::identity(root, facts, args.how.node_name.as_deref());
     let identity = identity.map_err(super::cluster::who)?;

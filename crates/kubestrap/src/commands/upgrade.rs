@@ -15,6 +15,7 @@ use upgrade::{Event, Looked, Plan, Target, Upgrade};
 use self::args::{ApplyArgs, BackArgs, TargetArgs, UpgradeVerb};
 use self::prepare::{Prepared, prepare};
 use self::tell::{failed, look_failed, show, tell};
+use super::bundle::Pin;
 use super::render::ConfigArgs;
 use super::start;
 use crate::exit::{Exit, Failure};
@@ -65,7 +66,7 @@ async fn apply(args: ApplyArgs, ui: &Ui) -> Result<(), Failure> {
 async fn back(args: BackArgs, ui: &Ui) -> Result<(), Failure> {
     let report = |event: Event| tell(&event, ui);
     let (version, bundle, config) = (None, None, ConfigArgs::default());
-    let target = TargetArgs { version, config, bundle, drain: false, here: args.here };
+    let target = TargetArgs { version, config, bundle, pin: Pin::default(), drain: false, here: args.here };
     let upgrade = ready(target, ui, &report).await?.upgrade;
     let found = upgrade.with_patience(args.patience.patience()).back().await.map_err(|error| {
         Failure::new(Exit::NotReverted, error)

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bundle::Bundle;
 use cluster::{ClusterConfig, Component, KeyAlgorithm};
 use names::path;
 use pki::{Authority, Leaf, Terms, Usage};
@@ -225,6 +226,22 @@ async fn images_that_the_bundle_lacks_are_named_before_anything_is_changed() {
     assert!(failure.hint.unwrap().contains("add the images to it"));
     assert_eq!(world.files(), before);
     assert!(world.machine().called().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bundle_of_another_digest_is_not_used() {
+    let world = World::new();
+    let before = world.files();
+    let digest = Bundle::open(&world.bundle()).unwrap().digest().to_string();
+    let other = format!("sha256:{}", "0".repeat(64));
+    let failure = world.up(&["--bundle-digest", &other]).await.unwrap_err();
+    assert_eq!(failure.exit, Exit::Bundle);
+    let said = failure.error.to_string();
+    assert!(said.contains(&digest) && said.contains(&other), "{said}");
+    assert_eq!(world.files(), before);
+    assert!(world.machine().called().is_empty());
+    world.up(&["--bundle-digest", &digest]).await.unwrap();
+    is_whole(&world);
 }
 
 #[tokio::test(start_paused = true)]

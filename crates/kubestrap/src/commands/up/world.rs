@@ -136,13 +136,18 @@ impl World {
         self.up_until(Kill::Never, more).await.expect("nobody kills it")
     }
 
+    /// The bundle's directory.
+    pub(super) fn bundle(&self) -> PathBuf {
+        self.dir.path().join("bundle")
+    }
+
     /// The same until it is killed; nothing comes of it then.
     pub(super) async fn up_until(&self, kill: Kill, more: &[&str]) -> Option<Result<Outcome, Failure>> {
         self.machine().kill_at(match kill {
             Kill::AtProgram(number, after) => Some((number, after)),
             Kill::Never | Kill::Before(_) => None,
         });
-        let (bundle, assets) = (self.dir.path().join("bundle"), self.assets());
+        let (bundle, assets) = (self.bundle(), self.assets());
         let ours = ["up", "--bundle", bundle.to_str().unwrap(), "--asset-dir", assets.to_str().unwrap()];
         let line = ours.iter().chain(&["--timeout", "5"]).chain(more);
         let args = Line::try_parse_from(line).unwrap().args;

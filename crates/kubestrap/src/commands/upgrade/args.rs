@@ -7,6 +7,7 @@ use clap::Subcommand;
 use cluster::KubernetesVersion;
 use upgrade::Patience;
 
+use crate::commands::bundle::Pin;
 use crate::commands::checks::CheckArgs;
 use crate::commands::render::ConfigArgs;
 
@@ -37,6 +38,8 @@ pub(super) struct TargetArgs {
     /// The bundle with the programs and images of that version; not needed when only the config changes
     #[arg(long, value_name = "DIR")]
     pub(super) bundle: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) pin: Pin,
     /// Before this node's kubelet changes, keep new pods off the node and evict those that can run elsewhere; let pods
     /// come back afterwards
     #[arg(long)]

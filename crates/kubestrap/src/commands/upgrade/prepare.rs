@@ -27,11 +27,10 @@ pub(super) struct Prepared {
 
 /// Reads everything but the cluster.
 pub(super) fn prepare(args: TargetArgs, ui: &Ui) -> Result<Prepared, Failure> {
-    let TargetArgs { version, config, bundle, drain, here: HereArgs { asset_dir, node_name } } = args;
+    let TargetArgs { version, config, bundle, pin, drain, here: HereArgs { asset_dir, node_name } } = args;
     let root = Root::host();
     let old = own_config(&asset_dir)?;
-    let bundle = bundle.as_deref().map(Bundle::open).transpose();
-    let bundle = bundle.map_err(|error| Failure::new(Exit::Bundle, error))?;
+    let bundle = bundle.as_deref().map(|dir| pin.open(dir)).transpose()?;
     let version = pinned(version, &config, old.kubernetes_version, bundle.as_ref())?;
     let mut config = wanted_config(config, version, &asset_dir)?;
     keep_etcd(&mut config, &root);
