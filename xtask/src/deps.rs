@@ -67,20 +67,39 @@ pub(crate) fn save() -> Result<Copied> {
 /// The names of packages from a registry. Those that the workspace calls its own as well are not
 /// among them: folders of units tell no more than the name.
 fn dependencies(lock: &str) -> Result<BTreeSet<String>> {
+    let (of_registry, other): (Vec<_>, Vec<_>) = locked(lock)?.into_iter().partition(Package::is_of_registry);
+    let other: BTreeSet<String> = other.into_iter().map(|p| p.name).collect();
+    Ok(of_registry.into_iter().map(|p| p.name).filter(|name| !other.contains(name)).collect())
+}
+
+/// A package of Cargo.lock.
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    version: String,
+    source: Option<String>,
+    checksum: Option<String>,
+}
+
+impl Package {
+    fn is_of_registry(&self) -> bool {
+        self.source.as_ref().is_some_and(|source| source.starts_with("registry+"))
+    }
+}
+
+fn locked(lock: &str) -> Result<Vec<Package>> {
     #[derive(Deserialize)]
     struct Lock {
         package: Vec<Package>,
     }
-    #[derive(Deserialize)]
-    struct Package {
-        name: String,
-        source: Option<String>,
-    }
-    let packages = toml::from_str::<Lock>(lock).context("cannot read Cargo.lock")?.package;
-    let (of_registry, other): (Vec<_>, Vec<_>) =
-        packages.into_iter().partition(|p| p.source.as_ref().is_some_and(|s| s.starts_with("registry+")));
-    let other: BTreeSet<String> = other.into_iter().map(|p| p.name).collect();
-    Ok(of_registry.into_iter().map(|p| p.name).filter(|name| !other.contains(name)).collect())
+    Ok(toml::from_str::<Lock>(lock).context("cannot read Cargo.lock")?.package)
+}
+
+/// Which dependencies there are. What crates of the workspace take of them, and of each other, is cargo's business: it
+/// builds what is missing.
+fn pinned(lock: &str) -> Result<String> {
+    let line = |p: Package| format!("{} {} {}\n", p.name, p.version, p.checksum.unwrap_or_default());
+    Ok(locked(lock)?.into_iter().filter(Package::is_of_registry).map(line).collect())
 }
 
 /// Everything that compiled dependencies depend on and a unit's name does not tell.
@@ -91,7 +110,8 @@ fn key() -> Result<String> {
     let rustc = Command::new(rustc).arg("-vV").current_dir(&root).run()?;
     // Sources are known by their paths.
     let home = std::env::var_os("CARGO_HOME").or_else(|| std::env::var_os("HOME")).unwrap_or_default();
-    let files = [read("Cargo.lock")?, read("Cargo.toml")?, read(".cargo/config.toml")?];
+    let lock = pinned(&host::fs::read_to_string(&root.join("Cargo.lock"))?)?.into_bytes();
+    let files = [lock, read("Cargo.toml")?, read(".cargo/config.toml")?];
     let other = [rustc.stdout.as_slice(), home.as_encoded_bytes()];
     Ok(hashed(files.iter().map(Vec::as_slice).chain(other)))
 }
@@ -371,8 +391,11 @@ mod tests {
     #[test]
     fn dependencies_come_from_a_registry_and_no_name_of_the_workspace_is_one() {
         let lock = r#"package = [
-            { name = "node" }, { name = "node", source = "registry+x" }, { name = "mine", source = "git+x" },
-            { name = "serde", source = "registry+x" }, { name = "node-foo", source = "registry+x" }]"#;
+            { name = "node", version = "0" }, { name = "node", version = "1", source = "registry+x", checksum = "n" },
+            { name = "mine", version = "0", source = "git+x" },
+            { name = "serde", version = "2", source = "registry+x", checksum = "s" },
+            { name = "node-foo", version = "3", source = "registry+x" }]"#;
+        assert_eq!(pinned(lock).unwrap(), "node 1 n\nserde 2 s\nnode-foo 3 \n");
         assert_eq!(dependencies(lock).unwrap(), ["serde", "node-foo"].map(str::to_owned).into());
         assert_eq!([NODE, NODE_FOO].map(|unit| package(Path::new(unit))), [Some("node"), Some("node-foo")]);
         let hash = |name| hash(Path::new(name));
