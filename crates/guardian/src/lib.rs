@@ -9,11 +9,12 @@
 //!
 //! [`machine`] decides, for one component: pure, no clock, no I/O. [`run()`] is the process round it.
 //! [`install()`] puts that process on a node and keeps it there. `keys` are the control plane's on the node's disk,
-//! `joining` is who may become a node.
+//! `joining` is who may become a node, `kubelets` under which names they serve.
 
 pub mod install;
 mod joining;
 mod keys;
+mod kubelets;
 pub mod machine;
 mod report;
 mod requests;

@@ -34,6 +34,9 @@ pub const CONTROL_PLANE_KEYS_SIGNER: &str = "kubestrap.io/control-plane-keys";
 /// staging/src/k8s.io/api/certificates/v1/types.go).
 pub const KUBELET_CLIENT_SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
 
+/// The signer of kubelets' serving certificates (`KubeletServingSignerName`, there).
+pub const KUBELET_SERVING_SIGNER: &str = "kubernetes.io/kubelet-serving";
+
 /// What the DaemonSet's pods have as [`APP`](crate::label::APP): they install the guardian's static pod, whose own
 /// label is [`GUARDIAN`].
 pub const GUARDIAN_INSTALLER: &str = "kubestrap-guardian-installer";

@@ -125,7 +125,8 @@ pub fn config(facts: &Facts, node: &NodeConfig) -> String {
         "seccompDefault": true,
         "serializeImagePulls": false,
         "maxParallelImagePulls": 4,
-        "serverTLSBootstrap": false,
+        // It asks the cluster's CA for its serving certificate; the guardian approves it.
+        "serverTLSBootstrap": true,
         "shutdownGracePeriod": "0s",
         "shutdownGracePeriodCriticalPods": "0s",
         "staticPodPath": path::STATIC_PODS,

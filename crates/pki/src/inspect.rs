@@ -81,12 +81,16 @@ pub(crate) fn first_certificate(pem: &str) -> Result<Vec<u8>, PkiError> {
 
 fn names(certificate: &X509Certificate<'_>) -> Vec<SubjectName> {
     let Ok(Some(extension)) = certificate.subject_alternative_name() else { return Vec::new() };
-    let name = |name: &GeneralName<'_>| match name {
+    extension.value.general_names.iter().filter_map(subject_name).collect()
+}
+
+/// A name or an address; none when it is of another kind.
+pub(crate) fn subject_name(name: &GeneralName<'_>) -> Option<SubjectName> {
+    match name {
         GeneralName::DNSName(text) => Some(SubjectName::Dns((*text).to_owned())),
         GeneralName::IPAddress(bytes) => address(bytes).map(SubjectName::Ip),
         _ => None,
-    };
-    extension.value.general_names.iter().filter_map(name).collect()
+    }
 }
 
 fn address(bytes: &[u8]) -> Option<IpAddr> {

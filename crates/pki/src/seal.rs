@@ -12,7 +12,7 @@
 //! since the API takes nothing else there. That certificate proves who answered: a guardian signed it, whose own
 //! certificate follows and is the cluster CA's. It is good for nothing else: its only use is one that no server knows.
 
-use cluster::KeyAlgorithm;
+use cluster::{KeyAlgorithm, SubjectName};
 use hpke::aead::ChaCha20Poly1305;
 use hpke::kdf::HkdfSha256;
 use hpke::kem::DhP256HkdfSha256;
@@ -25,10 +25,12 @@ use rcgen::{
 };
 use x509_parser::certificate::X509Certificate;
 use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::extensions::ParsedExtension;
 use x509_parser::pem::Pem;
 use x509_parser::prelude::FromDer as _;
 
 use crate::authority::{Terms, params};
+use crate::inspect::subject_name;
 use crate::{
     CertificateInfo, CertificateProblem, Identity, PkiError, check_chain, check_dates, der, inspect, key,
 };
@@ -163,9 +165,8 @@ fn csr(subject: &CsrSubject, key: &rcgen::KeyPair) -> Result<String, PkiError> {
 /// # Errors
 /// [`SealError::Request`].
 pub fn csr_subject(csr_pem: &str) -> Result<CsrSubject, SealError> {
-    let der = block(csr_pem, "CERTIFICATE REQUEST").ok_or_else(|| request("it is no PEM of one"))?;
-    let (_, csr) = X509CertificationRequest::from_der(&der).map_err(request)?;
-    csr.verify_signature().map_err(request)?;
+    let der = csr_der(csr_pem)?;
+    let csr = parsed(&der)?;
     let subject = &csr.certification_request_info.subject;
     let text = |part: &x509_parser::x509::AttributeTypeAndValue<'_>| part.as_str().ok().map(str::to_owned);
     let common_name = subject.iter_common_name().next().and_then(text);
@@ -173,6 +174,33 @@ pub fn csr_subject(csr_pem: &str) -> Result<CsrSubject, SealError> {
         common_name: common_name.ok_or_else(|| request("it names nobody"))?,
         organizations: subject.iter_organization().filter_map(text).collect(),
     })
+}
+
+/// The names and addresses that a request is for, if whoever made it has the request's key.
+///
+/// # Errors
+/// [`SealError::Request`], also when one is of another kind.
+pub fn csr_names(csr_pem: &str) -> Result<Vec<SubjectName>, SealError> {
+    let der = csr_der(csr_pem)?;
+    let csr = parsed(&der)?;
+    let mut names = Vec::new();
+    for extension in csr.requested_extensions().into_iter().flatten() {
+        let ParsedExtension::SubjectAlternativeName(alternatives) = extension else { continue };
+        for name in &alternatives.general_names {
+            names.push(subject_name(name).ok_or_else(|| request(format!("it is for {name}")))?);
+        }
+    }
+    Ok(names)
+}
+
+fn csr_der(csr_pem: &str) -> Result<Vec<u8>, SealError> {
+    block(csr_pem, "CERTIFICATE REQUEST").ok_or_else(|| request("it is no PEM of one"))
+}
+
+fn parsed(der: &[u8]) -> Result<X509CertificationRequest<'_>, SealError> {
+    let (_, csr) = X509CertificationRequest::from_der(der).map_err(request)?;
+    csr.verify_signature().map_err(request)?;
+    Ok(csr)
 }
 
 fn request(why: impl ToString) -> SealError {

@@ -12,9 +12,9 @@ use super::access::Access;
 use super::alarm::{self, Bell, Task};
 use super::options::Options;
 use super::steering::Steering;
-use crate::joining;
 use crate::keys::{self, Keys};
 use crate::requests::REQUESTS;
+use crate::{joining, kubelets};
 
 /// When a request that could not be answered is looked at again.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -88,9 +88,13 @@ async fn answer_all(api: Patient, keys: Keys, mut requests: UnboundedReceiver<Ch
             let name = objects::name(&request);
             let kept = keys::answer(&api, &keys, &request).await.map_err(|error| host::error::chain(&error));
             let joined = joining::decide(&api, &request).await.map_err(|error| host::error::chain(&error));
-            if let Err(error) = kept.and(joined) {
-                tracing::warn!(name, error, "the request of a node is not answered");
-                failed.insert(name.to_owned());
+            let served = kubelets::decide(&api, &request).await.map_err(|error| host::error::chain(&error));
+            match kept.and(joined).and(served) {
+                Ok(again) => drop(again.then(|| failed.insert(name.to_owned()))),
+                Err(error) => {
+                    tracing::warn!(name, error, "the request of a node is not answered");
+                    failed.insert(name.to_owned());
+                }
             }
         }
     }
