@@ -65,6 +65,7 @@ pub(crate) fn attacks_by_those_who_have_some_right() -> Result<()> {
         rights_on_a_status_are_none_on_labels(node)?;
         whoever_was_in_a_container_is_in_the_audit_log(node)?;
         a_pod_gets_nothing_of_the_host(node)?;
+        a_kubelet_shows_who_it_is(node)?;
         a_namesake_is_not_kept(node)
     })
 }
@@ -242,6 +243,21 @@ fn a_pod_gets_nothing_of_the_host(node: &Node) -> Result<()> {
     }
     let mode = node.shell("stat -c %a /etc/cni/net.d/10-flannel.conflist")?;
     ensure!(mode.trim() == "600", "the network's config has mode {mode}");
+    Ok(())
+}
+
+/// Whoever answers at a node's address with another certificate gets no exec of anybody's.
+fn a_kubelet_shows_who_it_is(node: &Node) -> Result<()> {
+    let address = r#"jsonpath={.status.addresses[?(@.type=="InternalIP")].address}"#;
+    let addresses = node.get(&["get", "node", node.name(), "-o", address])?;
+    let first = addresses.split_whitespace().next().context("the node has no address")?;
+    let ask = format!(
+        "curl -s --cacert /etc/kubernetes/pki/ca.crt -o /dev/null -w '%{{http_code}}' https://{first}:10250/pods"
+    );
+    let said = node.shell(&ask)?;
+    ensure!(said == "401", "the kubelet says {said} to somebody without a certificate");
+    let flags = node.shell("cat /proc/$(pgrep -x kube-apiserver | head -1)/cmdline | tr '\\0' '\\n'")?;
+    ensure!(flags.contains("--kubelet-certificate-authority="), "{flags}");
     Ok(())
 }
 
