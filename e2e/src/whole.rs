@@ -55,15 +55,25 @@ pub fn wait_promoted(node: &Node) -> Result<()> {
     })
 }
 
-/// Waits until the newest generation of each component is its last known good one.
+/// Waits until of each component nothing was written that was not proven since: its newest generation is the last known
+/// good one, or another one became that later, since its revision runs again.
 ///
 /// # Errors
 /// When one's is not in time.
 pub fn wait_settled(node: &Node) -> Result<()> {
-    eventually("the newest generation of each component is good", SETTLED, || {
+    eventually("what is new of each component is proven", SETTLED, || {
+        let root = node.path(CHECKPOINTS)?;
         for component in COMPONENTS {
-            let newest = generations(node, component)?.pop();
-            ensure!(newest.is_some() && good(node, component)? == newest, "{component}: {newest:?}");
+            let dir = root.join(component);
+            let newest =
+                generations(node, component)?.pop().with_context(|| format!("{component} has none"))?;
+            let good = good(node, component)?.with_context(|| format!("{component} has no good one"))?;
+            let written = std::fs::metadata(dir.join(&newest))?.modified()?;
+            let promoted = std::fs::symlink_metadata(dir.join("good"))?.modified()?;
+            ensure!(
+                good == newest || promoted > written,
+                "{component}: {good} is good, and {newest} is newer"
+            );
         }
         Ok(())
     })

@@ -1,8 +1,11 @@
 #!/bin/bash
-# Signs every leaf certificate on a node's disk anew, for the same key and the same names, with an end that lies an hour
-# back: what a node is like that was off for longer than they live.
+# Signs every leaf certificate on a node's disk anew, for the same key and the same names, with another begin and end, as
+# `date` takes them: what a node is like on which they are as old as that. The last argument says whether it is off.
+# Prints how many.
 set -euo pipefail
 disk=$1
+begin=$2
+end=$3
 authorities=$disk/etc/kubernetes/kubestrap/authorities
 work=$(mktemp -d)
 trap 'rm -r "$work"' EXIT
@@ -30,9 +33,16 @@ age() {
     openssl x509 -x509toreq -copy_extensions copy -in "$1" -signkey "$2" -out "$work/request"
     openssl ca -config "$work/config" -batch -notext -preserveDN \
         -cert "$authorities/$3.crt" -keyfile "$authorities/$3.key" \
-        -startdate "$(at '2 hours ago')" -enddate "$(at '1 hour ago')" \
+        -startdate "$(at "$begin")" -enddate "$(at "$end")" \
         -in "$work/request" -out "$work/aged"
     count=$((count + 1))
+}
+
+# In one step, owner and mode as they were: somebody may read it meanwhile.
+put() {
+    cp --preserve=all "$1" "$1.aged"
+    cat "$2" >"$1.aged"
+    mv "$1.aged" "$1"
 }
 
 count=0
@@ -44,18 +54,23 @@ while read -r file; do
     *) by=ca ;;
     esac
     age "$file" "${file%.crt}.key" "$by"
-    cat "$work/aged" >"$file"
+    put "$file" "$work/aged"
 done < <(find "$disk/etc/kubernetes/kubestrap" "$disk/etc/kubernetes/pki" -name '*.crt')
 
-kubelet=$disk/var/lib/kubelet/pki/$(basename "$(readlink "$disk/var/lib/kubelet/pki/kubelet-client-current.pem")")
-openssl pkey -in "$kubelet" -out "$work/kubelet.key"
-age "$kubelet" "$work/kubelet.key" ca
-cat "$work/aged" "$work/kubelet.key" >"$kubelet"
+# A kubelet that runs has read its own, and renews it by itself.
+if [ "$4" = off ]; then
+    kubelet=$disk/var/lib/kubelet/pki/$(basename "$(readlink "$disk/var/lib/kubelet/pki/kubelet-client-current.pem")")
+    openssl pkey -in "$kubelet" -out "$work/kubelet.key"
+    age "$kubelet" "$work/kubelet.key" ca
+    cat "$work/aged" "$work/kubelet.key" >"$work/kubelet"
+    put "$kubelet" "$work/kubelet"
+fi
 
 guardian=$disk/etc/kubernetes/kubestrap/guardian/kubeconfig
 field() { sed -n "s/^ *client-$1-data: *//p" "$guardian" | base64 --decode; }
 field certificate >"$work/guardian.crt"
 field key >"$work/guardian.key"
 age "$work/guardian.crt" "$work/guardian.key" ca
-sed -i "s|\(client-certificate-data: *\).*|\1$(base64 --wrap=0 "$work/aged")|" "$guardian"
+sed "s|\(client-certificate-data: *\).*|\1$(base64 --wrap=0 "$work/aged")|" "$guardian" >"$work/guardian"
+put "$guardian" "$work/guardian"
 echo "$count"

@@ -10,6 +10,7 @@ mod accepted;
 mod attacks;
 mod badchange;
 mod certificates;
+mod cis;
 mod coldboot;
 mod debian;
 mod deletions;
@@ -75,6 +76,8 @@ static CASES: &[Case] = &[
         "who may read all objects, has a token, may write a status or make pods gets nothing more by that", "security"),
     case!(Full, Shared, attacks::attacks_by_what_a_container_shows,
         "nothing that a container shows is run on the host", "upgrade"),
+    case!(Full, Shared, cis::cis_benchmark,
+        "of the scored checks of the CIS benchmark none fails but those that are meant to", "cis"),
     case!(Full, Shared, rollouts::rollouts_whose_guardian_is_killed,
         "a rollout fails no request although the guardian is killed in it", "steering").with_soak(),
     case!(Full, Shared, rollouts::rollouts_without_a_guardian,
@@ -101,6 +104,8 @@ static CASES: &[Case] = &[
         "it comes back with no CNI state and no valid token", "guardian"),
     case!(Full, Shared, coldboot::coldboot_without_the_label,
         "it comes back by its copies, and serves by them, when the Node object has lost its label", "guardian"),
+    case!(Full, Shared, certificates::certificates_are_renewed_under_load,
+        "every certificate of the control plane is renewed with no failed request and no restart", "guardian"),
     case!(Full, Shared, certificates::certificates_that_ended_while_the_node_was_off,
         "a node that was off until after its certificates had ended comes back by itself, its kubelet included", "guardian"),
     case!(Full, Shared, badchange::badchange_that_never_serves,
