@@ -7,8 +7,8 @@ use crate::error::RenderError;
 use crate::on_node::config_of;
 use crate::tree::AssetTree;
 
-/// Certificate and key of a kubelet in one text, anew for the same key, where the certificate has ended: its user cannot ask
-/// for another one any more. `None` where there is nothing to be done, and where it is not this node's kubelet's.
+/// Certificate and key of a kubelet in one text, anew for the same key, where the certificate has ended, or begins later
+/// since a clock was wrong: its user cannot ask for another one any more. `None` where there is nothing to be done, and where it is not this node's kubelet's.
 ///
 /// # Errors
 /// [`RenderError`], also when the CA's key is not among the files of the node.
@@ -19,8 +19,10 @@ pub fn kubelet_renewed(
     now: Timestamp,
 ) -> Result<Option<String>, RenderError> {
     let leaf = Leaf::kubelet(node);
-    let ended = matches!(pki::check_dates(pem, now), Err(CertificateProblem::Expired { .. }));
-    if !ended || pki::inspect(pem)?.common_name.as_deref() != Some(leaf.common_name.as_str()) {
+    let dates = pki::check_dates(pem, now);
+    let invalid =
+        matches!(dates, Err(CertificateProblem::Expired { .. } | CertificateProblem::NotYetValid { .. }));
+    if !invalid || pki::inspect(pem)?.common_name.as_deref() != Some(leaf.common_name.as_str()) {
         return Ok(None);
     }
     let config = config_of(node_files)?;

@@ -89,6 +89,9 @@ mod tests {
             "{renewed}"
         );
         assert!(!renew(&keys, "first", later).unwrap());
+        // The clock was wrong, and is right again.
+        assert!(renew(&keys, "first", now).unwrap());
+        assert!(pki::check_dates(&current(&keys), now).is_ok());
     }
 
     #[test]

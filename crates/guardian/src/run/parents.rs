@@ -36,6 +36,21 @@ pub(crate) struct Parent {
     pub(crate) strangers: BTreeSet<String>,
 }
 
+impl Parent {
+    /// It, where another answer was known before: what that one's parent made does not become a stranger's when the parent is
+    /// deleted and made anew, which gives it another UID. Its pods may serve for a while yet.
+    fn after(mut self, before: Self) -> Self {
+        if self.exists {
+            let (own, strangers) = self.strangers.into_iter().partition(|uid| before.makers.contains(uid));
+            self.strangers = strangers;
+            self.makers.extend::<BTreeSet<String>>(own);
+        } else {
+            self.makers = before.makers;
+        }
+        self
+    }
+}
+
 /// What a pod says has made it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Maker {
@@ -111,7 +126,8 @@ impl Parents {
         let known = self.0.entry(component.clone()).or_default();
         match parent {
             Some(parent) => {
-                known.parent = Some(parent);
+                let before = known.parent.take().unwrap_or_default();
+                known.parent = Some(parent.after(before));
                 known.at_ms = now_ms;
             }
             None => known.due_ms = known.due_ms.min(now_ms + RETRY_MS),
@@ -237,6 +253,30 @@ mod tests {
         let claimed = BTreeSet::from([maker("a", "ds"), maker("a", "d")]);
         let found = look(&api.client(), &component, "", claimed).await.unwrap();
         assert_eq!((found.kind, found.makers, found.strangers), ("DaemonSet", uids(&["ds"]), uids(&["d"])));
+    }
+
+    #[test]
+    fn what_a_parent_made_before_it_was_made_anew_is_no_stranger_s() {
+        let component = Component { namespace: "n".into(), name: "a".into() };
+        let uids = |uids: &[&str]| uids.iter().map(|uid| (*uid).to_owned()).collect::<BTreeSet<_>>();
+        let there = |makers: &[&str], strangers: &[&str]| {
+            Some(Parent {
+                exists: true,
+                makers: uids(makers),
+                strangers: uids(strangers),
+                ..Parent::default()
+            })
+        };
+        let mut parents = Parents::default();
+        parents.answered(&component, there(&["old"], &["forged"]), 0);
+        parents.answered(&component, Some(Parent::default()), 1);
+        parents.answered(&component, there(&["new"], &["old", "forged"]), 2);
+        let of =
+            |uid: &str| parents.parentage(&component, Some(&Maker { name: "a".into(), uid: uid.into() }));
+        assert_eq!(
+            ["new", "old", "forged", "unseen"].map(of),
+            [Parentage::Own, Parentage::Own, Parentage::Foreign, Parentage::Unknown]
+        );
     }
 
     #[test]

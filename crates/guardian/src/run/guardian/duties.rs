@@ -6,7 +6,6 @@ use doctor::report::{DoctorReport, News, SteeringReport};
 
 use super::super::jobs::Done;
 use super::super::keeper::Keeper;
-use super::super::parents::Parent;
 use super::super::publish::Publication;
 use super::{FORGET_MS, Guardian};
 use crate::report;
@@ -121,10 +120,8 @@ impl Guardian {
                 let answer = answer
                     .inspect_err(|error| tracing::debug!(%component, %error, "its parent is not known"));
                 let before = self.parents.of(&component, now_ms).cloned();
-                let after: Option<Parent> = answer.ok();
-                let new = before != after;
-                self.parents.answered(&component, after, now_ms);
-                new
+                self.parents.answered(&component, answer.ok(), now_ms);
+                before.as_ref() != self.parents.of(&component, now_ms)
             }
             Done::Lease(answer) => {
                 self.leadership.answered(answer, now_ms);
