@@ -55,8 +55,8 @@ pub fn wait_promoted(node: &Node) -> Result<()> {
     })
 }
 
-/// Waits until of each component nothing was written that was not proven since: its newest generation is the last known
-/// good one, or another one became that later, since its revision runs again.
+/// Waits until of each component nothing is left to be proven: its newest generation is the last known good one, or the
+/// revision of that one runs again, and what is newer is of one that is no more.
 ///
 /// # Errors
 /// When one's is not in time.
@@ -68,15 +68,36 @@ pub fn wait_settled(node: &Node) -> Result<()> {
             let newest =
                 generations(node, component)?.pop().with_context(|| format!("{component} has none"))?;
             let good = good(node, component)?.with_context(|| format!("{component} has no good one"))?;
-            let written = std::fs::metadata(dir.join(&newest))?.modified()?;
-            let promoted = std::fs::symlink_metadata(dir.join("good"))?.modified()?;
-            ensure!(
-                good == newest || promoted > written,
-                "{component}: {good} is good, and {newest} is newer"
-            );
+            if good == newest {
+                continue;
+            }
+            let (proven, new) = (revision(&dir, &good)?, revision(&dir, &newest)?);
+            let running = running_revisions(node, component)?;
+            let settled = new != proven && running == BTreeSet::from([proven]);
+            ensure!(settled, "{component}: {good} is good, {newest} is newer, and {running:?} run");
         }
         Ok(())
     })
+}
+
+/// The revision that a generation was made of.
+fn revision(component: &Path, generation: &str) -> Result<String> {
+    let record = host::fs::read_to_string(&component.join(generation).join("generation.json"))?;
+    let record: Value = serde_json::from_str(&record)?;
+    Ok(record["revision"].as_str().context("no revision")?.to_owned())
+}
+
+/// Those of a component's pods that the API made.
+fn running_revisions(node: &Node, component: &str) -> Result<BTreeSet<String>> {
+    let app = component.strip_prefix("kube-system_").unwrap_or(component);
+    let list = node.json(&["-n", "kube-system", "get", "pods", "-l", &format!("k8s-app={app}")])?;
+    let labels = list["items"].as_array().context("no pods")?.iter().map(|pod| &pod["metadata"]["labels"]);
+    let revision = |labels: &Value| {
+        let named =
+            ["controller-revision-hash", "pod-template-hash"].into_iter().find_map(|l| labels[l].as_str());
+        named.map(str::to_owned)
+    };
+    Ok(labels.filter_map(revision).collect())
 }
 
 fn workloads_are_complete(node: &Node) -> Result<()> {
