@@ -137,6 +137,9 @@ fn prepare_kubeadm(node: &Node<'_>, kubelet: &str) -> Result<()> {
     let versions = std::fs::read_to_string(node.path(&format!("{PROGRAMS}/versions.json")))?;
     let versions: serde_json::Value = serde_json::from_str(&versions)?;
     let version = versions["kubernetes"].as_str().context("versions.json has no `kubernetes`")?;
+    // A newer patch than kubeadm names is in the bundle, and no other one can be had.
+    let tag = |image: &str| versions["images"][image].as_str().context("versions.json lacks an image");
+    let (etcd, coredns) = (tag("etcd")?, tag("coredns")?);
     let config = format!(
         "apiVersion: kubeadm.k8s.io/v1beta4
 kind: InitConfiguration
@@ -152,6 +155,11 @@ apiVersion: kubeadm.k8s.io/v1beta4
 kind: ClusterConfiguration
 kubernetesVersion: {version}
 encryptionAlgorithm: ECDSA-P256
+etcd:
+  local:
+    imageTag: {etcd}
+dns:
+  imageTag: {coredns}
 networking:
   podSubnet: 10.244.0.0/16
 ---
