@@ -300,6 +300,17 @@ impl Node {
         Ok(self.exec(&["sh", "-ec", script])?.success()?.stdout)
     }
 
+    /// The command line of the oldest process of a name in the node, a word each.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn arguments(&self, process: &str) -> Result<Vec<String>> {
+        // The kernel keeps 15 letters of a process's name.
+        let name = process.get(..15).unwrap_or(process);
+        let line = self.shell(&format!("tr '\\0' '\\n' </proc/$(pgrep -xo {name})/cmdline"))?;
+        Ok(line.lines().map(str::to_owned).collect())
+    }
+
     /// The administrator's kubeconfig as it is offered to this host.
     ///
     /// # Errors

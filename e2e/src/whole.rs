@@ -80,6 +80,11 @@ pub fn wait_settled(node: &Node) -> Result<()> {
     })
 }
 
+/// How often a pod's container was started again.
+pub fn restarts(pod: &Value) -> Option<i64> {
+    pod["status"]["containerStatuses"][0]["restartCount"].as_i64()
+}
+
 /// The revision that a generation was made of.
 fn revision(component: &Path, generation: &str) -> Result<String> {
     let record = host::fs::read_to_string(&component.join(generation).join("generation.json"))?;
@@ -90,14 +95,20 @@ fn revision(component: &Path, generation: &str) -> Result<String> {
 /// Those of a component's pods that the API made.
 fn running_revisions(node: &Node, component: &str) -> Result<BTreeSet<String>> {
     let app = component.strip_prefix("kube-system_").unwrap_or(component);
-    let list = node.json(&["-n", "kube-system", "get", "pods", "-l", &format!("k8s-app={app}")])?;
-    let labels = list["items"].as_array().context("no pods")?.iter().map(|pod| &pod["metadata"]["labels"]);
+    let pods = pods(node)?;
+    let labels = pods.iter().filter(|pod| is_from_the_api(pod, app)).map(|pod| &pod["metadata"]["labels"]);
     let revision = |labels: &Value| {
         let named =
             ["controller-revision-hash", "pod-template-hash"].into_iter().find_map(|l| labels[l].as_str());
         named.map(str::to_owned)
     };
     Ok(labels.filter_map(revision).collect())
+}
+
+/// Whether a pod is of an app, and no image of a static one.
+fn is_from_the_api(pod: &Value, app: &str) -> bool {
+    let meta = &pod["metadata"];
+    meta["labels"]["k8s-app"] == app && meta["annotations"]["kubernetes.io/config.source"].is_null()
 }
 
 fn workloads_are_complete(node: &Node) -> Result<()> {
@@ -150,13 +161,9 @@ fn pods_are_ready(node: &Node) -> Result<()> {
 }
 
 fn the_api_created_apiserver_serves_alone(node: &Node) -> Result<()> {
-    let from_the_api = |pod: &&Value| {
-        let meta = &pod["metadata"];
-        meta["labels"]["k8s-app"] == "kube-apiserver"
-            && meta["annotations"]["kubernetes.io/config.source"].is_null()
-    };
     let pods = pods(node)?;
-    let [pod] = pods.iter().filter(from_the_api).collect::<Vec<_>>()[..] else {
+    let [pod] = pods.iter().filter(|pod| is_from_the_api(pod, "kube-apiserver")).collect::<Vec<_>>()[..]
+    else {
         bail!("not one apiserver pod of the API");
     };
     let uid = pod["metadata"]["uid"].as_str().context("no UID")?;

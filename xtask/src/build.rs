@@ -41,7 +41,7 @@ pub(crate) const NODE: &[&str] = &[
 pub(crate) const SANDBOX: &[&str] = &["systemd"];
 
 /// Debian packages whose programs cases on clusters use, besides those of a node.
-const CASES: &[&str] = &["openssl"];
+pub(crate) const CASES: &[&str] = &["openssl"];
 
 /// The oldest Kubernetes of `components/components.toml`.
 const OLDEST: &str = "1.36";
@@ -63,7 +63,7 @@ pub(crate) struct Built {
 /// What comes before the first call of cargo: Debian's packages that building and running take, and compiled dependencies.
 pub(crate) fn prepare() -> Result<()> {
     timed("install Debian's packages", || {
-        crate::apt::ensure(&[BUILD, IMAGE_CONTENT, NODE, SANDBOX, CASES].concat())
+        crate::apt::ensure(&[BUILD, IMAGE_CONTENT, NODE, SANDBOX].concat())
     })?;
     warn("the cache of dependencies was not used", timed("restore compiled dependencies", deps::restore));
     Ok(())

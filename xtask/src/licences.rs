@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::build;
+use crate::checkout::TARGET;
 
 /// Licences that let anybody do what is done here: none of them asks for more than its text and its names.
 const PERMISSIVE: [&str; 9] = [
@@ -23,7 +24,7 @@ const PERMISSIVE: [&str; 9] = [
 fn packages() -> Vec<Value> {
     let metadata = build::cargo_command()
         .args(["metadata", "--format-version=1", "--locked", "--offline"])
-        .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
+        .args(["--filter-platform", TARGET])
         .run()
         .expect("cargo knows this workspace");
     let mut metadata: Value = serde_json::from_slice(&metadata.stdout).expect("JSON");

@@ -162,12 +162,7 @@ impl Maker<'_> {
     }
 
     fn terms(&self) -> Terms {
-        let certificates = &self.base.config.certificates;
-        Terms {
-            algorithm: certificates.key_algorithm,
-            validity: certificates.leaf_validity.as_duration(),
-            now: self.base.now,
-        }
+        Terms::of_leaves(self.base.config, self.base.now)
     }
 
     /// Whether a certificate is still what would be issued now, with a third of its life left.

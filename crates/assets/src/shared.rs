@@ -119,8 +119,8 @@ const IMAGES: [(&str, Component); 8] = [
 
 /// kube-apiserver's files that are no secrets, by name.
 fn api_config(config: &ClusterConfig) -> Result<Vec<(&'static str, String)>, RenderError> {
-    let level = config.pod_security.enforce.as_str();
-    let admission = include_str!("../manifests/config/admission.yaml").replace("{{pod_security}}", level);
+    let level = json!(config.pod_security.enforce).to_string();
+    let admission = include_str!("../manifests/config/admission.yaml").replace("{{pod_security}}", &level);
     let mut files = vec![("admission.yaml", admission), ("authentication.yaml", authentication(config)?)];
     if config.audit.enabled {
         let level = format!("{:?}", config.audit.level);

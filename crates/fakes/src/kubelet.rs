@@ -40,7 +40,7 @@ impl Kubelet {
     /// One look: what is wanted and not there is started, what is there and not wanted ends, and the API hears of
     /// both.
     pub fn step(&self) {
-        if self.machine.as_ref().is_some_and(|machine| !machine.runs("kubelet.service")) {
+        if self.machine.as_ref().is_some_and(|machine| !machine.runs(names::path::KUBELET_UNIT)) {
             return;
         }
         let files = self.static_pods();

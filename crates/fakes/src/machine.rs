@@ -182,7 +182,7 @@ impl node::Machine for Machine {
     }
 
     fn kubelet(&self) -> Answer<'_, (), String> {
-        let healthy = self.runs("kubelet.service");
+        let healthy = self.runs(path::KUBELET_UNIT);
         Box::pin(async move { healthy.then_some(()).ok_or_else(|| "connection refused".to_owned()) })
     }
 }

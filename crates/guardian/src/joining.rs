@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use names::{object, user};
 use serde_json::Value;
 
-use crate::requests::{self, APPROVED, DENIED, FAILED, REQUESTS, condition, decoded};
+use crate::requests::{self, APPROVED, DENIED, REQUESTS, decoded};
 
 /// Approves or denies such a request; leaves all others alone. Another guardian may have done so first.
 ///
@@ -39,13 +39,12 @@ fn is_ours(request: &Value) -> bool {
     spec["signerName"] == object::KUBELET_CLIENT_SIGNER
         && objects::text(&spec["username"]).starts_with(user::BOOTSTRAP_PREFIX)
         && joins
-        && [APPROVED, DENIED, FAILED].iter().all(|kind| condition(request, kind).is_none())
+        && requests::is_undecided(request)
 }
 
 /// The node that a request is for, or what is wrong with it.
 fn named(request: &Value) -> Result<String, String> {
-    let csr = decoded(&request["spec"]["request"]).ok_or("it has no request")?;
-    let subject = pki::csr_subject(&csr).map_err(|error| error.to_string())?;
+    let subject = requests::subject(request)?;
     let node = subject.common_name.strip_prefix(user::NODE_PREFIX).filter(|node| !node.is_empty());
     match node {
         Some(node) if subject.organizations == [user::NODES] => Ok(node.to_owned()),
@@ -87,23 +86,20 @@ mod tests {
 
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD as BASE64;
-    use fakes::cluster::{Cluster, Objects};
-    use pki::{Authority, Leaf, Terms};
+    use fakes::cluster::Objects;
+    use pki::{Authority, CsrSubject, Leaf, Terms};
     use serde_json::json;
 
     use super::*;
-
-    const REQUEST: &str = "csr-x";
+    use crate::requests::fixture;
 
     fn request(common_name: &str, user: &str, groups: &Value) -> Value {
-        let subject = pki::CsrSubject {
+        let subject = CsrSubject {
             common_name: common_name.to_owned(),
             organizations: vec![user::NODES.to_owned()],
+            names: Vec::new(),
         };
-        let (_, csr) = pki::new_csr(&subject, cluster::KeyAlgorithm::EcdsaP256).unwrap();
-        json!({"metadata": {"name": REQUEST, "uid": "1", "resourceVersion": "1"}, "spec": {
-            "signerName": object::KUBELET_CLIENT_SIGNER, "username": user, "groups": groups,
-            "request": BASE64.encode(csr)}})
+        fixture::request(object::KUBELET_CLIENT_SIGNER, &subject, user, groups)
     }
 
     fn joining() -> Value {
@@ -115,12 +111,8 @@ mod tests {
     }
 
     async fn decided(request: &Value, more: Objects) -> (String, String) {
-        let path = format!("{REQUESTS}/{REQUEST}");
-        let api = Cluster::new(more.into_iter().chain([(path.clone(), request.clone())]).collect());
-        decide(&Patient::new(api.client()), request).await.unwrap();
-        let after = api.objects()[&path].clone();
-        let condition = &after["status"]["conditions"][0];
-        (objects::text(&condition["type"]).to_owned(), objects::text(&condition["message"]).to_owned())
+        let (kind, why, ()) = fixture::decided(request, more, decide).await;
+        (kind, why)
     }
 
     #[tokio::test]

@@ -5,12 +5,21 @@ use api::{ApiError, Patient};
 use cluster::SubjectName;
 use jiff::{SignedDuration, Timestamp};
 use names::{object, user};
+use pki::CsrSubject;
 use serde_json::Value;
 
-use crate::requests::{self, APPROVED, DENIED, FAILED, condition, decoded};
+use crate::requests::{self, APPROVED, DENIED};
 
 /// The node's status may come a little later than the request.
 const SOON: SignedDuration = SignedDuration::from_mins(1);
+
+/// What a request comes to.
+enum Verdict {
+    Yes,
+    No(String),
+    /// No, unless the API learns something yet.
+    NotYet(String),
+}
 
 /// Approves or denies such a request; leaves all others alone. Another guardian may have done so first. Returns whether it
 /// has to be looked at again.
@@ -18,32 +27,25 @@ const SOON: SignedDuration = SignedDuration::from_mins(1);
 /// # Errors
 /// [`ApiError`]; the request is looked at again with its next news.
 pub(crate) async fn decide(api: &Patient, request: &Value) -> Result<bool, ApiError> {
-    if !is_ours(request) {
+    if request["spec"]["signerName"] != object::KUBELET_SERVING_SIGNER || !requests::is_undecided(request) {
         return Ok(false);
     }
-    let why = match asked(request) {
-        Ok((node, names)) => match judged(api, &node, &names).await? {
-            Err(Unknown(_)) if is_new(request, Timestamp::now()) => return Ok(true),
-            Err(Unknown(why)) => Some(why),
-            Ok(why) => why,
-        },
-        Err(why) => Some(why),
+    let verdict = match asked(request) {
+        Ok((node, names)) => judged(api, node, &names).await?,
+        Err(why) => Verdict::No(why),
     };
-    let (kind, why) = match &why {
-        None => (APPROVED, "these are the node's own names and addresses, and nobody else's"),
-        Some(why) => (DENIED, why.as_str()),
+    let why = match verdict {
+        Verdict::NotYet(_) if is_new(request, Timestamp::now()) => return Ok(true),
+        Verdict::NotYet(why) | Verdict::No(why) => why,
+        Verdict::Yes => {
+            let why = "these are the node's own names and addresses, and nobody else's";
+            return requests::decide(api, request, APPROVED, why).await.map(|_| false);
+        }
     };
-    if requests::decide(api, request, kind, why).await?.is_some() && kind == DENIED {
+    if requests::decide(api, request, DENIED, &why).await?.is_some() {
         tracing::warn!(name = objects::name(request), why, "a kubelet gets no serving certificate");
     }
     Ok(false)
-}
-
-/// A kubelet's own, and not decided yet.
-fn is_ours(request: &Value) -> bool {
-    let spec = &request["spec"];
-    spec["signerName"] == object::KUBELET_SERVING_SIGNER
-        && [APPROVED, DENIED, FAILED].iter().all(|kind| condition(request, kind).is_none())
 }
 
 fn is_new(request: &Value, now: Timestamp) -> bool {
@@ -52,40 +54,28 @@ fn is_new(request: &Value, now: Timestamp) -> bool {
 }
 
 /// The node and the names that a request is for, or what is wrong with it.
-fn asked(request: &Value) -> Result<(String, Vec<SubjectName>), String> {
-    let spec = &request["spec"];
-    let asks = objects::text(&spec["username"]);
-    let of_nodes = objects::items(&spec["groups"]).iter().any(|group| group == user::NODES);
-    let node = asks.strip_prefix(user::NODE_PREFIX).filter(|node| of_nodes && !node.is_empty());
-    let node = node.ok_or_else(|| format!("{asks} is no kubelet"))?;
-    let csr = decoded(&spec["request"]).ok_or("it has no request")?;
-    let subject = pki::csr_subject(&csr).map_err(|error| error.to_string())?;
-    if subject.common_name != asks || subject.organizations != [user::NODES] {
-        return Err(format!("{asks} asks for a certificate of {:?}", subject.common_name));
+fn asked(request: &Value) -> Result<(&str, Vec<SubjectName>), String> {
+    let node = requests::kubelet(request)?;
+    let CsrSubject { common_name, organizations, names } = requests::subject(request)?;
+    let asks = objects::text(&request["spec"]["username"]);
+    if common_name != asks || organizations != [user::NODES] {
+        return Err(format!("{asks} asks for a certificate of {common_name:?}"));
     }
-    let names = pki::csr_names(&csr).map_err(|error| error.to_string())?;
-    if names.is_empty() { Err("it is for no name".to_owned()) } else { Ok((node.to_owned(), names)) }
+    if names.is_empty() { Err("it is for no name".to_owned()) } else { Ok((node, names)) }
 }
 
-/// The API does not know yet that a name is the node's.
-struct Unknown(String);
-
-/// What speaks against a node's names, if anything does.
-async fn judged(
-    api: &Patient,
-    node: &str,
-    names: &[SubjectName],
-) -> Result<Result<Option<String>, Unknown>, ApiError> {
+/// Whether names are a node's, and nobody else's.
+async fn judged(api: &Patient, node: &str, names: &[SubjectName]) -> Result<Verdict, ApiError> {
     let nodes = api.list("/api/v1/nodes", "Node").await?;
     for name in names {
         let other = nodes.iter().find(|other| objects::name(other) != node && has(other, name));
         if let Some(other) = other {
-            return Ok(Ok(Some(format!("{name} is node {}'s, too", objects::name(other)))));
+            return Ok(Verdict::No(format!("{name} is node {}'s, too", objects::name(other))));
         }
     }
     let own = nodes.iter().find(|other| objects::name(other) == node);
     let lacking = names.iter().find(|name| !own.is_some_and(|own| has(own, name)));
-    Ok(lacking.map_or(Ok(None), |name| Err(Unknown(format!("{name} is no address of node {node}")))))
+    Ok(lacking.map_or(Verdict::Yes, |name| Verdict::NotYet(format!("{name} is no address of node {node}"))))
 }
 
 /// Whether a node has a name or an address, by its status.
@@ -102,27 +92,22 @@ fn has(node: &Value, name: &SubjectName) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD as BASE64;
-    use fakes::cluster::{Cluster, Objects};
     use serde_json::json;
 
     use super::*;
-    use crate::requests::REQUESTS;
-
-    const NAME: &str = "csr-x";
+    use crate::requests::fixture;
 
     fn request(user: &str, subject: &str, names: &[&str]) -> Value {
-        let mut params =
-            rcgen::CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
-                .unwrap();
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        params.distinguished_name.push(rcgen::DnType::OrganizationName, user::NODES);
-        params.distinguished_name.push(rcgen::DnType::CommonName, subject);
-        let csr = params.serialize_request(&rcgen::KeyPair::generate().unwrap()).unwrap().pem().unwrap();
-        json!({"metadata": {"name": NAME, "resourceVersion": "1"}, "spec": {
-            "signerName": object::KUBELET_SERVING_SIGNER, "username": user, "groups": [user::NODES],
-            "request": BASE64.encode(csr)}})
+        let name = |name: &&str| match name.parse() {
+            Ok(ip) => SubjectName::Ip(ip),
+            Err(_) => SubjectName::Dns((*name).to_owned()),
+        };
+        let subject = CsrSubject {
+            common_name: subject.to_owned(),
+            organizations: vec![user::NODES.to_owned()],
+            names: names.iter().map(name).collect(),
+        };
+        fixture::request(object::KUBELET_SERVING_SIGNER, &subject, user, &json!([user::NODES]))
     }
 
     fn node(name: &str, addresses: &[&str]) -> (String, Value) {
@@ -138,13 +123,7 @@ mod tests {
     async fn decided(request: &Value) -> (String, String, bool) {
         let nodes =
             [node("a", &["192.0.2.1", "fd00::1", "a", "a.example.org"]), node("b", &["192.0.2.2", "b"])];
-        let path = format!("{REQUESTS}/{NAME}");
-        let objects: Objects = nodes.into_iter().chain([(path.clone(), request.clone())]).collect();
-        let api = Cluster::new(objects);
-        let again = decide(&Patient::new(api.client()), request).await.unwrap();
-        let after = api.objects()[&path].clone();
-        let condition = &after["status"]["conditions"][0];
-        (objects::text(&condition["type"]).to_owned(), objects::text(&condition["message"]).to_owned(), again)
+        fixture::decided(request, nodes.into(), decide).await
     }
 
     #[tokio::test]

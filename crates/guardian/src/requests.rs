@@ -3,6 +3,8 @@
 use api::{ApiError, Call, Patient};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use names::user;
+use pki::CsrSubject;
 use serde_json::{Value, json};
 
 /// All of them, as a list of the API's.
@@ -19,6 +21,26 @@ pub(crate) fn condition<'a>(request: &'a Value, kind: &str) -> Option<&'a str> {
     let conditions = objects::items(&request["status"]["conditions"]);
     let found = conditions.iter().find(|condition| condition["type"] == kind)?;
     Some(objects::text(&found["message"]))
+}
+
+/// Whether nobody has said yes or no to a request yet.
+pub(crate) fn is_undecided(request: &Value) -> bool {
+    [APPROVED, DENIED, FAILED].iter().all(|kind| condition(request, kind).is_none())
+}
+
+/// The node whose kubelet asks, as the API wrote it down, or why it is none's.
+pub(crate) fn kubelet(request: &Value) -> Result<&str, String> {
+    let spec = &request["spec"];
+    let asks = objects::text(&spec["username"]);
+    let of_nodes = objects::items(&spec["groups"]).iter().any(|group| group == user::NODES);
+    let node = asks.strip_prefix(user::NODE_PREFIX).filter(|node| of_nodes && !node.is_empty());
+    node.ok_or_else(|| format!("{asks} is no kubelet"))
+}
+
+/// Whom and what a request is for, or what is wrong with it.
+pub(crate) fn subject(request: &Value) -> Result<CsrSubject, String> {
+    let csr = decoded(&request["spec"]["request"]).ok_or("it has no request")?;
+    pki::csr_subject(&csr).map_err(|error| error.to_string())
 }
 
 /// A field of bytes as text; none when it is empty.
@@ -57,5 +79,37 @@ pub(crate) async fn put(api: &Patient, request: &Value, part: &str) -> Result<Op
     match api.send_once(&Call::put(path, request)).await {
         Err(error) if error.status() == Some(api::CONFLICT) || error.is_not_found() => Ok(None),
         other => other.map(Some),
+    }
+}
+
+/// A request among other objects of the API, for the tests of those who decide.
+#[cfg(test)]
+pub(crate) mod fixture {
+    use fakes::cluster::{Cluster, Objects};
+
+    use super::*;
+
+    const NAME: &str = "csr-x";
+
+    /// A request that somebody makes.
+    pub(crate) fn request(signer: &str, subject: &CsrSubject, user: &str, groups: &Value) -> Value {
+        let (_, csr) = pki::new_csr(subject, cluster::KeyAlgorithm::EcdsaP256).unwrap();
+        json!({"metadata": {"name": NAME, "uid": "1", "resourceVersion": "1"}, "spec": {
+            "signerName": signer, "username": user, "groups": groups, "request": BASE64.encode(csr)}})
+    }
+
+    /// What becomes of it: the kind and the message of its condition, and what who decides returns.
+    pub(crate) async fn decided<T>(
+        request: &Value,
+        others: Objects,
+        decide: impl AsyncFnOnce(&Patient, &Value) -> Result<T, ApiError>,
+    ) -> (String, String, T) {
+        let path = format!("{REQUESTS}/{NAME}");
+        let api = Cluster::new(others.into_iter().chain([(path.clone(), request.clone())]).collect());
+        let returned = decide(&Patient::new(api.client()), request).await.unwrap();
+        let after = api.objects()[&path].clone();
+        let condition = &after["status"]["conditions"][0];
+        let text = |name: &str| objects::text(&condition[name]).to_owned();
+        (text("type"), text("message"), returned)
     }
 }

@@ -26,6 +26,19 @@ impl ProcessId {
         Some(Self { pid, started })
     }
 
+    /// Asks this very process to end (SIGTERM), and none that got its number later.
+    ///
+    /// # Errors
+    /// When it is gone, or not ours to end.
+    pub fn terminate(self) -> io::Result<()> {
+        let pid = Pid::from_raw(self.pid).ok_or(io::ErrorKind::InvalidInput)?;
+        let process = pidfd_open(pid, PidfdFlags::empty())?;
+        if !self.exists() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(pidfd_send_signal(process, Signal::TERM)?)
+    }
+
     /// True while this very process exists (a zombie exists too).
     pub fn exists(self) -> bool {
         Self::of(self.pid) == Some(self)
@@ -56,12 +69,13 @@ fn container_in(cgroups: &str) -> Option<String> {
 
 /// The processes of this name that systemd started for a unit, in our pid namespace: a host sees the processes of its
 /// sandboxes too.
-pub fn of_unit(unit: &str, name: &str) -> Vec<i32> {
-    let of = |pid: &i32| {
+pub fn of_unit(unit: &str, name: &str) -> Vec<ProcessId> {
+    let is_of_it = |pid: i32| {
         let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-        self::name(*pid).as_deref() == Some(name) && in_unit(&cgroups, unit) && is_of_our_namespace(*pid)
+        self::name(pid).as_deref() == Some(name) && in_unit(&cgroups, unit) && is_of_our_namespace(pid)
     };
-    pids().into_iter().filter(of).collect()
+    // First which it is, then what it is: the other way round another one could get the number in between.
+    pids().into_iter().filter_map(ProcessId::of).filter(|process| is_of_it(process.pid)).collect()
 }
 
 /// By its cgroup, in which only systemd and root put somebody.
@@ -73,16 +87,6 @@ fn in_unit(cgroups: &str, unit: &str) -> bool {
 pub fn is_of_our_namespace(pid: i32) -> bool {
     let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
     namespace("self").is_some_and(|ours| namespace(&pid.to_string()) == Some(ours))
-}
-
-/// Asks that very process to end (SIGTERM), and none that gets its number later.
-///
-/// # Errors
-/// When there is none, or it is not ours to end.
-pub fn terminate(pid: i32) -> io::Result<()> {
-    let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
-    let process = pidfd_open(pid, PidfdFlags::empty())?;
-    Ok(pidfd_send_signal(process, Signal::TERM)?)
 }
 
 /// The process's command name (`/proc/<pid>/comm`).
@@ -103,7 +107,9 @@ mod tests {
     fn this_process_exists_and_keeps_its_identity() {
         let me = ProcessId::of(i32::try_from(std::process::id()).unwrap()).unwrap();
         assert!(me.exists());
-        assert!(!ProcessId { started: me.started + 1, ..me }.exists());
+        let another = ProcessId { started: me.started + 1, ..me };
+        assert!(!another.exists());
+        assert_eq!(another.terminate().unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]
@@ -127,6 +133,6 @@ mod tests {
             assert!(in_unit(line, "kubelet.service"), "{line}");
         }
         assert!(!in_unit("0::/kubepods/kubelet.service/x\n", "kubelet.service"));
-        assert_eq!(of_unit("none.service", "none"), [] as [i32; 0]);
+        assert_eq!(of_unit("none.service", "none"), []);
     }
 }

@@ -46,6 +46,9 @@ pub const ETCD_DATA: &str = "/var/lib/etcd";
 
 // The kubelet
 
+/// The kubelet's unit, a file in [`UNITS`] and the name by which systemd knows it; packages of Kubernetes call it the same.
+pub const KUBELET_UNIT: &str = "kubelet.service";
+
 /// The kubelet's state, its pods' volumes among it (`KubeletRunDirectory` in
 /// cmd/kubeadm/app/constants/constants.go).
 pub const KUBELET: &str = "/var/lib/kubelet";

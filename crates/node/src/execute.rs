@@ -258,7 +258,11 @@ async fn await_kubelet(root: &Root) -> Result<(), InstallError> {
     loop {
         let Err(reason) = root.machine().kubelet().await else { return Ok(()) };
         if Instant::now() >= deadline {
-            return Err(InstallError::NotAnswering { unit: "kubelet.service", limit: START_LIMIT, reason });
+            return Err(InstallError::NotAnswering {
+                unit: names::path::KUBELET_UNIT,
+                limit: START_LIMIT,
+                reason,
+            });
         }
         tokio::time::sleep(POLL).await;
     }

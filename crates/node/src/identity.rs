@@ -31,7 +31,7 @@ pub enum IdentityError {
 
 /// The name of the node that kubestrap has installed here; none when it has installed none.
 pub fn installed(root: &Root) -> Option<String> {
-    let unit = root.path(units::path("kubelet.service"));
+    let unit = root.path(units::path(path::KUBELET_UNIT));
     let text = is_marked(&unit).then(|| std::fs::read_to_string(&unit).ok())??;
     let commands = text.lines().filter_map(|line| line.strip_prefix("ExecStart="));
     // The last of several flags of one name counts.
@@ -48,7 +48,7 @@ pub fn installed(root: &Root) -> Option<String> {
 pub fn name(root: &Root, host: &str, asked: Option<&str>) -> Result<String, IdentityError> {
     match (installed(root), asked) {
         (Some(installed), Some(asked)) if installed != asked => {
-            let file = format!("{}/kubelet.service", path::UNITS);
+            let file = units::path(path::KUBELET_UNIT);
             Err(IdentityError::Disagrees { asked: asked.to_owned(), installed, file })
         }
         (Some(installed), _) => Ok(installed),
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     fn unit(root: &Root, text: &str) {
-        let path = root.path(units::path("kubelet.service"));
+        let path = root.path(units::path(path::KUBELET_UNIT));
         host::fs::create_dir_all(path.parent().unwrap(), 0o755).unwrap();
         host::fs::write(&path, text.as_bytes(), 0o644).unwrap();
     }

@@ -2,10 +2,10 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use jiff::Timestamp;
 use names::path;
 use serde_json::{Map, Value, json};
 
+use crate::client_certificate;
 use crate::config::{NodeConfig, NodeCredentials};
 use crate::facts::{CgroupDriver, CgroupVersion, Facts};
 use crate::units::{self, Unit};
@@ -69,7 +69,7 @@ fn extract_certificate(text: &str) -> Result<(String, Option<String>), Credentia
     user.insert("client-certificate".to_owned(), path::KUBELET_CLIENT_CERTIFICATE.into());
     user.insert("client-key".to_owned(), path::KUBELET_CLIENT_CERTIFICATE.into());
     let text = serde_saphyr::to_string(&kubeconfig).map_err(|e| malformed(&e))?;
-    Ok((text, Some(format!("{}\n{}\n", certificate.trim_end(), key.trim_end()))))
+    Ok((text, Some(client_certificate::text(&certificate, &key))))
 }
 
 fn pem(user: &Map<String, Value>, field: &'static str) -> Result<Option<String>, CredentialsError> {
@@ -77,22 +77,6 @@ fn pem(user: &Map<String, Value>, field: &'static str) -> Result<Option<String>,
     let bytes =
         BASE64.decode(data.trim()).map_err(|e| CredentialsError::Malformed(format!("{field}: {e}")))?;
     String::from_utf8(bytes).map(Some).map_err(|e| CredentialsError::Malformed(format!("{field}: {e}")))
-}
-
-/// A file name for a client certificate that we bring, different for each content: `digest` is
-/// that of the file.
-pub fn client_pem_path(digest: &str) -> String {
-    format!("{}/kubelet-client-{}.pem", path::KUBELET_PKI, digest.get(..16).unwrap_or(digest))
-}
-
-/// True when a client certificate (with its key) will do: it is valid at `now`, for this node,
-/// and this CA signed it.
-pub(crate) fn certificate_is_good(pem: &str, ca: &str, node: &str, now: Timestamp) -> bool {
-    let name = format!("{}{node}", names::user::NODE_PREFIX);
-    let ours = pki::inspect(pem).is_ok_and(|info| info.common_name.as_deref() == Some(name.as_str()));
-    ours && pki::check_dates(pem, now).is_ok()
-        && pki::check_chain(pem, ca).is_ok()
-        && pki::check_key(pem, pem).is_ok()
 }
 
 /// The `KubeletConfiguration` for this host, as YAML.
@@ -201,7 +185,7 @@ pub fn unit(facts: &Facts, node: &NodeConfig, inputs: &str) -> Unit {
     let template = include_str!("../files/kubelet.service")
         .replace("@ARGS@", &args.join(" "))
         .replace(" @WANTS@", if wants.is_empty() { "" } else { " containerd.service" });
-    Unit::new("kubelet.service", inputs, &template, units::limits(facts))
+    Unit::new(path::KUBELET_UNIT, inputs, &template, units::limits(facts))
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ mod compare;
 mod content;
 mod root;
 
+pub mod client_certificate;
 pub mod config;
 pub mod containerd;
 pub mod desired;

@@ -14,7 +14,7 @@ use crate::content::hex;
 use crate::desired::{Desired, ProgramFile};
 use crate::record::{self, Record};
 use crate::units::Units;
-use crate::{containerd, kernel, kubelet, units};
+use crate::{client_certificate, containerd, kernel, units};
 
 /// A file or directory that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,13 +79,13 @@ pub fn observe(root: &Root, desired: &Desired) -> Observed {
     let mut observed = Observed {
         files: found(root, dirs.chain(placed.iter().copied()).chain(rewritten)),
         leftovers: leftovers(root, placed.iter().copied()),
-        client_certificate: client_certificate(root, desired),
+        client_certificate: has_client_certificate(root, desired),
         trees: trees(root, desired.trees.iter()),
         kept: kept(root, placed.iter().copied()),
         modules: desired.modules.iter().filter(|m| kernel::has_module(root, m)).cloned().collect(),
         units: unit_states(root, desired.units.iter().map(|u| u.name)),
         interfaces: interfaces(root, desired.interfaces.iter()),
-        unrecorded: record.is_none() && is_marked(&root.path(units::path("kubelet.service"))),
+        unrecorded: record.is_none() && is_marked(&root.path(units::path(names::path::KUBELET_UNIT))),
         record,
         ..Observed::default()
     };
@@ -202,17 +202,9 @@ fn digest_of(path: &Path) -> Option<String> {
     }
 }
 
-fn client_certificate(root: &Root, desired: &Desired) -> bool {
-    // The link is absolute, so it is followed by hand: below a root that is not `/` it leads elsewhere.
-    let link = root.path(names::path::KUBELET_CLIENT_CERTIFICATE);
-    let Ok(target) = fs::read_link(&link) else { return false };
-    let target = if target.is_absolute() {
-        root.path(target)
-    } else {
-        root.path(names::path::KUBELET_PKI).join(target)
-    };
-    let good = |pem: String| kubelet::certificate_is_good(&pem, &desired.ca, &desired.node, Timestamp::now());
-    fs::read_to_string(target).is_ok_and(good)
+fn has_client_certificate(root: &Root, desired: &Desired) -> bool {
+    let good = |pem: String| client_certificate::is_good(&pem, &desired.ca, &desired.node, Timestamp::now());
+    client_certificate::read(root).is_some_and(good)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::kernel::Sysctl;
 use crate::observe::{Found, Observed, UnitState};
 use crate::record::{self, Record};
 use crate::units::Unit;
-use crate::{compare, kubelet, note};
+use crate::{client_certificate, compare, note};
 
 pub(crate) use uninstall::is_below;
 pub use uninstall::{Remains, Runtime, Stay, Undo, Uninstall, uninstall};
@@ -243,7 +243,7 @@ fn client_certificate(desired: &Desired, observed: &Observed) -> Vec<Action> {
     let Some(content) = desired.client_pem.clone().filter(|_| !observed.client_certificate) else {
         return Vec::new();
     };
-    let target = kubelet::client_pem_path(&content.digest());
+    let target = client_certificate::file(&content.digest());
     let write = Action::WriteFile { path: target.clone(), mode: 0o600, replaces: false, content };
     vec![write, Action::Link { path: names::path::KUBELET_CLIENT_CERTIFICATE.to_owned(), target }]
 }
@@ -266,7 +266,7 @@ fn units(desired: &Desired, observed: &Observed) -> Vec<Action> {
         }
         if let Some(because) = restart(unit, state) {
             actions.push(Action::RestartUnit { unit: unit.name.to_owned(), because });
-            let kubelet = unit.name == "kubelet.service";
+            let kubelet = unit.name == names::path::KUBELET_UNIT;
             actions.push(if kubelet { Action::AwaitKubelet } else { Action::AwaitRuntime });
         }
     }

@@ -103,7 +103,7 @@ pub fn whose(root: &Root) -> Result<Host, RecordError> {
     if let Some(record) = Record::read(root)? {
         return Ok(Host::Ours(Box::new(record)));
     }
-    if is_marked(&root.path(units::path("kubelet.service"))) {
+    if is_marked(&root.path(units::path(path::KUBELET_UNIT))) {
         return Ok(Host::Unrecorded);
     }
     let signs =

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base64::Engine as _;
-use cluster::{KeyAlgorithm, SubjectName};
+use cluster::{ClusterConfig, KeyAlgorithm, SubjectName};
 use jiff::Timestamp;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
@@ -46,6 +46,18 @@ pub struct Terms {
     pub validity: Duration,
     /// The time now.
     pub now: Timestamp,
+}
+
+impl Terms {
+    /// Those on which a cluster's leaf certificates are issued.
+    pub fn of_leaves(config: &ClusterConfig, now: Timestamp) -> Self {
+        let certificates = &config.certificates;
+        Self {
+            algorithm: certificates.key_algorithm,
+            validity: certificates.leaf_validity.as_duration(),
+            now,
+        }
+    }
 }
 
 /// A certificate authority that can sign.
@@ -204,7 +216,7 @@ fn date(time: Timestamp) -> Result<OffsetDateTime, PkiError> {
     OffsetDateTime::from_unix_timestamp(time.as_second()).map_err(|_| PkiError::BadTime { time })
 }
 
-fn san(name: &SubjectName) -> Result<SanType, PkiError> {
+pub(crate) fn san(name: &SubjectName) -> Result<SanType, PkiError> {
     match name {
         SubjectName::Ip(ip) => Ok(SanType::IpAddress(*ip)),
         SubjectName::Dns(text) => {

@@ -35,8 +35,6 @@ pub use key::SigningKeyPair;
 pub use kubeconfig::{Credential, Kubeconfig};
 pub use leaf::{Leaf, Usage};
 pub use node::NodeIdentity;
-pub use seal::{
-    CsrSubject, KeyRequest, SealError, csr_names, csr_subject, new_csr, open, requested_by, seal,
-};
+pub use seal::{CsrSubject, KeyRequest, SealError, csr_subject, new_csr, open, requested_by, seal};
 pub use set::{Authorities, GivenAuthorities};
 pub use token::{encryption_key, generate_bootstrap_token};

@@ -29,7 +29,7 @@ use x509_parser::extensions::ParsedExtension;
 use x509_parser::pem::Pem;
 use x509_parser::prelude::FromDer as _;
 
-use crate::authority::{Terms, params};
+use crate::authority::{Terms, params, san};
 use crate::inspect::subject_name;
 use crate::{
     CertificateInfo, CertificateProblem, Identity, PkiError, check_chain, check_dates, der, inspect, key,
@@ -107,7 +107,8 @@ impl KeyRequest {
     }
 
     fn with(node: &str, key: &rcgen::KeyPair) -> Result<Self, PkiError> {
-        let subject = CsrSubject { common_name: node.to_owned(), organizations: Vec::new() };
+        let subject =
+            CsrSubject { common_name: node.to_owned(), organizations: Vec::new(), names: Vec::new() };
         let csr_pem = csr(&subject, key)?;
         let digest = ring::digest::digest(&ring::digest::SHA256, &key.subject_public_key_info());
         let bytes = digest.as_ref().iter().take(ID_BYTES);
@@ -130,13 +131,15 @@ pub fn requested_by(csr_pem: &str) -> Result<String, SealError> {
     Ok(csr_subject(csr_pem)?.common_name)
 }
 
-/// The subject of a request.
+/// Whom and what a request is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CsrSubject {
     /// CN.
     pub common_name: String,
     /// O.
     pub organizations: Vec<String>,
+    /// Names and addresses, for a server's.
+    pub names: Vec<SubjectName>,
 }
 
 /// A request for a certificate of this subject, with a new key: the key, and the request, both in PEM.
@@ -156,33 +159,30 @@ fn csr(subject: &CsrSubject, key: &rcgen::KeyPair) -> Result<String, PkiError> {
     }
     name.push(DnType::CommonName, &subject.common_name);
     params.distinguished_name = name;
+    params.subject_alt_names = subject.names.iter().map(san).collect::<Result<_, _>>()?;
     let sign = |source| PkiError::Sign { subject: subject.common_name.clone(), source };
     params.serialize_request(key).and_then(|csr| csr.pem()).map_err(sign)
 }
 
-/// The subject of a request, if whoever made it has the request's key.
+/// Whom and what a request is for, if whoever made it has the request's key.
 ///
 /// # Errors
-/// [`SealError::Request`].
+/// [`SealError::Request`], also when it is for a name that is no name or address of a host.
 pub fn csr_subject(csr_pem: &str) -> Result<CsrSubject, SealError> {
-    let der = csr_der(csr_pem)?;
-    let csr = parsed(&der)?;
+    let der = block(csr_pem, "CERTIFICATE REQUEST").ok_or_else(|| request("it is no PEM of one"))?;
+    let (_, csr) = X509CertificationRequest::from_der(&der).map_err(request)?;
+    csr.verify_signature().map_err(request)?;
     let subject = &csr.certification_request_info.subject;
     let text = |part: &x509_parser::x509::AttributeTypeAndValue<'_>| part.as_str().ok().map(str::to_owned);
     let common_name = subject.iter_common_name().next().and_then(text);
     Ok(CsrSubject {
         common_name: common_name.ok_or_else(|| request("it names nobody"))?,
         organizations: subject.iter_organization().filter_map(text).collect(),
+        names: names(&csr)?,
     })
 }
 
-/// The names and addresses that a request is for, if whoever made it has the request's key.
-///
-/// # Errors
-/// [`SealError::Request`], also when one is of another kind.
-pub fn csr_names(csr_pem: &str) -> Result<Vec<SubjectName>, SealError> {
-    let der = csr_der(csr_pem)?;
-    let csr = parsed(&der)?;
+fn names(csr: &X509CertificationRequest<'_>) -> Result<Vec<SubjectName>, SealError> {
     let mut names = Vec::new();
     for extension in csr.requested_extensions().into_iter().flatten() {
         let ParsedExtension::SubjectAlternativeName(alternatives) = extension else { continue };
@@ -191,16 +191,6 @@ pub fn csr_names(csr_pem: &str) -> Result<Vec<SubjectName>, SealError> {
         }
     }
     Ok(names)
-}
-
-fn csr_der(csr_pem: &str) -> Result<Vec<u8>, SealError> {
-    block(csr_pem, "CERTIFICATE REQUEST").ok_or_else(|| request("it is no PEM of one"))
-}
-
-fn parsed(der: &[u8]) -> Result<X509CertificationRequest<'_>, SealError> {
-    let (_, csr) = X509CertificationRequest::from_der(der).map_err(request)?;
-    csr.verify_signature().map_err(request)?;
-    Ok(csr)
 }
 
 fn request(why: impl ToString) -> SealError {

@@ -10,7 +10,7 @@ use crate::error::UpgradeError;
 use crate::target::Target;
 
 /// The units in the order in which they are restarted.
-const UNITS: [&str; 2] = ["containerd.service", "kubelet.service"];
+const UNITS: [&str; 2] = ["containerd.service", names::path::KUBELET_UNIT];
 
 /// The files that an install writes or replaces.
 pub(crate) fn touched(plan: &Plan) -> Vec<String> {

@@ -256,8 +256,9 @@ fn a_kubelet_shows_who_it_is(node: &Node) -> Result<()> {
     );
     let said = node.shell(&ask)?;
     ensure!(said == "401", "the kubelet says {said} to somebody without a certificate");
-    let flags = node.shell("cat /proc/$(pgrep -x kube-apiserver | head -1)/cmdline | tr '\\0' '\\n'")?;
-    ensure!(flags.contains("--kubelet-certificate-authority="), "{flags}");
+    let flags = node.arguments("kube-apiserver")?;
+    let asks = flags.iter().any(|flag| flag.starts_with("--kubelet-certificate-authority="));
+    ensure!(asks, "{flags:?}");
     Ok(())
 }
 

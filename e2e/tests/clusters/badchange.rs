@@ -10,7 +10,7 @@ use e2e::ceiling::{POD, REPORTED, eventually};
 use e2e::node::Node;
 use e2e::sampler::Limit;
 use e2e::shared;
-use e2e::whole::{good, wait_reported, wait_reported_any, wait_settled, wait_whole};
+use e2e::whole::{good, restarts, wait_reported, wait_reported_any, wait_settled, wait_whole};
 use serde_json::{Value, json};
 
 /// In a soak, the longest that the API may be away, whatever is changed.
@@ -172,7 +172,7 @@ fn goes_on_dying(node: &Node) -> Result<()> {
     let deaths = || -> Result<i64> {
         let pods = node.json(&["-n", "kube-system", "get", "pods", "-l", "k8s-app=kube-apiserver"])?;
         let pods = pods["items"].as_array().context("no pods")?;
-        let counts = pods.iter().map(|pod| pod["status"]["containerStatuses"][0]["restartCount"].as_i64());
+        let counts = pods.iter().map(restarts);
         Ok(counts.flatten().max().unwrap_or_default())
     };
     let before = deaths()?;

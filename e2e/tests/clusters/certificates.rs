@@ -9,6 +9,7 @@ use e2e::cases::{Cases, at_rest};
 use e2e::ceiling::{self, eventually};
 use e2e::node::Node;
 use e2e::shared;
+use e2e::whole::restarts;
 use host::command::Command;
 use serde_json::Value;
 
@@ -61,7 +62,7 @@ fn pods(node: &Node) -> Result<BTreeMap<String, i64>> {
     let pods = node.json(&["-n", "kube-system", "get", "pods", "-l", "tier=control-plane"])?;
     let pod = |pod: &Value| {
         let name = pod["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-        (name, pod["status"]["containerStatuses"][0]["restartCount"].as_i64().unwrap_or(-1))
+        (name, restarts(pod).unwrap_or(-1))
     };
     let pods: BTreeMap<_, _> = pods["items"].as_array().context("no pods")?.iter().map(pod).collect();
     ensure!(pods.len() >= 5, "only {pods:?}");

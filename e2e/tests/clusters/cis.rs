@@ -70,11 +70,12 @@ fn probed(node: &Node, probe: Probe) -> Result<Option<String>> {
             Ok(first(there, open))
         }
         Probe::Flag(process, flag, want) => {
-            let line =
-                node.shell(&format!("tr '\\0' '\\n' </proc/$(pgrep -xo {})/cmdline", comm(process)))?;
-            let given =
-                line.lines().find_map(|arg| arg.strip_prefix("--")?.strip_prefix(flag)?.strip_prefix('='));
-            Ok(unwanted(given, want).map(|why| format!("--{flag} {why}")))
+            let arguments = node.arguments(process)?;
+            let value = |arg: &String| {
+                Some(arg.strip_prefix("--")?.strip_prefix(flag)?.strip_prefix('=')?.to_owned())
+            };
+            let given = arguments.iter().find_map(value);
+            Ok(unwanted(given.as_deref(), want).map(|why| format!("--{flag} {why}")))
         }
         Probe::Kubelet(key, want) => {
             let path = format!("/api/v1/nodes/{}/proxy/configz", node.name());
@@ -93,11 +94,6 @@ fn probed(node: &Node, probe: Probe) -> Result<Option<String>> {
             Ok(listeners.lines().map(at).find(|at| !local(at)))
         }
     }
-}
-
-/// The kernel keeps 15 letters of a process's name.
-fn comm(process: &str) -> &str {
-    process.get(..15).unwrap_or(process)
 }
 
 /// What is wrong with a value.

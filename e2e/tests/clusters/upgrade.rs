@@ -11,7 +11,7 @@ use e2e::ceiling::{BACK, MOMENT, POD, eventually};
 use e2e::load::{Load, Rate};
 use e2e::node::{BUNDLE, Ended, Node};
 use e2e::shared::{self, NEWEST_BUNDLE};
-use e2e::whole::{wait_settled, wait_whole};
+use e2e::whole::{restarts, wait_settled, wait_whole};
 use serde_json::Value;
 
 use crate::interrupted::{self, Target};
@@ -67,7 +67,7 @@ fn up_and_down(node: &Node) -> Result<()> {
     everything_is(node, NEW)?;
     snapshot_is_whole(node)?;
     let restarted = restarts_of_etcd(node)?;
-    ensure!(restarted == restarts, "etcd was restarted: {restarts} became {restarted}");
+    ensure!(restarted == restarts, "etcd was restarted: {restarts:?} became {restarted:?}");
     let again = node.exec(&args)?.success()?;
     ensure!(again.stdout.contains("nothing to do"), "{}", again.stdout);
 
@@ -230,9 +230,9 @@ fn programs_are(node: &Node, version: &str) -> Result<()> {
 }
 
 /// How often etcd was started again, by a power cut for instance.
-fn restarts_of_etcd(node: &Node) -> Result<Value> {
+fn restarts_of_etcd(node: &Node) -> Result<Option<i64>> {
     let etcd = node.json(&["-n", "kube-system", "get", "pods", "-l", "k8s-app=etcd"])?;
-    Ok(etcd["items"][0]["status"]["containerStatuses"][0]["restartCount"].clone())
+    Ok(restarts(&etcd["items"][0]))
 }
 
 fn snapshot_is_whole(node: &Node) -> Result<()> {

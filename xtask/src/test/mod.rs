@@ -71,6 +71,7 @@ pub(crate) fn core_beside(beside: impl FnOnce(&Idle) -> Result<()> + Send) -> Re
 fn everything(args: TestArgs, beside: impl FnOnce(&Idle) -> Result<()> + Send) -> Result<()> {
     let began = Instant::now();
     build::prepare()?;
+    crate::apt::ensure(build::CASES)?;
     let program = timed("build the tests on clusters", build::clusters)?;
     let cases = Cases::of(&program, args.selection(), args.filter.as_deref().unwrap_or_default());
     if args.list {

@@ -27,7 +27,7 @@ pub(crate) struct Kubelet {
 impl Kubelet {
     /// Reads unit and configuration.
     pub(crate) fn read(files: &Files) -> Self {
-        let unit = Unit::read(files, "kubelet.service");
+        let unit = Unit::read(files, path::KUBELET_UNIT);
         let flag = |name| unit.as_ref().and_then(|unit| unit.flag(name));
         let config_path = flag("--config").unwrap_or(path::KUBELET_CONFIG).to_owned();
         let config = files.text(&config_path).map_err(|error| error.to_string()).and_then(|text| {
@@ -81,7 +81,7 @@ impl Kubelet {
         const INSTALLED: &Kind = &kind::KUBELET_INSTALLED;
         const ENABLED: &Kind = &kind::KUBELET_ENABLED;
         let Some(unit) = &self.unit else {
-            let cause = "there is no unit kubelet.service";
+            let cause = format!("there is no unit {}", path::KUBELET_UNIT);
             let remedy = "install the node again with `kubestrap up`; where another init system starts the kubelet, see to it by hand";
             return vec![Check::unknown(INSTALLED, cause, remedy)];
         };

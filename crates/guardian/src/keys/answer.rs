@@ -5,7 +5,7 @@ use api::{ApiError, Patient};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
-use names::{label, object, path, user};
+use names::{label, object, path};
 use pki::SealError;
 use serde_json::{Value, json};
 
@@ -63,18 +63,14 @@ pub(crate) async fn answer(api: &Patient, keys: &Keys, request: &Value) -> Resul
 
 /// The node that asks, or why it gets nothing.
 async fn judged(api: &Patient, request: &Value) -> Result<Result<String, String>, ApiError> {
-    let spec = &request["spec"];
-    let asks = objects::text(&spec["username"]);
-    let of_nodes = objects::items(&spec["groups"]).iter().any(|group| group == user::NODES);
-    let Some(node) = asks.strip_prefix(user::NODE_PREFIX).filter(|node| of_nodes && !node.is_empty()) else {
-        return Ok(Err(format!("{asks} is no kubelet")));
-    };
-    let named = decoded(&spec["request"]).ok_or_else(|| "it has no request".to_owned());
-    match named.and_then(|csr| pki::requested_by(&csr).map_err(|error| error.to_string())) {
-        Ok(named) if named == node => {}
-        Ok(named) => return Ok(Err(format!("{asks} asks for another node's: {named}"))),
+    let node = match requests::kubelet(request).and_then(|node| Ok((node, requests::subject(request)?))) {
+        Ok((node, subject)) if subject.common_name == node => node,
+        Ok((_, subject)) => {
+            let asks = objects::text(&request["spec"]["username"]);
+            return Ok(Err(format!("{asks} asks for another node's: {}", subject.common_name)));
+        }
         Err(why) => return Ok(Err(why)),
-    }
+    };
     let Some(found) = requests::node(api, node).await? else {
         return Ok(Err(format!("there is no node {node}")));
     };

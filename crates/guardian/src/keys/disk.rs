@@ -28,7 +28,7 @@ pub enum KeysError {
 /// A node's certificates and keys.
 #[derive(Debug, Clone)]
 pub struct Keys {
-    root: PathBuf,
+    root: Root,
     /// All else of the node, whose own links lead below it: `/var/log` may be one.
     host: Files,
 }
@@ -36,17 +36,22 @@ pub struct Keys {
 impl Keys {
     /// Those below `root`, where all of them are mounted. `host_root` is where everything else of the node is seen.
     pub fn new(root: impl Into<PathBuf>, host_root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), host: Files::new(Root::below(host_root)) }
+        Self { root: Root::below(root), host: Files::new(Root::below(host_root)) }
     }
 
     /// Where an absolute path of the node lies for us.
     pub(super) fn locate(&self, absolute: &str) -> PathBuf {
-        self.root.join(path::below_root(absolute))
+        self.root.path(absolute)
     }
 
     /// Whether this node has what the control plane needs. The guardian's own come last: see [`Keys::put`].
     pub fn are_there(&self) -> bool {
         self.locate(&format!("{}/kubeconfig", path::GUARDIAN_CREDENTIALS)).exists()
+    }
+
+    /// The file system that they are in.
+    pub(super) fn root(&self) -> &Root {
+        &self.root
     }
 
     /// All that there is.

@@ -1,43 +1,27 @@
 //! A kubelet renews its client certificate by itself, as whom that certificate says it is. One that was off until after
 //! its certificate's end is nobody any more: then it gets another one from here, since the CA's key is on this disk.
 
-use std::path::Path;
-
 use jiff::Timestamp;
 use names::path;
+use node::client_certificate;
 
 use super::disk::{Keys, KeysError};
 
-const UNIT: &str = "kubelet.service";
-const PROGRAM: &str = "kubelet";
-
-/// Renews a certificate that has ended. Returns whether it did: a kubelet that runs does not know of it then.
+/// Renews a certificate that is not valid. Returns whether it did: a kubelet that runs does not know of it then.
 pub(super) fn renew(keys: &Keys, node: &str, now: Timestamp) -> Result<bool, KeysError> {
-    let link = keys.locate(path::KUBELET_CLIENT_CERTIFICATE);
-    let pki = keys.locate(path::KUBELET_PKI);
-    // The kubelet has it as a link to a file beside it.
-    let current = match std::fs::read_link(&link) {
-        Ok(target) => pki.join(target.file_name().unwrap_or_default()),
-        Err(_) => return Ok(false),
-    };
-    let pem = match host::fs::read_to_string(&current) {
-        Err(error) if error.is_not_found() => return Ok(false),
-        other => other?,
-    };
+    let Some(pem) = client_certificate::read(keys.root()) else { return Ok(false) };
     let Some(renewed) = assets::kubelet_renewed(&keys.read()?, node, &pem, now)? else { return Ok(false) };
-    let target = node::kubelet::client_pem_path(&node::sha256_hex(renewed.as_bytes()));
-    host::fs::write(&keys.locate(&target), renewed.as_bytes(), 0o600)?;
-    host::fs::symlink(Path::new(&target), &link)?;
+    client_certificate::put(keys.root(), &client_certificate::text(&renewed.cert_pem, &renewed.key_pem))?;
     Ok(true)
 }
 
 /// Has systemd start the kubelet again, which reads its certificate only then; without systemd it ends by itself, after
 /// five minutes without one (pkg/kubelet/certificate/transport.go).
 pub(super) fn restart() {
-    for pid in host::proc::of_unit(UNIT, PROGRAM) {
-        match host::proc::terminate(pid) {
-            Ok(()) => tracing::info!(pid, "the kubelet begins again, with a certificate that is valid"),
-            Err(error) => tracing::warn!(pid, %error, "the kubelet cannot be made to begin again"),
+    for process in host::proc::of_unit(path::KUBELET_UNIT, "kubelet") {
+        match process.terminate() {
+            Ok(()) => tracing::info!(?process, "the kubelet begins again, with a valid certificate"),
+            Err(error) => tracing::warn!(?process, %error, "the kubelet cannot be made to begin again"),
         }
     }
 }
@@ -60,17 +44,14 @@ mod tests {
         let terms =
             Terms { algorithm: cluster::KeyAlgorithm::EcdsaP256, validity: Duration::from_hours(hours), now };
         let identity = ca.issue(&Leaf::kubelet(node), terms).unwrap();
-        let pem = format!("{}{}", identity.cert_pem, identity.key_pem);
-        let file = format!("{}/kubelet-client-given.pem", path::KUBELET_PKI);
+        let pem = client_certificate::text(&identity.cert_pem, &identity.key_pem);
         host::fs::create_dir_all(&keys.locate(path::KUBELET_PKI), 0o700).unwrap();
-        host::fs::write(&keys.locate(&file), pem.as_bytes(), 0o600).unwrap();
-        host::fs::symlink(Path::new(&file), &keys.locate(path::KUBELET_CLIENT_CERTIFICATE)).unwrap();
+        client_certificate::put(keys.root(), &pem).unwrap();
         pem
     }
 
     fn current(keys: &Keys) -> String {
-        let target = std::fs::read_link(keys.locate(path::KUBELET_CLIENT_CERTIFICATE)).unwrap();
-        host::fs::read_to_string(&keys.locate(target.to_str().unwrap())).unwrap()
+        client_certificate::read(keys.root()).unwrap()
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod disk;
 mod kubelet;
 mod renew;
 
-pub(crate) use answer::answer;
+pub(crate) use answer::{AnswerError, answer};
 pub(crate) use ask::{AskError, Asking, ask};
 pub use disk::{Keys, KeysError};
 pub(crate) use renew::{once as renew_once, renew};

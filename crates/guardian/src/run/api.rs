@@ -12,7 +12,7 @@ use super::access::Access;
 use super::alarm::{self, Bell, Task};
 use super::options::Options;
 use super::steering::Steering;
-use crate::keys::{self, Keys};
+use crate::keys::{self, AnswerError, Keys};
 use crate::requests::REQUESTS;
 use crate::{joining, kubelets};
 
@@ -86,18 +86,23 @@ async fn answer_all(api: Patient, keys: Keys, mut requests: UnboundedReceiver<Ch
         };
         for request in news {
             let name = objects::name(&request);
-            let kept = keys::answer(&api, &keys, &request).await.map_err(|error| host::error::chain(&error));
-            let joined = joining::decide(&api, &request).await.map_err(|error| host::error::chain(&error));
-            let served = kubelets::decide(&api, &request).await.map_err(|error| host::error::chain(&error));
-            match kept.and(joined).and(served) {
+            match decided(&api, &keys, &request).await {
                 Ok(again) => drop(again.then(|| failed.insert(name.to_owned()))),
                 Err(error) => {
+                    let error = host::error::chain(&error);
                     tracing::warn!(name, error, "the request of a node is not answered");
                     failed.insert(name.to_owned());
                 }
             }
         }
     }
+}
+
+/// Each takes the requests of its own signer. Returns whether this one has to be looked at again.
+async fn decided(api: &Patient, keys: &Keys, request: &Value) -> Result<bool, AnswerError> {
+    keys::answer(api, keys, request).await?;
+    joining::decide(api, request).await?;
+    Ok(kubelets::decide(api, request).await?)
 }
 
 /// Those that are there still.

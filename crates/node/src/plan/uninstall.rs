@@ -16,7 +16,7 @@ use crate::record::{self, Record};
 use crate::units;
 
 /// The units of a node, in the order in which they are stopped.
-const UNITS: [&str; 2] = ["kubelet.service", "containerd.service"];
+const UNITS: [&str; 2] = [path::KUBELET_UNIT, "containerd.service"];
 
 /// Why most things stay.
 const WAS_HERE: &str = "it was here before kubestrap";

@@ -7,7 +7,7 @@ use names::{component, path};
 
 use super::ports;
 use crate::facts::{self, CgroupVersion, Facts};
-use crate::{Root, containerd};
+use crate::{Root, containerd, units};
 
 /// kubeadm's minimum for a control-plane node.
 const MIN_CPUS: usize = 2;
@@ -274,7 +274,7 @@ fn minor(version: &str) -> Option<u32> {
 /// Files of another cluster or another installer, which must not be overwritten.
 fn foreign_files(root: &Root, input: &HostInput<'_>) -> Vec<Check> {
     let mut checks = Vec::new();
-    let mut ours = vec![path::KUBELET_CONFIG.to_owned(), format!("{}/kubelet.service", path::UNITS)];
+    let mut ours = vec![path::KUBELET_CONFIG.to_owned(), units::path(path::KUBELET_UNIT)];
     if !input.existing_containerd {
         ours.extend([path::CONTAINERD_CONFIG.to_owned(), format!("{}/containerd.service", path::UNITS)]);
     }
