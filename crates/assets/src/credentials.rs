@@ -3,6 +3,7 @@
 //! valid, name the right names and have enough life left.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use cluster::ClusterConfig;
 use jiff::Timestamp;
@@ -27,6 +28,10 @@ const API_NAME: &str = names::object::KUBERNETES_SERVICE;
 /// their own users are made by the apiserver seconds after it serves: as those they would start with
 /// refusals and wait before they ask again.
 const TEMPORARY: (&str, &str) = ("bootstrap-control-plane", names::user::MASTERS);
+/// How long they are: nobody can take that group's rights back, and a bring-up takes minutes.
+const TEMPORARY_LIFE: Duration = Duration::from_hours(1);
+/// Nobody renews people's own certificates for them, however short the control plane's live.
+const SHORTEST_OF_PEOPLE: Duration = Duration::from_hours(24);
 
 /// Writes what the control plane of every node has alike into the tree: authorities, keys that are made once, and
 /// clients' certificates.
@@ -36,7 +41,7 @@ pub(crate) fn of_control_plane(
     external_etcd: Option<ExternalEtcdFiles>,
 ) -> Result<(), RenderError> {
     let Authorities { cluster, front_proxy, etcd } = base.authorities;
-    let mut maker = Maker { tree, base };
+    let mut maker = Maker::new(tree, base);
     maker.authority("tls/ca", cluster);
     maker.authority("tls/front-proxy-ca", front_proxy);
     maker.pair("tls/apiserver-kubelet-client", cluster, &Leaf::apiserver_kubelet_client())?;
@@ -60,17 +65,26 @@ pub(crate) fn of_control_plane(
 /// Writes what people and `start` have into the tree: no node needs it.
 pub(crate) fn of_people(tree: &mut AssetTree, base: &Base<'_>) -> Result<(), RenderError> {
     let ca = &base.authorities.cluster;
-    let mut maker = Maker { tree, base };
+    let mut maker = Maker::new(tree, base);
+    maker.terms.validity = maker.terms.validity.max(SHORTEST_OF_PEOPLE);
     let url = base.api_url();
     maker.certificate_kubeconfig(auth::ADMIN, ca, &Leaf::admin(), &url, None)?;
-    maker.certificate_kubeconfig(auth::SUPER_ADMIN, ca, &Leaf::super_admin(), &url, None)?;
+    maker.certificate_kubeconfig(auth::SUPER_ADMIN, ca, &Leaf::super_admin(), &url, None)
+}
+
+/// Writes what the temporary controller-manager and scheduler show to the API into the tree. No asset directory has it: it
+/// would have ended when it is needed.
+pub(crate) fn of_temporary(tree: &mut AssetTree, base: &Base<'_>) -> Result<(), RenderError> {
+    let mut maker = Maker::new(tree, base);
+    maker.terms.validity = maker.terms.validity.min(TEMPORARY_LIFE);
     let leaf = Leaf::client(TEMPORARY.0, Some(TEMPORARY.1));
-    maker.certificate_kubeconfig(auth::BOOTSTRAP, ca, &leaf, &base.local_url(), Some(API_NAME))
+    let ca = &base.authorities.cluster;
+    maker.certificate_kubeconfig(auth::TEMPORARY, ca, &leaf, &base.local_url(), Some(API_NAME))
 }
 
 /// Writes a kubelet's credentials into the tree.
 pub(crate) fn of_kubelet(tree: &mut AssetTree, base: &Base<'_>, node: &str) -> Result<(), RenderError> {
-    let mut maker = Maker { tree, base };
+    let mut maker = Maker::new(tree, base);
     let url = base.api_url();
     maker.certificate_kubeconfig(auth::NODE, &base.authorities.cluster, &Leaf::kubelet(node), &url, None)
 }
@@ -78,7 +92,7 @@ pub(crate) fn of_kubelet(tree: &mut AssetTree, base: &Base<'_>, node: &str) -> R
 /// Writes what the control plane of one node alone has into the tree.
 pub(crate) fn of_node(tree: &mut AssetTree, base: &Base<'_>, node: &NodeIdentity) -> Result<(), RenderError> {
     let Authorities { cluster, etcd, .. } = base.authorities;
-    let mut maker = Maker { tree, base };
+    let mut maker = Maker::new(tree, base);
     maker.pair("tls/apiserver", cluster, &Leaf::apiserver(base.config, node))?;
     if let Some(etcd) = etcd {
         maker.pair("tls/etcd/server", etcd, &Leaf::etcd_server(node))?;
@@ -128,9 +142,14 @@ fn keep_authority(
 struct Maker<'a> {
     tree: &'a mut AssetTree,
     base: &'a Base<'a>,
+    terms: Terms,
 }
 
-impl Maker<'_> {
+impl<'a> Maker<'a> {
+    fn new(tree: &'a mut AssetTree, base: &'a Base<'a>) -> Self {
+        Self { tree, base, terms: Terms::of_leaves(base.config, base.now) }
+    }
+
     fn authority(&mut self, path: &str, authority: &Authority) {
         self.tree.public(format!("{path}.crt"), authority.cert_pem());
         self.tree.private(format!("{path}.key"), authority.key_pem());
@@ -152,17 +171,13 @@ impl Maker<'_> {
         authority: &Authority,
         leaf: &Leaf,
     ) -> Result<Identity, RenderError> {
-        let Some(old) = old else { return Ok(authority.issue(leaf, self.terms())?) };
+        let Some(old) = old else { return Ok(authority.issue(leaf, self.terms)?) };
         if self.will_do(&old, authority, leaf) {
             return Ok(old);
         }
         // A key that cannot be used any more is made anew.
-        let renewed = authority.renew(leaf, &old.key_pem, self.terms());
-        Ok(renewed.or_else(|_| authority.issue(leaf, self.terms()))?)
-    }
-
-    fn terms(&self) -> Terms {
-        Terms::of_leaves(self.base.config, self.base.now)
+        let renewed = authority.renew(leaf, &old.key_pem, self.terms);
+        Ok(renewed.or_else(|_| authority.issue(leaf, self.terms))?)
     }
 
     /// Whether a certificate is still what would be issued now, with a third of its life left.
@@ -170,7 +185,7 @@ impl Maker<'_> {
         let Ok(info) = pki::inspect(&identity.cert_pem) else { return false };
         let names =
             |names: &[cluster::SubjectName]| names.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
-        let margin = self.terms().validity / 3;
+        let margin = self.terms.validity / 3;
         let ages_well = self.base.now.saturating_add(margin).is_ok_and(|then| then < info.not_after)
             // It cannot live longer than its authority: a new one would be no better.
             || info.not_after >= authority.info().not_after;

@@ -21,7 +21,9 @@ use crate::yaml::{self, YamlError};
 use objects::text;
 
 /// User and group of the temporary control plane.
-const TEMPORARY_USER: (u32, u32) = (user::KUBE_APISERVER_ID, user::KUBE_APISERVER_ID);
+pub(crate) const TEMPORARY_USER: (u32, u32) = (user::KUBE_APISERVER_ID, user::KUBE_APISERVER_ID);
+/// Mode of what it reads.
+pub(crate) const TEMPORARY_MODE: u32 = 0o400;
 
 /// Files of ours that no temporary pod needs: what is not staged cannot be stolen from there.
 const NOT_STAGED: [&str; 12] = [
@@ -208,9 +210,9 @@ impl AssetDir {
         }
     }
 
-    /// What the temporary control plane reads, for [`path::BOOTSTRAP_SECRETS`]: `tls/`, kubeconfigs, and the
-    /// apiserver's config files under `config/`. Of a directory that we did not render: all of `tls/`
-    /// and the administrator's kubeconfig, as bootkube did.
+    /// What the temporary control plane reads, for [`path::BOOTSTRAP_SECRETS`]: `tls/`, and the
+    /// apiserver's config files under `config/`; [`AssetDir::temporary_kubeconfig`] comes on top. Of a directory that we did
+    /// not render: all of `tls/` and the administrator's kubeconfig, as bootkube did.
     ///
     /// # Errors
     /// [`FsError`] when a file cannot be read.
@@ -227,10 +229,7 @@ impl AssetDir {
                 Path::new("config").join(relative(&path, &self.root.join("bootstrap-config"))),
             ));
         }
-        if self.ours {
-            let file = crate::paths::auth::BOOTSTRAP;
-            files.push((self.root.join(file), PathBuf::from(file.trim_start_matches("auth/"))));
-        } else {
+        if !self.ours {
             files.push((self.kubeconfig(), PathBuf::from("kubeconfig")));
         }
         files
@@ -241,7 +240,7 @@ impl AssetDir {
 }
 
 fn host_file(from: &Path, path: PathBuf) -> Result<HostFile, FsError> {
-    Ok(HostFile { path, content: host::fs::read(from)?, mode: 0o400, owner: Some(TEMPORARY_USER) })
+    Ok(HostFile { path, content: host::fs::read(from)?, mode: TEMPORARY_MODE, owner: Some(TEMPORARY_USER) })
 }
 
 fn relative(path: &Path, base: &Path) -> PathBuf {

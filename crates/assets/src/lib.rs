@@ -28,6 +28,7 @@ mod render;
 mod shared;
 mod static_pod;
 mod template;
+mod temporary;
 mod tree;
 mod yaml;
 
@@ -41,5 +42,6 @@ pub use on_node::{config_of, for_node, has_keys, in_use, node_dirs, read_node};
 pub use render::render;
 pub use static_pod::static_pod_problems;
 pub use template::TemplateError;
+pub use temporary::TEMPORARY_KUBECONFIG;
 pub use tree::{AssetFile, AssetTree, CONFIG_FILE, Change, ChangeKind, TreeError};
 pub use yaml::{Document, YamlError, parse_documents};

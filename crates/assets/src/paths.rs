@@ -5,7 +5,8 @@ pub(crate) const ETCD: &str = "static-manifests/etcd.yaml";
 
 /// The manifests that not every config makes us render: one of them that is there and not rendered
 /// now is from an earlier config, not the operator's own.
-pub(crate) const OPTIONAL: [&str; 3] = [ETCD, "manifests/kube-proxy.yaml", "manifests/flannel.yaml"];
+pub(crate) const OPTIONAL: [&str; 4] =
+    [ETCD, "manifests/kube-proxy.yaml", "manifests/flannel.yaml", auth::TEMPORARY];
 
 /// Names of the files under `auth/`.
 pub(crate) mod auth {
@@ -13,7 +14,8 @@ pub(crate) mod auth {
     pub(crate) const SUPER_ADMIN: &str = "auth/kubeconfig-super-admin";
     pub(crate) const NODE: &str = "auth/kubeconfig-node";
     pub(crate) const CONTROLLER_MANAGER: &str = "auth/kubeconfig-kube-controller-manager";
-    pub(crate) const BOOTSTRAP: &str = "auth/kubeconfig-bootstrap";
+    /// In no asset directory any more: it is made when it is staged.
+    pub(crate) const TEMPORARY: &str = "auth/kubeconfig-bootstrap";
     pub(crate) const SCHEDULER: &str = "auth/kubeconfig-kube-scheduler";
     pub(crate) const GUARDIAN: &str = "auth/kubeconfig-kubestrap-guardian";
 }

@@ -14,8 +14,8 @@ use crate::flags::Flags;
 use crate::given::ExternalEtcdFiles;
 use crate::input::Base;
 use crate::node::NodeAssets;
-use crate::paths::auth;
 use crate::template::{TemplateError, Values, fill};
+use crate::temporary::TEMPORARY_KUBECONFIG;
 use crate::tree::{AssetTree, CONFIG_FILE};
 
 /// See the module.
@@ -91,6 +91,8 @@ fn values(base: &Base<'_>, upstream_dns: bool) -> Result<Values, RenderError> {
         ("feature_gates", json!(config.feature_gates).to_string()),
         ("flannel_net_conf", flannel_net_conf(config)),
         ("guardian_min_ready_seconds", config.guardian.min_ready_seconds.to_string()),
+        // As Go writes it, which knows no days.
+        ("leaf_validity", format!("{}m", config.certificates.leaf_validity.as_duration().as_secs() / 60)),
         ("kubernetes_version", config.kubernetes_version.to_string()),
         ("pod_cidrs", config.pod_cidr_list()),
         (
@@ -261,7 +263,7 @@ impl Context<'_> {
         flags.remove("bind-address");
         flags.remove("permit-port-sharing");
         flags.set("secure-port", "0");
-        let file = auth::BOOTSTRAP.trim_start_matches("auth/").to_owned();
+        let file = TEMPORARY_KUBECONFIG.to_owned();
         let values = self.values.clone().into_iter().chain([("kubeconfig", file)]).collect();
         Context { config: self.config, values }.with_flags(name, pod, &flags)
     }

@@ -259,10 +259,11 @@ fn mentioned(spec: &Value, folder: &str) -> BTreeSet<String> {
 #[test]
 fn every_file_that_a_flag_names_is_there() {
     let (_dir, assets) = written();
-    let staged: BTreeSet<String> = assets
-        .bootstrap_secrets()
-        .unwrap()
+    let temporary = assets.temporary_kubeconfig(None, common::now()).unwrap();
+    let secrets = assets.bootstrap_secrets().unwrap();
+    let staged: BTreeSet<String> = secrets
         .iter()
+        .chain(&temporary)
         .map(|f| f.path.strip_prefix(names::path::BOOTSTRAP_SECRETS).unwrap().to_str().unwrap().to_owned())
         .collect();
     for pod in assets.bootstrap_pods() {
@@ -304,6 +305,35 @@ fn no_key_is_staged_that_no_temporary_pod_needs() {
             "{name}"
         );
     }
+}
+
+/// Whoever gets the temporary control plane's credential is of a group whose rights nobody can take back.
+#[test]
+fn what_the_temporary_control_plane_shows_is_good_for_an_hour() {
+    let (dir, assets) = written();
+    let made = |staged: Option<&str>, minutes: i64| {
+        let now = common::now() + jiff::SignedDuration::from_mins(minutes);
+        let file = assets.temporary_kubeconfig(staged.map(str::to_owned), now).unwrap().unwrap();
+        String::from_utf8(file.content).unwrap()
+    };
+    let first = made(None, 0);
+    let config: Value =
+        serde_json::to_value(assets::parse_documents(&first).unwrap()[0].value.clone()).unwrap();
+    let data = config["users"][0]["user"]["client-certificate-data"].as_str().unwrap();
+    let pem = Command::new("base64").args(["-d"]).stdin(data).run().unwrap().text();
+    let info = pki::inspect(&pem).unwrap();
+    assert_eq!(info.organizations, [names::user::MASTERS]);
+    assert_eq!(info.not_after, common::now() + jiff::SignedDuration::from_hours(1));
+    // A `start` that was killed goes on with what it staged, for as long as that lasts.
+    assert_eq!(made(Some(&first), 30), first);
+    assert_ne!(made(Some(&first), 50), first);
+    assert_ne!(made(Some("nonsense"), 0), first);
+    // It needs the authority's key, and is in no asset directory.
+    let all = AssetTree::read(dir.path()).unwrap().unwrap();
+    assert!(all.get("auth/kubeconfig-bootstrap").is_none());
+    std::fs::remove_file(dir.path().join("tls/ca.key")).unwrap();
+    let error = assets.temporary_kubeconfig(None, common::now()).unwrap_err();
+    assert!(error.to_string().contains("tls/ca.key"), "{error}");
 }
 
 /// Who reads every object of the cluster learns no key.

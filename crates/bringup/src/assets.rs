@@ -9,6 +9,7 @@ use std::sync::Arc;
 use ::assets::{AssetDir, StaticPod};
 use api::{Client, Connection};
 use host::place::HostFile;
+use jiff::Timestamp;
 use names::component::KUBE_APISERVER;
 use objects::pod::{self, apiserver, app_containers, flag, words};
 use serde_json::Value;
@@ -224,8 +225,14 @@ fn host_file(mut file: HostFile, options: &Options) -> HostFile {
 
 /// The directory's secrets, for where the options want them and for the pods' own user.
 fn secrets(dir: &AssetDir, options: &Options, user: Option<(u32, u32)>) -> Result<Vec<HostFile>, StartError> {
+    let unusable = |e: ::assets::RenderError| StartError::Assets {
+        dir: options.asset_dir.clone(),
+        why: host::error::chain(&e),
+    };
+    let staged = host::fs::read_to_string(&options.secrets_dir.join(::assets::TEMPORARY_KUBECONFIG)).ok();
+    let kubeconfig = dir.temporary_kubeconfig(staged, Timestamp::now()).map_err(unusable)?;
     let mut files = Vec::new();
-    for mut file in dir.bootstrap_secrets()? {
+    for mut file in dir.bootstrap_secrets()?.into_iter().chain(kubeconfig) {
         file.owner = user.or(file.owner);
         let inner = file.path.strip_prefix(names::path::BOOTSTRAP_SECRETS);
         let staged = inner.ok().map(|inner| options.secrets_dir.join(inner));

@@ -15,7 +15,7 @@ use std::fmt;
 use objects::{items, pod, text};
 use serde_json::{Value, json};
 
-use crate::component::{Component, revision};
+use crate::component::{Component, Parent, revision};
 use crate::digest::{Digest, digest_of};
 use crate::env::Environment;
 use crate::error::BuildError;
@@ -60,6 +60,8 @@ pub struct Checkpoint {
     pub source_uid: Option<String>,
     /// That pod's revision; see [`revision`].
     pub revision: Option<String>,
+    /// What had made that pod, for whoever knows it: no part of the digest.
+    pub parent: Option<Parent>,
 }
 
 // Neither files nor the manifest: both hold secrets, and this ends up in logs.
@@ -105,6 +107,7 @@ pub fn build(inputs: &Inputs<'_>) -> Result<Checkpoint, BuildError> {
         images: inputs.images.clone(),
         source_uid: (!uid.is_empty()).then(|| uid.to_owned()),
         revision: revision(pod),
+        parent: None,
         component,
     })
 }

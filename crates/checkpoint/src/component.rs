@@ -5,6 +5,7 @@ use std::fmt;
 use names::annotation::{BOOTKUBE_CHECKPOINT, CHECKPOINT, CONFIG_MIRROR};
 use names::label::{CONTROLLER_REVISION_HASH, POD_TEMPLATE_HASH};
 use objects::text;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Between namespace and name in file names; neither may hold one.
@@ -74,6 +75,22 @@ impl Component {
 impl fmt::Display for Component {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// What makes a component's pods: where a generation comes from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parent {
+    /// `DaemonSet`, `Deployment` or `StatefulSet`.
+    pub kind: String,
+    /// Its UID: one of the same name that was made later has another.
+    pub uid: String,
+}
+
+impl fmt::Display for Parent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.kind, self.uid)
     }
 }
 

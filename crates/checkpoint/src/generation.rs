@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::build::Checkpoint;
-use crate::component::Component;
+use crate::component::{Component, Parent};
 use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::id::GenerationId;
@@ -43,6 +43,8 @@ pub struct Generation {
     pub revision: Option<String>,
     /// The UID of the pod that it was made from.
     pub source_uid: Option<String>,
+    /// What had made that pod, as the API said then; none where nobody noted it.
+    pub parent: Option<Parent>,
 }
 
 impl Generation {
@@ -70,6 +72,8 @@ pub(crate) struct Record {
     source_uid: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     revision: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    parent: Option<Parent>,
     images: BTreeMap<String, String>,
     /// Of each volume every file and directory by its path, so that a damaged one can be named.
     pub(crate) volumes: BTreeMap<String, BTreeMap<String, RecordedEntry>>,
@@ -124,6 +128,7 @@ impl Record {
             made,
             source_uid: checkpoint.source_uid.clone(),
             revision: checkpoint.revision.clone(),
+            parent: checkpoint.parent.clone(),
             images: checkpoint.images.clone(),
             volumes: checkpoint.files.iter().map(|(name, tree)| (name.clone(), entries(tree))).collect(),
         }
@@ -154,6 +159,7 @@ impl Record {
             dir,
             revision: self.revision,
             source_uid: self.source_uid,
+            parent: self.parent,
         }
     }
 }

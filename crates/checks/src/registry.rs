@@ -401,6 +401,11 @@ kinds! {
         fails "there is no whole one; the last known good, the newest or the placed one is damaged: the component would not come back, or not as it is",
         warns "none was Ready for long enough yet to be the last known good one, or an older one is damaged",
         remedy "see that its pod is Ready and the guardian runs: it writes one then; remove damaged ones while the pod is Ready";
+    ORIGIN: "Origin" - "component", [Doctor],
+        looks_at "by whom the pods were made that its generations are copies of",
+        fails "never",
+        warns "one is of another parent than the newest: that one is gone, or never was the component's, and a node could come back with it",
+        remedy "roll the component out: the guardian removes older generations when the new one has proven itself";
     CURRENT: "Current" - "component", [Doctor],
         looks_at "what runs of a component",
         fails "never",

@@ -207,9 +207,10 @@ pub struct CertificatesConfig {
     pub etcd_ca: Option<GivenCa>,
     /// Algorithm of generated keys.
     pub key_algorithm: KeyAlgorithm,
-    /// How long generated CAs are valid: days (`365d`) or hours (`8760h`).
+    /// How long generated CAs are valid: days (`365d`), hours (`8760h`) or minutes (`30m`).
     pub ca_validity: Validity,
-    /// How long generated certificates are valid. They never outlive the CA that signed them.
+    /// How long generated certificates are valid, and those of kubelets. They never outlive the CA that signed them.
+    /// Each is renewed by itself, but for those of people (`auth/kubeconfig`), which are valid for a day at least.
     pub leaf_validity: Validity,
 }
 

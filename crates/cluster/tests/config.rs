@@ -92,7 +92,7 @@ kubestrap.yaml:5:51: api.extraSANs[3]: expected an IP address or a DNS name, not
 kubestrap.yaml:7:13: network.provider: expected one of flannel, none, not \"calico\"
 kubestrap.yaml:8:14: network.podCIDRs[0]: expected a range whose host bits are zero, not \"10.244.0.1/16\"
 kubestrap.yaml:9:15: proxy.mode: expected one of nftables, iptables, disabled, not \"nftable\": did you mean \"nftables\"?
-kubestrap.yaml:10:30: certificates.leafValidity: expected a duration in days or hours such as 365d or 8760h, not \"1y\"
+kubestrap.yaml:10:30: certificates.leafValidity: expected a duration of ten minutes or more, such as 365d, 8760h or 30m, not \"1y\"
 kubestrap.yaml:11:22: images.repository: expected a registry such as registry.example.com/k8s, not \"https://example.com\"
 kubestrap.yaml:11:64: images.overrides.pause: expected an image with registry and tag such as registry.k8s.io/pause:3.10.2, not \"pause\"
 kubestrap.yaml:12:31: etcd.external.endpoints[0]: expected an etcd URL such as https://10.0.0.20:2379, not \"http://10.0.0.1:2379\""
@@ -350,7 +350,7 @@ fn round_trip() {
         "etcd: {external: {endpoints: ['https://[fd00::1]:2379'], caFile: a, certFile: /b, keyFile: c}}
 api: {endpoint: '[fd00::1]:6443'}
 components: {kubeProxy: {extraArgs: {v: 4, list: [a, b]}}}
-certificates: {leafValidity: 30h}
+certificates: {leafValidity: 90m}
 ",
     );
     config.resolve_paths(std::path::Path::new("/etc/x"));

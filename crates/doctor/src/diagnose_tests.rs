@@ -1,6 +1,7 @@
 //! A good node, and each way in which it can be broken.
 
 use ::checks::Outcome::{self, Failed, Unknown, Warning};
+use checkpoint::{Checkpoint, Parent};
 use etcd::Health;
 use jiff::SignedDuration;
 
@@ -190,6 +191,12 @@ fn etcd() {
         w.write("/etc/kubernetes/pki/etcd/server.crt", &w.certificate("s", 60).cert_pem, 0o644);
     };
     broken(ended, &[("EtcdCertificates", Failed)], "server.crt expires at");
+    // Where the guardian renews it, it may live for minutes, and should have been renewed by now.
+    let renewed = |w: &mut World| {
+        host::fs::create_dir_all(&w.path("/etc/kubernetes/kubestrap/authorities"), 0o700).unwrap();
+        ended(w);
+    };
+    broken(renewed, &[("EtcdCertificates", Warning)], "server.crt expires at");
     broken(|w| w.remove("/var/lib/etcd/member/snap/db"), &[("EtcdData", Failed)], "holds no member's data");
     broken(
         |w| w.live().local_etcd = Some(Health::Silent("refused".into())),
@@ -333,6 +340,25 @@ fn what_a_checkpoint_needs_of_the_host() {
         &[("HostPaths-kube-system/kube-scheduler", Failed)],
         "/etc/gone is missing or no directory",
     );
+}
+
+#[test]
+fn generations_of_another_origin_are_named() {
+    const CHECK: &str = "Origin-kube-system/kube-scheduler";
+    let another = |parent: Option<Parent>| {
+        move |w: &mut World| {
+            let checkpoint = Checkpoint { parent, ..w.checkpoint("kube-scheduler", "1") };
+            let written = w.store().write(&checkpoint, w.now).unwrap();
+            w.store().promote(&component("kube-scheduler"), &written.id).unwrap();
+        }
+    };
+    let of = |kind: &str, uid: &str| Some(Parent { kind: kind.to_owned(), uid: uid.to_owned() });
+    broken(
+        another(of("DaemonSet", "made-anew")),
+        &[(CHECK, Warning)],
+        "is of another origin: DaemonSet owner; the newest is of DaemonSet made-anew",
+    );
+    broken(another(None), &[(CHECK, Warning)], "the newest is of somebody whom nobody noted");
 }
 
 #[test]

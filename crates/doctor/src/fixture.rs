@@ -9,7 +9,7 @@ use std::time::Duration;
 use ::checks::{Check, Outcome};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use checkpoint::{Component, Entry, Inputs, Kind, Store, Tree, Volumes};
+use checkpoint::{Component, Entry, Inputs, Kind, Parent, Store, Tree, Volumes};
 use cluster::KeyAlgorithm;
 use cri::{Pod, PodState};
 use jiff::{SignedDuration, Timestamp};
@@ -250,7 +250,9 @@ impl World {
         let volumes = Volumes { trees: BTreeMap::from([("secrets".to_owned(), tree)]), content_since: None };
         let none = BTreeMap::new();
         let images = BTreeMap::new();
-        checkpoint::build(&Inputs { pod, volumes: &volumes, instance_env: &none, images: &images }).unwrap()
+        let inputs = Inputs { pod, volumes: &volumes, instance_env: &none, images: &images };
+        let parent = Some(Parent { kind: "DaemonSet".to_owned(), uid: "owner".to_owned() });
+        checkpoint::Checkpoint { parent, ..checkpoint::build(&inputs).unwrap() }
     }
 
     /// What a healthy node answers: everything that its disk names is there.

@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use e2e::cases::{Cases, at_rest};
 use e2e::ceiling::{self, eventually};
+use e2e::inputs::Inputs;
+use e2e::load::{Load, Rate};
 use e2e::node::Node;
 use e2e::shared;
-use e2e::whole::restarts;
+use e2e::whole::{restarts, wait_settled};
 use host::command::Command;
 use serde_json::Value;
 
@@ -77,6 +79,62 @@ pub(crate) fn certificates_that_ended_while_the_node_was_off() -> Result<()> {
         cases.take(doctor::comes_back(node));
         cases.end()
     })
+}
+
+/// How long the certificates live: no shorter ones can be had, and in a soak as long as one that is watched for an hour.
+const SHORTEST: (&str, i64) = ("10m", 10);
+const SHORT: (&str, i64) = ("20m", 20);
+/// How long a soak looks at them, and how often.
+const WATCHED: Duration = Duration::from_hours(1);
+const LOOKS: Duration = Duration::from_secs(30);
+
+pub(crate) fn certificates_that_live_for_minutes() -> Result<()> {
+    let soak = Inputs::get().soak;
+    let (validity, minutes) = if soak { SHORT } else { SHORTEST };
+    let node = Node::create("minutes")?;
+    node.up(&["--set", &format!("certificates.leafValidity={validity}")])?.success()?;
+    wait_settled(&node)?;
+    let before = pods(&node)?;
+    if soak {
+        let rate = Rate {
+            new_connections: 5,
+            kept_requests: 5,
+            kept_connections: 1,
+            limit: WATCHED + Duration::from_mins(5),
+        };
+        let load = Load::start(&node, rate, ceiling::BACK)?;
+        let began = Instant::now();
+        while began.elapsed() < WATCHED {
+            all_are_valid(&node, minutes)?;
+            std::thread::sleep(LOOKS);
+        }
+        let report = load.finish()?;
+        eprintln!("certificates: {}", report.summary());
+        report.none_failed()?;
+    }
+    all_are_valid(&node, minutes)?;
+    let after = pods(&node)?;
+    ensure!(before == after, "pods were restarted: {before:?}, then {after:?}");
+    doctor::comes_back(&node)
+}
+
+/// Of the control plane and the kubelet: how many there are, and each that has ended or lives for longer than it may.
+const LIVES: &str = r#"n=0; for f in $(find /etc/kubernetes/kubestrap /etc/kubernetes/pki -name '*.crt') \
+    /var/lib/kubelet/pki/kubelet-client-current.pem /var/lib/kubelet/pki/kubelet-server-current.pem; do
+    case $f in */ca.crt|*-ca.crt) continue;; esac
+    n=$((n + 1))
+    at() { date -d "$(openssl x509 -noout -$1 -in $f | cut -d= -f2)" +%s; }
+    [ $(at enddate) -gt $(date +%s) ] || echo "$f has ended"
+    [ $(($(at enddate) - $(at startdate))) -le $LIFE ] || echo "$f lives for longer"
+done; echo "$n"#;
+
+/// The kubelet's serving certificate is the one of whom logs are asked.
+fn all_are_valid(node: &Node, minutes: i64) -> Result<()> {
+    // Each begins five minutes early: clocks differ.
+    let life = (minutes + 5) * 60;
+    let told = node.shell(&format!("LIFE={life}; {LIVES} are valid\""))?;
+    ensure!(told.trim() == format!("{} are valid", CERTIFICATES + 1), "{told}");
+    node.get(&["-n", "kube-system", "logs", "-l", "k8s-app=kube-scheduler", "--tail=1"]).map(drop)
 }
 
 fn end_all(disk: &Path) -> Result<()> {

@@ -125,6 +125,8 @@ static CASES: &[Case] = &[
         "start can be killed in every step and run again", "bring-up"),
     case!(Full, Own, killed::a_power_cut_in_the_middle_of_a_bring_up_costs_nothing_but_time,
         "a power cut in a bring-up costs nothing but time", "bring-up").with_soak(),
+    case!(Full, Own, certificates::certificates_that_live_for_minutes,
+        "certificates that live for minutes are renewed for as long as the cluster lives", "guardian").with_soak(),
     case!(Full, Own, reset::reset_leaves_the_host_as_it_was,
         "reset leaves the host as it was before up, also when it is killed, and up makes it a node again", "reset"),
     case!(Full, Own, renamed::renamed_host_is_the_same_node,

@@ -4,34 +4,40 @@ use std::time::Duration;
 
 use super::{ParseError, text_type};
 
-const HOURS_A_DAY: u64 = 24;
+const MINUTES_AN_HOUR: u64 = 60;
+const MINUTES_A_DAY: u64 = 24 * MINUTES_AN_HOUR;
+/// What is renewed has a third of its life for that, and is looked at each minute.
+const MIN_MINUTES: u64 = 10;
 /// A century: X.509 ends in 9999, and nobody means more.
-const MAX_HOURS: u64 = 100 * 365 * HOURS_A_DAY;
+const MAX_MINUTES: u64 = 100 * 365 * MINUTES_A_DAY;
 
-/// How long a certificate is valid: whole days (`365d`) or hours (`8760h`), at least one hour.
+/// How long a certificate is valid: whole days (`365d`), hours (`8760h`) or minutes (`30m`), at least ten minutes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Validity {
-    hours: u64,
+    minutes: u64,
 }
 
 impl Validity {
     /// A validity of that many days of 24 hours.
     pub fn from_days(days: u32) -> Self {
-        Self { hours: u64::from(days) * HOURS_A_DAY }
+        Self { minutes: u64::from(days) * MINUTES_A_DAY }
     }
 
     /// The same as a duration.
     pub fn as_duration(self) -> Duration {
-        Duration::from_secs(self.hours * 60 * 60)
+        Duration::from_secs(self.minutes * 60)
     }
 }
 
 impl fmt::Display for Validity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.hours.is_multiple_of(HOURS_A_DAY) {
-            write!(f, "{}d", self.hours / HOURS_A_DAY)
+        let minutes = self.minutes;
+        if minutes.is_multiple_of(MINUTES_A_DAY) {
+            write!(f, "{}d", minutes / MINUTES_A_DAY)
+        } else if minutes.is_multiple_of(MINUTES_AN_HOUR) {
+            write!(f, "{}h", minutes / MINUTES_AN_HOUR)
         } else {
-            write!(f, "{}h", self.hours)
+            write!(f, "{minutes}m")
         }
     }
 }
@@ -40,15 +46,16 @@ impl FromStr for Validity {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let hours = match (text.strip_suffix('d'), text.strip_suffix('h')) {
-            (Some(days), _) => days.parse::<u32>().ok().map(|days| u64::from(days) * HOURS_A_DAY),
-            (None, Some(hours)) => hours.parse::<u32>().ok().map(u64::from),
-            (None, None) => None,
-        };
-        hours.filter(|hours| (1..=MAX_HOURS).contains(hours)).map(|hours| Self { hours }).ok_or_else(|| {
-            ParseError::new("expected a duration in days or hours such as 365d or 8760h", text)
+        let units = [("d", MINUTES_A_DAY), ("h", MINUTES_AN_HOUR), ("m", 1)];
+        let minutes = units.iter().find_map(|(unit, minutes)| {
+            let count = text.strip_suffix(unit)?.parse::<u32>().ok()?;
+            Some(u64::from(count) * minutes)
+        });
+        let fits = |minutes: &u64| (MIN_MINUTES..=MAX_MINUTES).contains(minutes);
+        minutes.filter(fits).map(|minutes| Self { minutes }).ok_or_else(|| {
+            ParseError::new("expected a duration of ten minutes or more, such as 365d, 8760h or 30m", text)
         })
     }
 }
 
-text_type!(Validity, "^[0-9]+[dh]$", "365d");
+text_type!(Validity, "^[0-9]+[dhm]$", "365d");

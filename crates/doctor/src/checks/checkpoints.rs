@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ::checks::{Check, Kind, Name, kind};
-use checkpoint::{Component, Generation, GenerationId, Problem, StaticDir, Store, StoreError};
+use checkpoint::{Component, Generation, GenerationId, Parent, Problem, StaticDir, Store, StoreError};
 use jiff::Timestamp;
 use objects::{Origin, pod};
 use serde_json::Value;
@@ -183,6 +183,7 @@ fn of_component(
     let mut checks = vec![whole(named(&kind::CHECKPOINT), kept)];
     checks.extend(kept.placed.as_ref().map(|id| placed(named(&kind::PLACED), kept, id)));
     let (Some(best), Some(newest)) = (kept.best(), kept.newest()) else { return checks };
+    checks.push(origin(named(&kind::ORIGIN), kept, &newest.generation));
     checks.push(current(named(&kind::CURRENT), component, &newest.generation, runtime));
     let id = &best.generation.id;
     let manifest = match &best.manifest {
@@ -265,6 +266,33 @@ fn whole(name: Name, kept: &Kept) -> Check {
         format!("{sound} whole generations{good}"),
         if damaged { DAMAGED } else { WAIT },
     )
+}
+
+/// Whether all generations are copies of pods of one parent.
+fn origin(name: Name, kept: &Kept, newest: &Generation) -> Check {
+    let told = |parent: Option<&Parent>| match parent {
+        Some(parent) => parent.to_string(),
+        None => "somebody whom nobody noted".to_owned(),
+    };
+    let others = kept.generations.iter().filter(|seen| seen.generation.parent != newest.parent);
+    let minor: Vec<String> = others
+        .map(|Seen { generation, .. }| {
+            let which = if generation.good { "the last known good generation" } else { "generation" };
+            let of = told(generation.parent.as_ref());
+            format!(
+                "{which} {} is of another origin: {of}; the newest is of {}",
+                generation.id,
+                told(newest.parent.as_ref())
+            )
+        })
+        .collect();
+    let remedy = format!(
+        "roll it out, and older generations go when the new one has proven itself: kubectl -n {} rollout restart {}/{}",
+        newest.component.namespace,
+        newest.parent.as_ref().map_or("daemonset".to_owned(), |parent| parent.kind.to_lowercase()),
+        newest.component.name
+    );
+    Check::of_problems(name, &[], &minor, format!("all of {}", told(newest.parent.as_ref())), &remedy)
 }
 
 /// Whether the newest generation is what runs.

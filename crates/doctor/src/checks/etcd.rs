@@ -2,6 +2,7 @@
 //! back by itself when its manifest, certificates and data are there.
 
 use std::net::IpAddr;
+use std::path::Path;
 
 use ::checks::{Check, Kind, Name, Outcome, kind};
 use etcd::{Etcd, Health, server};
@@ -56,6 +57,13 @@ pub(crate) fn on_disk(
     vec![static_pod, image, certificates(files, &places, limits, now), data(files, &places)]
 }
 
+/// The guardian renews those that lie where it has the control plane's, on a node where it has any.
+fn renewal(files: &Files, certificate: &Path) -> Renewal {
+    let dir = certificate.parent().and_then(Path::to_str).unwrap_or_default();
+    let renews = assets::has_keys(dir) && files.exists(names::path::AUTHORITIES).unwrap_or(false);
+    if renews { Renewal::ByItself } else { Renewal::ByHand }
+}
+
 fn certificates(files: &Files, places: &server::Places, limits: Limits, now: Timestamp) -> Check {
     let mut judged = Judged::default();
     for (flag, path) in &places.certificates {
@@ -63,7 +71,7 @@ fn certificates(files: &Files, places: &server::Places, limits: Limits, now: Tim
         match files.text(path) {
             Err(error) => judged.fatal.push(format!("{place} ({flag}) cannot be read: {error}")),
             Ok(text) if !flag.ends_with("key-file") => {
-                let found = certificates::of_text(&text, &place, Renewal::ByHand, limits, now);
+                let found = certificates::of_text(&text, &place, renewal(files, path), limits, now);
                 if found.count == 0 && found.fatal.is_empty() {
                     judged.fatal.push(format!("{place} ({flag}) holds no certificate"));
                 }

@@ -28,7 +28,7 @@ use super::jobs::Jobs;
 use super::keeper::{Keeper, Tools};
 use super::leadership::Leadership;
 use super::options::Options;
-use super::parents::Parents;
+use super::parents::{Parent, Parents};
 use super::peers::Peers;
 use super::publish::Publisher;
 use super::snapshot::{self, PodSeen};
@@ -338,6 +338,7 @@ impl Guardian {
             runtime,
             pods: &self.pods,
             cluster: &self.cluster,
+            parent: self.parents.last(component).and_then(Parent::origin),
             host_root: &self.options.host_root,
             clock: &clock,
         };

@@ -37,6 +37,8 @@ pub(crate) struct Tools<'a> {
     pub(crate) runtime: &'a Cri,
     pub(crate) pods: &'a [PodSeen],
     pub(crate) cluster: &'a Cluster,
+    /// What makes the component's pods.
+    pub(crate) parent: Option<checkpoint::Parent>,
     pub(crate) host_root: &'a std::path::Path,
     pub(crate) clock: &'a dyn Fn() -> u64,
 }
@@ -144,7 +146,8 @@ impl Keeper {
         let object = tools.cluster.pods.get(uid).and_then(|pod| pod.object.as_ref());
         let object = object.ok_or("the API does not tell of the pod any more")?;
         let built = digests::build(tools.host_root.into(), object, pod, tools.runtime).await;
-        let (checkpoint, _) = built.map_err(|error| error.to_string())?;
+        let (mut checkpoint, _) = built.map_err(|error| error.to_string())?;
+        checkpoint.parent.clone_from(&tools.parent);
         let files = Arc::clone(tools.files);
         on_disk(move || Ok(Done::Written(files.write(&checkpoint, Timestamp::now())?))).await
     }

@@ -16,6 +16,10 @@ fn component() -> Component {
     Component { namespace: "kube-system".to_owned(), name: "kube-scheduler".to_owned() }
 }
 
+fn parent() -> checkpoint::Parent {
+    checkpoint::Parent { kind: "DaemonSet".to_owned(), uid: "p".to_owned() }
+}
+
 /// As the API has it.
 fn object() -> Value {
     json!({"apiVersion": "v1", "kind": "Pod",
@@ -68,6 +72,7 @@ impl World {
             runtime: &self.runtime,
             pods: &self.pods,
             cluster: &self.cluster,
+            parent: Some(parent()),
             host_root: self.dir.path(),
             clock: &clock,
         };
@@ -114,6 +119,7 @@ async fn what_the_machine_asks_for_is_on_the_disk() {
         written.iter().map(|g| (g.digest.to_string(), g.good)).collect::<Vec<_>>(),
         [(serving.digest.as_ref().unwrap().0.clone(), false)]
     );
+    assert_eq!(written[0].parent, Some(parent()));
     world.observe(&mut keeper, limits.proven_ms, runs).await;
     assert!(world.files.generations(&component()).unwrap()[0].good);
     // A guardian that begins now knows the same.

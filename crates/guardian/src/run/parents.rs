@@ -37,6 +37,11 @@ pub(crate) struct Parent {
 }
 
 impl Parent {
+    /// It as a generation notes it; none where it is gone.
+    pub(crate) fn origin(&self) -> Option<checkpoint::Parent> {
+        self.exists.then(|| checkpoint::Parent { kind: self.kind.to_owned(), uid: self.uid.clone() })
+    }
+
     /// It, where another answer was known before: what that one's parent made does not become a stranger's when the parent is
     /// deleted and made anew, which gives it another UID. Its pods may serve for a while yet.
     fn after(mut self, before: Self) -> Self {

@@ -45,7 +45,7 @@ enum TokenVerb {
 struct CreateArgs {
     /// The token, such as abcdef.0123456789abcdef [default: a new one]
     token: Option<BootstrapToken>,
-    /// How long it is good for, in hours or days
+    /// How long it is good for, in minutes, hours or days
     #[arg(long, value_name = "TIME", default_value = "1h")]
     ttl: Validity,
     /// What it is for, for whoever lists tokens
