@@ -14,6 +14,7 @@ use crate::digest::Digest;
 use crate::inputs::{Inputs, read_inputs};
 use crate::oci::{self, Annotations, Descriptor, ImageConfig, Index, Manifest, Platform, annotation};
 use crate::open::{FORMAT, check_replaceable};
+use crate::origins::{self, Origin};
 use crate::programs::Programs;
 use crate::replace::Staged;
 use crate::{Bundle, BundleError, Result};
@@ -57,7 +58,8 @@ pub fn create(request: &Request<'_>) -> Result<(Bundle, Outcome)> {
     let programs = Programs::open(request.programs, request.kubestrap, &catalog::needed_programs())?;
     let plan = catalog::plan(&programs)?;
     let inputs = read_inputs(plan.contents.iter().flat_map(Content::sources))?;
-    let recipe = recipe(&plan, &inputs)?;
+    let origins = origins::of_inputs(&inputs, &programs);
+    let recipe = recipe(&plan, &inputs, &origins)?;
 
     // One that cannot be opened is as good as none.
     let old = Bundle::open(request.target).ok();
@@ -69,15 +71,15 @@ pub fn create(request: &Request<'_>) -> Result<(Bundle, Outcome)> {
     let staged = Staged::new(request.target)?;
     host::fs::create_dir_all(&staged.path().join("blobs/sha256"), 0o755)?;
     let (blobs, outcome) = write_contents(&plan, &inputs, old.as_ref(), staged.path())?;
-    write_documents(&plan, &blobs, &recipe, staged.path())?;
+    write_documents(&plan, &blobs, &origins, &recipe, staged.path())?;
     staged.publish()?;
     Ok((Bundle::open(request.target)?, outcome))
 }
 
 /// A digest of everything that decides what the bundle will be.
-fn recipe(plan: &Plan, inputs: &Inputs) -> Result<Digest> {
+fn recipe(plan: &Plan, inputs: &Inputs, origins: &[Origin]) -> Result<Digest> {
     let contents: Vec<_> = plan.contents.iter().map(|content| content.recipe(inputs)).collect();
-    Ok(Digest::of(&json(&(FORMAT, plan, contents))?))
+    Ok(Digest::of(&json(&(FORMAT, plan, contents, origins))?))
 }
 
 /// Compresses all contents, or takes over the blobs of the old bundle that are the same.
@@ -122,12 +124,19 @@ fn take_over(old: &Bundle, known: &Descriptor, dir: &Path) -> Option<Descriptor>
     Some(descriptor)
 }
 
-fn write_documents(plan: &Plan, blobs: &[Descriptor], recipe: &Digest, dir: &Path) -> Result<()> {
+fn write_documents(
+    plan: &Plan,
+    blobs: &[Descriptor],
+    origins: &[Origin],
+    recipe: &Digest,
+    dir: &Path,
+) -> Result<()> {
     let mut manifests = Vec::new();
     for image in &plan.images {
         manifests.push(write_image(image, blobs, dir)?);
     }
     manifests.push(write_programs(plan, blobs, dir)?);
+    manifests.push(write_origins(origins, dir)?);
     let annotations = [
         (annotation::FORMAT, FORMAT),
         (annotation::KUBERNETES, plan.kubernetes.as_str()),
@@ -168,6 +177,16 @@ fn write_programs(plan: &Plan, blobs: &[Descriptor], dir: &Path) -> Result<Descr
     let manifest = json(&Manifest::new(Some(oci::HOST_PROGRAMS), config, layers.collect()))?;
     let mut descriptor = write_document(&manifest, oci::MANIFEST, dir)?;
     descriptor.artifact_type = Some(oci::HOST_PROGRAMS.to_owned());
+    Ok(descriptor)
+}
+
+fn write_origins(origins: &[Origin], dir: &Path) -> Result<Descriptor> {
+    let list = write_document(&json(&origins)?, oci::ORIGINS_LIST, dir)?;
+    let licences = write_document(origins::licences(origins).as_bytes(), oci::LICENCES, dir)?;
+    let config = write_document(b"{}", oci::EMPTY, dir)?;
+    let manifest = json(&Manifest::new(Some(oci::ORIGINS), config, vec![list, licences]))?;
+    let mut descriptor = write_document(&manifest, oci::MANIFEST, dir)?;
+    descriptor.artifact_type = Some(oci::ORIGINS.to_owned());
     Ok(descriptor)
 }
 
@@ -258,6 +277,21 @@ mod tests {
         let error = fixture.create_at(&fixture.path("bundle")).unwrap_err();
         assert_eq!(error.to_string(), format!("{} lacks kubelet, pause", fixture.programs().display()));
         assert!(!fixture.path("bundle").exists());
+    }
+
+    #[test]
+    fn it_says_where_everything_came_from() {
+        let fixture = Fixture::new();
+        let (bundle, _) = fixture.create();
+        let of = |file: &str| bundle.origins().iter().find(|origin| origin.file == file).unwrap();
+        assert_eq!(of("etcd").from.as_deref(), Some("a test made etcd"));
+        assert_eq!(of("etcd").digest, Digest::of(&crate::fixture::program("etcd")));
+        let nft = of("/usr/sbin/nft");
+        assert!(nft.from.as_ref().unwrap().starts_with("nftables "), "{nft:?}");
+        assert_eq!(nft.digest, Digest::of(&host::fs::read(Path::new("/usr/sbin/nft")).unwrap()));
+        // No path of the building host but those of packages.
+        let unknown: Vec<_> = bundle.origins().iter().filter(|origin| origin.from.is_none()).collect();
+        assert!(unknown.iter().all(|origin| origin.file == "kubestrap"), "{unknown:?}");
     }
 
     #[test]

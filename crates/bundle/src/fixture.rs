@@ -16,13 +16,17 @@ impl Fixture {
     pub(crate) fn new() -> Self {
         let fixture = Self { dir: tempfile::tempdir().unwrap() };
         host::fs::create_dir_all(&fixture.programs(), 0o755).unwrap();
-        let mut versions = serde_json::Map::new();
+        let (mut versions, mut origins) = (serde_json::Map::new(), serde_json::Map::new());
         for name in needed_programs() {
             fixture.set(name, name);
             versions.insert(name.to_owned(), "v1.2.3".into());
+            if name != KUBESTRAP {
+                origins.insert(name.to_owned(), format!("a test made {name}").into());
+            }
         }
         let versions = serde_json::json!({
-            "kubernetes": "v1.2.3", "programs": versions, "images": {"etcd": "1.2.3-0"}, "builder": "a test",
+            "kubernetes": "v1.2.3", "programs": versions, "images": {"etcd": "1.2.3-0"}, "origins": origins,
+            "builder": "a test",
         });
         host::fs::write(&fixture.programs().join("versions.json"), versions.to_string().as_bytes(), 0o644)
             .unwrap();

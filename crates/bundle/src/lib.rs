@@ -24,6 +24,7 @@ mod inputs;
 mod layer;
 mod oci;
 mod open;
+mod origins;
 mod programs;
 mod replace;
 
@@ -35,6 +36,7 @@ pub use create::{Outcome, Request, create};
 pub use digest::Digest;
 pub use error::BundleError;
 pub use open::{Bundle, ImageRef, Program};
+pub use origins::Origin;
 
 /// The result of a bundle operation.
 pub type Result<T> = std::result::Result<T, BundleError>;

@@ -15,10 +15,11 @@ use crate::catalog::{self, HOST_PROGRAMS};
 use crate::digest::Digest;
 use crate::inputs::hash_file;
 use crate::oci::{self, Descriptor, Index, Manifest, annotation};
+use crate::origins::Origin;
 use crate::{BundleError, Result};
 
 /// The layout of bundles that this version writes and reads.
-pub(crate) const FORMAT: &str = "1";
+pub(crate) const FORMAT: &str = "2";
 
 /// An image of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -61,6 +62,7 @@ pub struct Bundle {
     index: Index,
     images: Vec<ImageRef>,
     programs: Vec<Program>,
+    origins: Vec<Origin>,
     /// The manifests of `images`, in the same order.
     pub(crate) image_manifests: Vec<(Descriptor, Manifest)>,
     /// The blobs of `programs`, in the same order.
@@ -82,16 +84,17 @@ impl Bundle {
             digest: Digest::of(&bytes),
             images: Vec::new(),
             programs: Vec::new(),
+            origins: Vec::new(),
             image_manifests: Vec::new(),
             program_blobs: Vec::new(),
             blobs: BTreeMap::new(),
             index: index.clone(),
         };
         for descriptor in &index.manifests {
-            if descriptor.artifact_type.as_deref() == Some(oci::HOST_PROGRAMS) {
-                bundle.add_programs(descriptor)?;
-            } else {
-                bundle.add_image(descriptor)?;
+            match descriptor.artifact_type.as_deref() {
+                Some(oci::HOST_PROGRAMS) => bundle.add_programs(descriptor)?,
+                Some(oci::ORIGINS) => bundle.add_origins(descriptor)?,
+                _ => bundle.add_image(descriptor)?,
             }
         }
         bundle.blobs.iter().try_for_each(|(digest, blob)| bundle.check_size(digest, blob))?;
@@ -152,6 +155,19 @@ impl Bundle {
                 name,
             });
             self.program_blobs.push(blob);
+        }
+        Ok(())
+    }
+
+    fn add_origins(&mut self, descriptor: &Descriptor) -> Result<()> {
+        const FOR: &str = "the list of origins";
+        let manifest: Manifest = self.document(descriptor, FOR)?;
+        for blob in manifest.blobs() {
+            self.note_blob(blob, FOR);
+        }
+        let list = manifest.layers.iter().find(|layer| layer.media_type == oci::ORIGINS_LIST);
+        if let Some(list) = list {
+            self.origins = self.document(list, FOR)?;
         }
         Ok(())
     }
@@ -290,6 +306,11 @@ impl Bundle {
     /// All programs that run on the host itself.
     pub fn programs(&self) -> &[Program] {
         &self.programs
+    }
+
+    /// Where everything in it came from.
+    pub fn origins(&self) -> &[Origin] {
+        &self.origins
     }
 
     /// The host program of this name.
@@ -441,7 +462,7 @@ mod tests {
         let index = bundle.dir().join(oci::INDEX_FILE);
         let text = host::fs::read_to_string(&index).unwrap();
         let newer =
-            text.replace(r#""dev.kubestrap.bundle.format":"1""#, r#""dev.kubestrap.bundle.format":"9""#);
+            text.replace(r#""dev.kubestrap.bundle.format":"2""#, r#""dev.kubestrap.bundle.format":"9""#);
         host::fs::write(&index, newer.as_bytes(), 0o644).unwrap();
         let error = Bundle::open(bundle.dir()).unwrap_err();
         assert!(matches!(&error, BundleError::Format { found, .. } if found == "9"), "{error}");

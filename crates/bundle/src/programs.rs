@@ -19,6 +19,9 @@ struct Versions {
     programs: BTreeMap<String, String>,
     #[serde(default)]
     images: BTreeMap<String, String>,
+    /// Where each program came from.
+    #[serde(default)]
+    origins: BTreeMap<String, String>,
 }
 
 /// A programs folder that has all that was asked for.
@@ -73,6 +76,19 @@ impl Programs {
         // Our own: all of our crates share one version.
         let ours = concat!("v", env!("CARGO_PKG_VERSION"));
         if name == KUBESTRAP { ours } else { self.versions.programs.get(name).map_or("", String::as_str) }
+    }
+
+    /// The program that lies there.
+    pub(crate) fn name_of<'a>(&self, path: &'a Path) -> Option<&'a str> {
+        if path == self.kubestrap {
+            return Some(KUBESTRAP);
+        }
+        path.strip_prefix(&self.dir).ok()?.to_str()
+    }
+
+    /// Where a program came from, as the folder's builder says. Our own is the one that was given.
+    pub(crate) fn origin(&self, name: &str) -> Option<&str> {
+        self.versions.origins.get(name).map(String::as_str)
     }
 
     /// An image's tag: what the folder says, or else the version of its main program.

@@ -62,6 +62,8 @@ pub(crate) struct Versions {
     pub(crate) programs: BTreeMap<String, String>,
     /// The tag of each image, by short image name.
     pub(crate) images: BTreeMap<String, String>,
+    /// Where each program came from.
+    pub(crate) origins: BTreeMap<String, String>,
 }
 
 impl Versions {
@@ -187,6 +189,7 @@ mod tests {
             kubernetes: "v1".into(),
             programs: [("a".to_owned(), "v1".to_owned())].into(),
             images: BTreeMap::new(),
+            origins: BTreeMap::new(),
         };
         let target = cache.programs("v1", "k");
         assert!(cache.assemble(&target, &[&group], &versions).is_err());

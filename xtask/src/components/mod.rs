@@ -148,13 +148,14 @@ impl Workshop {
         let descriptor = Descriptor::load(&self.components.join("components.toml"))?;
         let minor = request.kubernetes.as_deref().unwrap_or(&descriptor.default);
         let release = descriptor.release(minor)?;
+        let groups = descriptor.groups(minor)?;
+        let jobs = groups.into_iter().map(|g| self.job(g, &request.source)).collect::<Result<Vec<_>>>()?;
         let versions = Versions {
             kubernetes: release.version.clone(),
             programs: descriptor.versions(minor)?,
             images: descriptor.images(minor)?,
+            origins: jobs.iter().flat_map(|job| self.origins(job)).collect(),
         };
-        let groups = descriptor.groups(minor)?;
-        let jobs = groups.into_iter().map(|g| self.job(g, &request.source)).collect::<Result<Vec<_>>>()?;
         let key = cache::key(jobs.iter().map(|j| j.key.as_bytes()));
         let path = self.cache.programs(&release.version, &key);
         if !cache::is_complete(&path, &versions) {
@@ -190,6 +191,22 @@ impl Workshop {
         };
         let dir = self.cache.group(named.name, &key);
         Ok(Job { named, downloads, key, dir })
+    }
+
+    /// Where each program of a group comes from.
+    fn origins(&self, job: &Job<'_>) -> Vec<(String, String)> {
+        let Named { group, .. } = job.named;
+        let origin = |(name, program): (&String, &Program)| {
+            let origin = if let Some(downloads) = &job.downloads {
+                downloads.url(job.named, name)
+            } else {
+                let Toolchain { go_version, gcc_version, .. } = &self.tools;
+                let by = if program.c_source.is_some() { gcc_version } else { go_version };
+                format!("{}@{}, built with {by}", program.package, group.version)
+            };
+            (name.clone(), origin)
+        };
+        group.programs.iter().map(origin).collect()
     }
 
     /// All that a build's output depends on.

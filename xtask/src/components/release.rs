@@ -26,10 +26,15 @@ pub(crate) struct Downloads<'a> {
 }
 
 impl Downloads<'_> {
+    /// Where upstream has a program.
+    pub(crate) fn url(&self, named: Named<'_>, program: &str) -> String {
+        expand(&self.release.url, &named.group.version, program)
+    }
+
     /// Puts one program to `out`; its download stays in the same folder for the group's next one.
     pub(crate) fn take(&self, named: Named<'_>, program: &str, out: &Path) -> Result<()> {
         let fill = |template: &str| expand(template, &named.group.version, program);
-        let url = fill(&self.release.url);
+        let url = self.url(named, program);
         let file = out.with_file_name(format!("{DOWNLOAD}{}", base_name(&url)));
         if !file.is_file() {
             self.fetch_verified(&url, &fill(&self.release.checksum), &file)?;

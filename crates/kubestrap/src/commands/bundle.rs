@@ -1,9 +1,10 @@
 //! `kubestrap bundle`: makes, checks and lists bundles.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use bundle::{Bundle, BundleError, Digest, ImageRef, Outcome, Program, Request};
+use bundle::{Bundle, BundleError, Digest, ImageRef, Origin, Outcome, Program, Request};
 use clap::{Args, Subcommand};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
@@ -62,6 +63,8 @@ struct Summary<'a> {
     outcome: Option<Outcome>,
     images: &'a [ImageRef],
     programs: &'a [Program],
+    /// Where everything in it came from: each program, and each file of the host where it was packed.
+    origins: &'a [Origin],
 }
 
 impl<'a> Summary<'a> {
@@ -74,6 +77,7 @@ impl<'a> Summary<'a> {
             outcome,
             images: bundle.images(),
             programs: bundle.programs(),
+            origins: bundle.origins(),
         }
     }
 
@@ -91,7 +95,23 @@ impl<'a> Summary<'a> {
         let mut text = self.line();
         let _ = write!(text, "\n\n{}", table(["IMAGE", "VERSION", "DIGEST", "SIZE"], images));
         let _ = write!(text, "\n\n{}", table(["PROGRAM", "VERSION", "DIGEST", "SIZE"], programs));
+        let _ = write!(text, "\n\n{}", self.origins());
         text
+    }
+
+    /// From where how many files came; which ones, and their digests, is in JSON.
+    fn origins(&self) -> Table {
+        let mut files: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for Origin { file, from, .. } in self.origins {
+            files.entry(from.as_deref().unwrap_or("unknown")).or_default().push(file);
+        }
+        let rows = files.into_iter().map(|(from, files)| match files.as_slice() {
+            [file] => [from.to_owned(), (*file).to_owned()],
+            files => [from.to_owned(), format!("{} files", files.len())],
+        });
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_header(["FROM", "FILES"]).add_rows(rows);
+        table
     }
 }
 

@@ -1,0 +1,129 @@
+//! Where everything in a bundle came from: each program from what the folder's builder says, each file of the packing host
+//! from a Debian package, with the digest that it had. Besides, under which licence that package is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use host::command::Command;
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::inputs::Inputs;
+use crate::programs::Programs;
+
+/// Where a file of a bundle came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Origin {
+    /// The program's name, or the file's path on the host where the bundle was packed.
+    pub file: String,
+    /// What its builder says (`k8s.io/kubernetes/cmd/kubelet@v1.37.2, built with go1.26.8`), or package and version; nothing
+    /// where nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Of its content.
+    pub digest: Digest,
+}
+
+/// Those of all inputs, by their names.
+pub(crate) fn of_inputs(inputs: &Inputs, programs: &Programs) -> Vec<Origin> {
+    let (own, host): (Vec<_>, Vec<_>) = inputs.iter().partition(|(path, _)| programs.name_of(path).is_some());
+    let packages = packages(&host.iter().map(|(path, _)| path.as_path()).collect::<Vec<_>>());
+    let of_programs = own.into_iter().filter_map(|(path, input)| {
+        let name = programs.name_of(path)?;
+        let from = programs.origin(name).map(str::to_owned);
+        Some(Origin { file: name.to_owned(), from, digest: input.digest.clone() })
+    });
+    let of_host = host.into_iter().map(|(path, input)| Origin {
+        file: path.display().to_string(),
+        from: packages.get(path).map(|Package { name, version }| format!("{name} {version}")),
+        digest: input.digest.clone(),
+    });
+    of_programs.chain(of_host).collect()
+}
+
+/// A Debian package of this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Package {
+    name: String,
+    version: String,
+}
+
+/// The packages of files; none for what is of no package, and on a host without any.
+fn packages(files: &[&Path]) -> BTreeMap<PathBuf, Package> {
+    if files.is_empty() {
+        return BTreeMap::new();
+    }
+    // A package lists a file where it was before /bin and /lib became links to what is in /usr, or after.
+    let names = files.iter().flat_map(|file| [file.to_path_buf(), other_name(file)]);
+    let found = query(&Command::new("dpkg-query").arg("--search").args(names));
+    let owners: BTreeMap<PathBuf, &str> = found.lines().filter_map(owner).collect();
+    let all: BTreeSet<&str> = owners.values().copied().collect();
+    let format = "--showformat=${binary:Package} ${Version}\\n";
+    let shown = query(&Command::new("dpkg-query").args(["--show", format]).args(all));
+    let versions: BTreeMap<&str, &str> = shown.lines().filter_map(|line| line.split_once(' ')).collect();
+    let package = |file: &&Path| {
+        let name = owners.get(*file).or_else(|| owners.get(&other_name(file)))?;
+        let version = versions.get(name).copied().unwrap_or_default();
+        Some((file.to_path_buf(), Package { name: (*name).to_owned(), version: version.to_owned() }))
+    };
+    files.iter().filter_map(package).collect()
+}
+
+/// Says what it found, and ends with an error when there was something that it did not find.
+fn query(command: &Command) -> String {
+    let answer = command.run_unchecked();
+    answer.map(|(_, output)| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
+}
+
+/// A line of an answer: `package:amd64: /path`, or more than one package for a directory.
+fn owner(line: &str) -> Option<(PathBuf, &str)> {
+    let (package, path) = line.rsplit_once(": ")?;
+    (!package.contains(' ')).then(|| (PathBuf::from(path), package))
+}
+
+fn other_name(file: &Path) -> PathBuf {
+    match file.strip_prefix("/usr") {
+        Ok(rest) => Path::new("/").join(rest),
+        Err(_) => Path::new("/usr").join(file.strip_prefix("/").unwrap_or(file)),
+    }
+}
+
+/// The licences of those packages, as Debian has them beside each.
+pub(crate) fn licences(origins: &[Origin]) -> String {
+    let packages: BTreeSet<&str> = origins
+        .iter()
+        .filter(|origin| origin.file.starts_with('/'))
+        .filter_map(|origin| origin.from.as_deref())
+        .collect();
+    let licence = |package: &str| {
+        let name = package.split([' ', ':']).next().unwrap_or_default();
+        let file = Path::new("/usr/share/doc").join(name).join("copyright");
+        let licence = host::fs::read_to_string(&file)
+            .unwrap_or_else(|_| format!("(not installed where this was packed: {})\n", file.display()));
+        format!("==== {package} ====\n\n{}\n\n", licence.trim_end())
+    };
+    packages.into_iter().map(licence).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_this_host_have_a_package_and_a_licence() {
+        let (nft, busybox) = (Path::new("/usr/sbin/nft"), Path::new("/bin/busybox"));
+        let found = packages(&[nft, busybox, Path::new("/nowhere/x")]);
+        assert_eq!(found[nft].name, "nftables");
+        assert_eq!(found[busybox].name, "busybox-static");
+        assert_eq!(found.len(), 2);
+        assert!(!found[nft].version.is_empty());
+        let origin = Origin {
+            file: "/usr/sbin/nft".to_owned(),
+            from: Some(format!("nftables {}", found[nft].version)),
+            digest: Digest::of(b""),
+        };
+        let licences = licences(&[origin]);
+        assert!(licences.starts_with("==== nftables ") && licences.contains("GPL"), "{licences}");
+    }
+}
