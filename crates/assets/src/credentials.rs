@@ -2,10 +2,9 @@
 //! that a second render changes nothing: authorities and keys always, certificates while they are
 //! valid, name the right names and have enough life left.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use cluster::ClusterConfig;
+use cluster::{ClusterConfig, EtcdConfig};
 use jiff::Timestamp;
 use names::path::KEYS_MOUNT;
 use pki::{
@@ -17,8 +16,9 @@ use crate::error::RenderError;
 use crate::given::ExternalEtcdFiles;
 use crate::input::Base;
 use crate::paths::auth;
+use crate::requests::{self, Asked, Wanted};
 use crate::tree::AssetTree;
-use crate::yaml;
+use crate::yaml::user_of;
 
 /// The name that kubeconfigs of components on control-plane nodes check the API's certificate for:
 /// they dial loopback.
@@ -138,6 +138,27 @@ fn keep_authority(
     }
 }
 
+/// Those of a node: their certificates are there, their keys may be kept elsewhere.
+pub(crate) fn authorities_of_node(
+    config: &ClusterConfig,
+    files: &AssetTree,
+) -> Result<Authorities, RenderError> {
+    let authority = |path: &str| {
+        let (cert, key) = (format!("{path}.crt"), format!("{path}.key"));
+        let pem = files.text(&cert).ok_or_else(|| RenderError::Gone { path: cert.clone() })?;
+        let authority = match files.text(&key) {
+            Some(key) => Authority::from_pem(pem, key),
+            None => Authority::without_key(pem),
+        };
+        authority.map_err(|source| RenderError::Kept { path: cert.clone(), source })
+    };
+    Ok(Authorities {
+        cluster: authority("tls/ca")?,
+        front_proxy: authority("tls/front-proxy-ca")?,
+        etcd: matches!(config.etcd, EtcdConfig::Local(_)).then(|| authority("tls/etcd/ca")).transpose()?,
+    })
+}
+
 /// Makes files, or keeps those of an earlier render.
 struct Maker<'a> {
     tree: &'a mut AssetTree,
@@ -152,50 +173,75 @@ impl<'a> Maker<'a> {
 
     fn authority(&mut self, path: &str, authority: &Authority) {
         self.tree.public(format!("{path}.crt"), authority.cert_pem());
-        self.tree.private(format!("{path}.key"), authority.key_pem());
+        if let Some(key) = authority.key_pem() {
+            self.tree.private(format!("{path}.key"), key);
+        }
     }
 
     fn pair(&mut self, path: &str, authority: &Authority, leaf: &Leaf) -> Result<(), RenderError> {
         let (cert, key) = (format!("{path}.crt"), format!("{path}.key"));
         let old = self.base.old.text(&cert).zip(self.base.old.text(&key));
         let old = old.map(|(cert, key)| Identity { cert_pem: cert.to_owned(), key_pem: key.to_owned() });
-        let identity = self.keep_or_issue(old, authority, leaf)?;
+        let identity = self.keep_or_issue(&cert, old, authority, leaf)?;
         self.tree.public(cert, identity.cert_pem);
         self.tree.private(key, identity.key_pem);
         Ok(())
     }
 
     fn keep_or_issue(
-        &self,
+        &mut self,
+        path: &str,
         old: Option<Identity>,
         authority: &Authority,
         leaf: &Leaf,
     ) -> Result<Identity, RenderError> {
-        let Some(old) = old else { return Ok(authority.issue(leaf, self.terms)?) };
-        if self.will_do(&old, authority, leaf) {
-            return Ok(old);
+        if let Some(old) = old.as_ref().filter(|old| self.will_do(old, authority, leaf)) {
+            return Ok(old.clone());
         }
+        if authority.key_pem().is_none() {
+            return self.ask(path, old, authority, leaf);
+        }
+        let Some(old) = old else { return Ok(authority.issue(leaf, self.terms)?) };
         // A key that cannot be used any more is made anew.
         let renewed = authority.renew(leaf, &old.key_pem, self.terms);
         Ok(renewed.or_else(|_| authority.issue(leaf, self.terms))?)
     }
 
+    /// Asks for what this node cannot issue, and keeps what there is until there is an answer.
+    fn ask(
+        &mut self,
+        path: &str,
+        old: Option<Identity>,
+        authority: &Authority,
+        leaf: &Leaf,
+    ) -> Result<Identity, RenderError> {
+        let (Some(old), Some(name)) = (old, requests::name_of(path)) else {
+            let authority = authority.info().subject.clone();
+            return Err(RenderError::KeyElsewhere { path: path.to_owned(), authority });
+        };
+        let (certificate, key) = (old.cert_pem.as_str(), old.key_pem.as_str());
+        let wanted = Wanted { name, certificate, key, authority, leaf };
+        match requests::ask(self.base.old, &wanted, self.base.now)? {
+            Asked::Answered(cert_pem) => Ok(Identity { cert_pem, key_pem: old.key_pem }),
+            Asked::Waiting { request, refused } => {
+                self.tree.public(requests::path(&format!("{name}.csr")), request);
+                if let Some(why) = refused {
+                    self.tree.public(requests::path(&format!("{name}.refused")), format!("{why}\n"));
+                }
+                Ok(old)
+            }
+        }
+    }
+
     /// Whether a certificate is still what would be issued now, with a third of its life left.
-    fn will_do(&self, identity: &Identity, authority: &Authority, leaf: &Leaf) -> bool {
-        let Ok(info) = pki::inspect(&identity.cert_pem) else { return false };
-        let names =
-            |names: &[cluster::SubjectName]| names.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+    fn will_do(&self, Identity { cert_pem, key_pem }: &Identity, authority: &Authority, leaf: &Leaf) -> bool {
+        let wanted = Wanted { name: "", certificate: cert_pem, key: key_pem, authority, leaf };
+        let Ok(info) = pki::inspect(cert_pem) else { return false };
         let margin = self.terms.validity / 3;
         let ages_well = self.base.now.saturating_add(margin).is_ok_and(|then| then < info.not_after)
             // It cannot live longer than its authority: a new one would be no better.
             || info.not_after >= authority.info().not_after;
-        info.common_name.as_deref() == Some(&leaf.common_name)
-            && info.organizations.iter().map(String::as_str).eq(leaf.organization)
-            && names(&info.names) == names(&leaf.names)
-            && ages_well
-            && pki::check_dates(&identity.cert_pem, self.base.now).is_ok()
-            && pki::check_key(&identity.cert_pem, &identity.key_pem).is_ok()
-            && pki::check_chain(&identity.cert_pem, authority.cert_pem()).is_ok()
+        ages_well && requests::fits(cert_pem, &wanted, self.base.now).is_ok()
     }
 
     fn service_account(&mut self) -> Result<(), RenderError> {
@@ -250,7 +296,7 @@ impl<'a> Maker<'a> {
             .text(path)
             .and_then(|text| user_of(text, "client-certificate-data", "client-key-data"));
         let old = old.map(|(cert_pem, key_pem)| Identity { cert_pem, key_pem });
-        let identity = self.keep_or_issue(old, ca, leaf)?;
+        let identity = self.keep_or_issue(path, old, ca, leaf)?;
         let credential = Credential::Certificate(identity);
         let text = self.kubeconfig(ca, server, server_name, &leaf.common_name, credential)?;
         self.tree.private(path, text);
@@ -282,16 +328,4 @@ pub fn guardian_identity(tree: &AssetTree) -> Option<Identity> {
     let (cert_pem, key_pem) =
         user_of(tree.text(auth::GUARDIAN)?, "client-certificate-data", "client-key-data")?;
     Some(Identity { cert_pem, key_pem })
-}
-
-/// Two base64 fields of a kubeconfig's only user, decoded.
-fn user_of(kubeconfig: &str, first: &str, second: &str) -> Option<(String, String)> {
-    let config = yaml::parse(kubeconfig).ok()?;
-    let user = &config["users"][0]["user"];
-    Some((decode(user[first].as_str()?)?, decode(user[second].as_str()?)?))
-}
-
-fn decode(text: &str) -> Option<String> {
-    use base64::Engine as _;
-    String::from_utf8(base64::engine::general_purpose::STANDARD.decode(text).ok()?).ok()
 }

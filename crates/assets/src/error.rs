@@ -38,6 +38,22 @@ pub enum RenderError {
         /// Its path in an asset directory.
         path: String,
     },
+    /// A certificate that is not there cannot be asked for.
+    #[error(
+        "{path} has to be issued, and the key of {authority} is not on this node: bring it here until it is done"
+    )]
+    KeyElsewhere {
+        /// The certificate's path in an asset directory.
+        path: String,
+        /// The authority's subject.
+        authority: String,
+    },
+    /// No certificate is called that in requests.
+    #[error("no certificate is called {name:?}: requests have the names that the node gave them")]
+    UnknownRequest {
+        /// What the request's file is called.
+        name: String,
+    },
     /// A file that is to be kept cannot be used.
     #[error("{path} in the asset directory cannot be used")]
     Kept {

@@ -14,6 +14,7 @@
 //! The manifests are YAML files under `manifests/`, with their reasons in comments that reach the
 //! operator: placeholders and flag lists are filled in as text, nothing is parsed and written anew.
 
+mod answer;
 mod credentials;
 mod dir;
 mod error;
@@ -25,6 +26,7 @@ mod node;
 mod on_node;
 mod paths;
 mod render;
+mod requests;
 mod shared;
 mod static_pod;
 mod template;
@@ -32,14 +34,18 @@ mod temporary;
 mod tree;
 mod yaml;
 
+pub use answer::answer;
 pub use credentials::guardian_identity;
 pub use dir::{AssetDir, AssetErrors, AssetProblem, Object, StaticPod};
 pub use error::RenderError;
 pub use given::{ExternalEtcdFiles, Given, GivenError};
 pub use input::RenderInput;
-pub use kubelet::kubelet_renewed;
-pub use on_node::{config_of, for_node, has_keys, in_use, node_dirs, read_node};
+pub use kubelet::{KubeletCertificate, KubeletRenewal, kubelet_renewed};
+pub use on_node::{
+    are_offline, authority_key_files, config_of, for_node, has_keys, in_use, node_dirs, read_node,
+};
 pub use render::render;
+pub use requests::{Asked, KUBELET_CLIENT, KUBELET_SERVING, end_of, requests_of};
 pub use static_pod::static_pod_problems;
 pub use template::TemplateError;
 pub use temporary::TEMPORARY_KUBECONFIG;

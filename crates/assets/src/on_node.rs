@@ -13,12 +13,12 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use cluster::{ClusterConfig, EtcdConfig};
+use cluster::{AuthorityKeys, ClusterConfig, EtcdConfig};
 use host::fs::{FsError, Owner};
 use host::place::HostFile;
 use jiff::Timestamp;
 use names::{path, user};
-use pki::{GivenAuthorities, NodeIdentity};
+use pki::NodeIdentity;
 
 use crate::credentials;
 use crate::dir::AssetDir;
@@ -26,6 +26,7 @@ use crate::error::RenderError;
 use crate::given::ExternalEtcdFiles;
 use crate::input::Base;
 use crate::paths::auth;
+use crate::requests;
 use crate::tree::{AssetTree, CONFIG_FILE, KEY_SUFFIX};
 
 /// A directory on a control-plane node, the group that may read it, and its files: their names, and the paths that they
@@ -136,17 +137,42 @@ pub fn has_keys(dir: &str) -> bool {
     DIRS.iter().any(|known| known.path == dir)
 }
 
+/// The authorities' keys, which may be kept elsewhere.
+const AUTHORITY_KEYS: [&str; 3] = ["tls/ca.key", "tls/front-proxy-ca.key", "tls/etcd/ca.key"];
+
+/// Whether the authorities' keys are kept off the nodes.
+pub fn are_offline(config: &ClusterConfig) -> bool {
+    config.certificates.authority_keys == AuthorityKeys::Offline
+}
+
+/// The files of authorities' keys on a node.
+pub fn authority_key_files() -> impl Iterator<Item = PathBuf> {
+    DIRS.iter().flat_map(|dir| {
+        let keys = dir.files.iter().filter(|(_, asset)| AUTHORITY_KEYS.contains(asset));
+        keys.map(|(name, _)| Path::new(dir.path).join(name))
+    })
+}
+
 /// All files of a node, of what `read` knows under their paths in an asset directory.
 fn files<E>(read: impl Fn(&str) -> Result<Option<Vec<u8>>, E>) -> Result<Vec<HostFile>, E> {
     let local_etcd = read(ETCD_SERVER)?.is_some();
+    let config = read(CONFIG_FILE)?.and_then(|text| parsed(&String::from_utf8_lossy(&text)).ok());
+    let offline = config.as_ref().is_some_and(are_offline);
     let mut files = Vec::new();
     for dir in DIRS.iter().filter(|dir| local_etcd || dir.path != path::ETCD_PKI) {
-        for (name, asset) in dir.files {
+        for (name, asset) in
+            dir.files.iter().filter(|(_, asset)| !(offline && AUTHORITY_KEYS.contains(asset)))
+        {
             let Some(content) = read(asset)? else { continue };
             let mode = if dir.group == ROOT { MODE_OF_ROOT } else { MODE };
             let owner = Some((ROOT, dir.group));
             files.push(HostFile { path: Path::new(dir.path).join(name), content, mode, owner });
         }
+    }
+    for name in requests::files() {
+        let Some(content) = read(&requests::path(&name))? else { continue };
+        let path = Path::new(path::CERTIFICATE_REQUESTS).join(name);
+        files.push(HostFile { path, content, mode: MODE_OF_ROOT, owner: Some((ROOT, ROOT)) });
     }
     Ok(files)
 }
@@ -170,7 +196,7 @@ impl AssetTree {
     pub fn shared(&self) -> Self {
         let mut shared = Self::default();
         for (path, file) in self.iter() {
-            let own = OWN.contains(&path) || path.starts_with("auth/");
+            let own = OWN.contains(&path) || path.starts_with("auth/") || requests::has(path);
             if !own {
                 shared.private(path, file.content.clone());
             }
@@ -207,6 +233,12 @@ impl AssetDir {
         }
         files(|path| read(&self.root().join(path)))
     }
+
+    /// Whether the authorities' keys are kept off the nodes that it makes.
+    pub fn keeps_authority_keys(&self) -> bool {
+        let text = host::fs::read_to_string(&self.root().join(CONFIG_FILE)).unwrap_or_default();
+        parsed(&text).as_ref().is_ok_and(are_offline)
+    }
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>, FsError> {
@@ -238,6 +270,11 @@ pub fn read_node(locate: impl Fn(&str) -> PathBuf) -> Result<AssetTree, FsError>
             }
         }
     }
+    for name in requests::files() {
+        if let Some(content) = read(&locate(&format!("{}/{name}", path::CERTIFICATE_REQUESTS)))? {
+            tree.public(requests::path(&name), content);
+        }
+    }
     Ok(tree)
 }
 
@@ -262,7 +299,10 @@ pub fn in_use(existing: AssetTree, on_node: &AssetTree) -> AssetTree {
 /// [`RenderError::Config`] when there is none or it cannot be read.
 pub fn config_of(tree: &AssetTree) -> Result<ClusterConfig, RenderError> {
     let text = tree.text(CONFIG_FILE);
-    let text = text.ok_or_else(|| RenderError::Config { message: format!("{CONFIG_FILE} is missing") })?;
+    parsed(text.ok_or_else(|| RenderError::Config { message: format!("{CONFIG_FILE} is missing") })?)
+}
+
+fn parsed(text: &str) -> Result<ClusterConfig, RenderError> {
     ClusterConfig::parse(CONFIG_FILE, text)
         .map_err(|errors| RenderError::Config { message: errors.to_string() })
 }
@@ -280,7 +320,7 @@ pub fn for_node(existing: &AssetTree, node: &NodeIdentity, now: Timestamp) -> Re
         return Err(RenderError::NoAddress { node: node.name });
     }
     made_once(&config, existing)?;
-    let authorities = credentials::authorities(&config, GivenAuthorities::default(), existing, now)?;
+    let authorities = credentials::authorities_of_node(&config, existing)?;
     let base = Base { config: &config, authorities: &authorities, old: existing, api_address, now };
     let mut tree = AssetTree::default();
     credentials::of_node(&mut tree, &base, &node)?;
@@ -299,7 +339,8 @@ fn made_once(config: &ClusterConfig, existing: &AssetTree) -> Result<(), RenderE
     if matches!(config.etcd, EtcdConfig::Local(_)) {
         files.extend([ETCD_CA, "tls/etcd/ca.key"]);
     }
-    match files.into_iter().find(|path| existing.get(path).is_none()) {
+    let needed = files.into_iter().filter(|path| !(are_offline(config) && AUTHORITY_KEYS.contains(path)));
+    match needed.into_iter().find(|path| existing.get(path).is_none()) {
         Some(path) => Err(RenderError::Gone { path: path.to_owned() }),
         None => Ok(()),
     }
@@ -319,7 +360,7 @@ fn external_etcd(config: &ClusterConfig, existing: &AssetTree) -> Option<Externa
 
 #[cfg(test)]
 mod tests {
-    use pki::Authorities;
+    use pki::{Authorities, GivenAuthorities};
 
     use super::*;
 
@@ -344,7 +385,7 @@ mod tests {
         ] {
             let authority = authority.unwrap();
             old.public(format!("tls/{path}.crt"), authority.cert_pem());
-            old.private(format!("tls/{path}.key"), authority.key_pem());
+            old.private(format!("tls/{path}.key"), authority.key_pem().unwrap());
         }
         old.private(CONFIG_FILE, cluster::yaml::to_string(&config).unwrap());
         old.private(

@@ -14,6 +14,7 @@ use crate::flags::Flags;
 use crate::given::ExternalEtcdFiles;
 use crate::input::Base;
 use crate::node::NodeAssets;
+use crate::on_node::are_offline;
 use crate::template::{TemplateError, Values, fill};
 use crate::temporary::TEMPORARY_KUBECONFIG;
 use crate::tree::{AssetTree, CONFIG_FILE};
@@ -223,6 +224,22 @@ impl Context<'_> {
                 flags.set("node-cidr-mask-size-ipv4", masks.ipv4.to_string());
             }
         }
+        flags
+    }
+
+    /// Those of the temporary one, which signs what nodes need to begin with.
+    fn temporary_controller_manager_flags(&self) -> Flags {
+        self.finish(self.controller_manager_flags(), &self.config.components.kube_controller_manager)
+    }
+
+    /// Those of the one that lives on: where the authorities' keys are kept elsewhere it signs nothing.
+    fn lasting_controller_manager_flags(&self) -> Flags {
+        let mut flags = self.controller_manager_flags();
+        if are_offline(self.config) {
+            for flag in ["cert-file", "duration", "key-file"] {
+                flags.remove(&format!("cluster-signing-{flag}"));
+            }
+        }
         self.finish(flags, &self.config.components.kube_controller_manager)
     }
 
@@ -249,7 +266,7 @@ impl Context<'_> {
         }
         let name = "bootstrap-kube-controller-manager";
         let pod = include_str!("../manifests/bootstrap/bootstrap-kube-controller-manager.yaml");
-        let flags = self.controller_manager_flags();
+        let flags = self.temporary_controller_manager_flags();
         tree.public(bootstrap_path(name), self.temporary(name, pod, flags)?);
         let name = "bootstrap-kube-scheduler";
         let pod = include_str!("../manifests/bootstrap/bootstrap-kube-scheduler.yaml");
@@ -279,7 +296,7 @@ impl Context<'_> {
         let context = Context { config: self.config, values };
         let name = component::KUBE_CONTROLLER_MANAGER;
         let text = include_str!("../manifests/cluster/kube-controller-manager.yaml");
-        tree.public(path(name), context.with_flags(name, text, &self.controller_manager_flags())?);
+        tree.public(path(name), context.with_flags(name, text, &self.lasting_controller_manager_flags())?);
         let name = component::KUBE_SCHEDULER;
         let text = include_str!("../manifests/cluster/kube-scheduler.yaml");
         tree.public(path(name), context.with_flags(name, text, &self.scheduler_flags())?);

@@ -79,6 +79,18 @@ fn has_content(line: &str) -> bool {
     !line.is_empty() && !line.starts_with('#') && !line.starts_with('%') && line != "..."
 }
 
+/// Two base64 fields of a kubeconfig's only user, decoded.
+pub(crate) fn user_of(kubeconfig: &str, first: &str, second: &str) -> Option<(String, String)> {
+    let config = parse(kubeconfig).ok()?;
+    let user = &config["users"][0]["user"];
+    Some((decode(user[first].as_str()?)?, decode(user[second].as_str()?)?))
+}
+
+fn decode(text: &str) -> Option<String> {
+    use base64::Engine as _;
+    String::from_utf8(base64::engine::general_purpose::STANDARD.decode(text).ok()?).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,8 +7,8 @@ mod common;
 use std::path::Path;
 
 use cluster::{
-    ClusterConfig, EtcdConfig, ExternalEtcd, FlagValues, FlannelBackend, NetworkProvider, PodSecurityLevel,
-    ProxyMode,
+    AuthorityKeys, ClusterConfig, EtcdConfig, ExternalEtcd, FlagValues, FlannelBackend, NetworkProvider,
+    PodSecurityLevel, ProxyMode,
 };
 use common::{config, input, rendered, text_of};
 use serde_json::json;
@@ -99,6 +99,7 @@ fn older_kubernetes_and_every_switch() {
         config.audit.enabled = false;
         config.encryption.enabled = false;
         config.pod_security.enforce = PodSecurityLevel::Restricted;
+        config.certificates.authority_keys = AuthorityKeys::Offline;
         config.authentication.jwt = serde_json::from_value(json!([{
             "issuer": {"url": "https://login.example.com", "audiences": ["kubernetes"]},
             "claimMappings": {"username": {"claim": "sub", "prefix": "sso:"}},

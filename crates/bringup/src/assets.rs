@@ -66,6 +66,8 @@ pub(crate) struct Assets {
     pub(crate) port: u16,
     /// Whether one of the objects installs the guardian.
     pub(crate) guardian: bool,
+    /// Whether nobody signs for this node's kubelet once the temporary control plane is gone.
+    pub(crate) keeps_authority_keys: bool,
     /// Whether they can share it: both have `--permit-port-sharing`.
     pub(crate) shares_port: bool,
     /// Containers of the self-hosted control plane: the program that each runs, and its name.
@@ -108,6 +110,7 @@ impl Assets {
             objects: dir.objects().iter().map(object).collect(),
             workers: dir.objects().iter().flat_map(|o| workers(&o.value)).collect(),
             guardian: dir.guardian().is_some(),
+            keeps_authority_keys: dir.keeps_authority_keys(),
             labels: labels(&dir),
             node_name: options.node_name.clone(),
             kubeconfig,
@@ -349,6 +352,7 @@ impl Assets {
             objects: Vec::new(),
             port: names::port::KUBE_APISERVER,
             guardian: false,
+            keeps_authority_keys: false,
             shares_port: true,
             workers: Vec::new(),
         }

@@ -388,6 +388,16 @@ kinds! {
         fails "one is missing, not valid yet, or has ended: it could not tell when to take checkpoints away",
         warns "a tenth of its life is left, and the guardian would have renewed it when a third was",
         remedy "see that the guardian runs on this node, and read its log";
+    CERTIFICATE_REQUESTS: "CertificateRequests", [Doctor],
+        looks_at "what the node asks for, where the keys of the cluster's authorities are kept elsewhere (`certificates.authorityKeys`)",
+        fails "a certificate that is asked for has ended, or does within a day",
+        warns "certificates are asked for, and nobody has signed them yet; or an answer is none",
+        remedy "sign them where the keys are: `kubestrap certs sign`";
+    AUTHORITY_KEYS: "AuthorityKeys", [Doctor],
+        looks_at "whether the authorities' keys are on the node, where they are to be kept elsewhere",
+        fails "never",
+        warns "one is",
+        remedy "see that it is kept elsewhere, and remove it";
     GUARDIAN_REPORT: "GuardianReport", [Doctor],
         looks_at "what the guardian of another node has published",
         fails "never; it cannot be checked when the report is missing or older than 10 minutes",

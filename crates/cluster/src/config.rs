@@ -205,6 +205,8 @@ pub struct CertificatesConfig {
     /// The CA for etcd when you have one (with `etcd.local`). Generated when absent.
     #[serde(rename = "etcdCA")]
     pub etcd_ca: Option<GivenCa>,
+    /// Where the keys of the cluster's authorities are once it is up.
+    pub authority_keys: AuthorityKeys,
     /// Algorithm of generated keys.
     pub key_algorithm: KeyAlgorithm,
     /// How long generated CAs are valid: days (`365d`), hours (`8760h`) or minutes (`30m`).
@@ -212,6 +214,18 @@ pub struct CertificatesConfig {
     /// How long generated certificates are valid, and those of kubelets. They never outlive the CA that signed them.
     /// Each is renewed by itself, but for those of people (`auth/kubeconfig`), which are valid for a day at least.
     pub leaf_validity: Validity,
+}
+
+/// Where the keys of the cluster's authorities are once it is up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum AuthorityKeys {
+    /// On control-plane nodes, which renew their certificates by themselves.
+    #[default]
+    OnNodes,
+    /// In the asset directory alone, wherever that is kept: nodes ask for their certificates, and somebody signs them
+    /// (`kubestrap certs sign`).
+    Offline,
 }
 
 /// A certificate authority given as files. Paths are relative to the config file.

@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 use ipnet::{IpNet, Ipv4Net};
 
 use crate::config::{
-    ApiConfig, AuditConfig, AuditLevel, CertificatesConfig, ControlPlaneConfig, EncryptionConfig, EtcdConfig,
-    FlannelBackend, FlannelConfig, GuardianConfig, KeyAlgorithm, LocalEtcd, NetworkConfig, NetworkProvider,
-    NodeCidrMasks,
+    ApiConfig, AuditConfig, AuditLevel, AuthorityKeys, CertificatesConfig, ControlPlaneConfig,
+    EncryptionConfig, EtcdConfig, FlannelBackend, FlannelConfig, GuardianConfig, KeyAlgorithm, LocalEtcd,
+    NetworkConfig, NetworkProvider, NodeCidrMasks,
 };
 use crate::{Cidr, DomainName, Validity};
 
@@ -65,6 +65,7 @@ impl Default for CertificatesConfig {
             ca: None,
             front_proxy_ca: None,
             etcd_ca: None,
+            authority_keys: AuthorityKeys::default(),
             key_algorithm: KeyAlgorithm::default(),
             ca_validity: Validity::from_days(3650),
             leaf_validity: Validity::from_days(365),

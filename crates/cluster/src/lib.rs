@@ -23,10 +23,11 @@ mod validate;
 pub mod yaml;
 
 pub use config::{
-    ApiConfig, AuditConfig, AuditLevel, AuthenticationConfig, CertificatesConfig, ClusterConfig,
-    ComponentConfig, ComponentsConfig, ControlPlaneConfig, EncryptionConfig, EtcdConfig, ExternalEtcd,
-    FlannelBackend, FlannelConfig, GivenCa, ImagesConfig, KeyAlgorithm, LocalEtcd, NetworkConfig,
-    NetworkProvider, NodeCidrMasks, PodSecurityConfig, PodSecurityLevel, ProxyConfig, ProxyMode,
+    ApiConfig, AuditConfig, AuditLevel, AuthenticationConfig, AuthorityKeys, CertificatesConfig,
+    ClusterConfig, ComponentConfig, ComponentsConfig, ControlPlaneConfig, EncryptionConfig, EtcdConfig,
+    ExternalEtcd, FlannelBackend, FlannelConfig, GivenCa, ImagesConfig, KeyAlgorithm, LocalEtcd,
+    NetworkConfig, NetworkProvider, NodeCidrMasks, PodSecurityConfig, PodSecurityLevel, ProxyConfig,
+    ProxyMode,
 };
 pub use error::{ConfigError, ConfigErrors};
 pub use images::{Component, Images};

@@ -170,6 +170,7 @@ pub(crate) fn judge(options: &Options, disk: &Disk, live: &Live, now: Timestamp)
     ));
     all.extend(checks::etcd::health(etcd.as_ref(), &live.etcd, live.local_etcd.as_ref()));
     all.extend(guardian::checks(files, manifests, &live.runtime, *limits, now));
+    all.extend(checks::requests::checks(files, *limits, now));
     all.extend(checkpoints.checks(files, required, &live.runtime, *limits, now));
     all.push(Check::ok(&kind::POD_NETWORK, "not needed: all of these pods use the host's network"));
     all

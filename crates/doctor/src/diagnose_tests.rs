@@ -174,6 +174,42 @@ fn the_guardian() {
 }
 
 #[test]
+fn what_a_node_asks_for() {
+    const KEYS: &str = "/etc/kubernetes/kubestrap";
+    let offline = |w: &World| {
+        w.write(&format!("{KEYS}/kubestrap.yaml"), "certificates: {authorityKeys: offline}\n", 0o400);
+    };
+    let asks = |w: &World, name: &str| w.write(&format!("{KEYS}/requests/{name}"), "wrong\n", 0o400);
+    broken(|w| offline(w), &[], "");
+    broken(|w| asks(w, "scheduler.csr"), &[], "");
+    let kubelet = |w: &mut World| {
+        offline(w);
+        asks(w, "kubelet-client.csr");
+    };
+    broken(
+        kubelet,
+        &[("CertificateRequests", Warning)],
+        "kubelet-client is asked for, and has to be signed before 20",
+    );
+    let refused = |w: &mut World| {
+        kubelet(w);
+        asks(w, "kubelet-client.refused");
+    };
+    broken(refused, &[("CertificateRequests", Warning)], "the answer kubelet-client.crt is none: wrong");
+    let ended = |w: &mut World| {
+        offline(w);
+        asks(w, "scheduler.csr");
+        w.write(&format!("{KEYS}/kube-scheduler/client.crt"), &w.certificate("s", 0).cert_pem, 0o440);
+    };
+    broken(ended, &[("CertificateRequests", Failed)], "scheduler is asked for, and has ended at");
+    let here = |w: &mut World| {
+        offline(w);
+        w.write(&format!("{KEYS}/authorities/ca.key"), "key", 0o400);
+    };
+    broken(here, &[("AuthorityKeys", Warning)], "authorities/ca.key is on this node");
+}
+
+#[test]
 fn etcd() {
     let manifest = "/etc/kubernetes/manifests/etcd.yaml";
     broken(|w| w.remove(manifest), &[("EtcdPod", Failed)], "its static pod is not there");

@@ -45,6 +45,8 @@ enum Verb {
     Status(commands::status::StatusArgs),
     /// Make, list and take back the tokens with which nodes join
     Token(commands::token::TokenArgs),
+    /// Sign what nodes ask for, where the authorities' keys are kept off them
+    Certs(commands::certs::CertsArgs),
     /// Make, check and list bundles of programs and images
     Bundle(commands::bundle::BundleArgs),
     /// Make, list, enter, power off and delete throwaway nodes on this machine
@@ -89,6 +91,7 @@ fn dispatch(verb: Verb, ui: &Ui) -> Result<(), Failure> {
         Verb::Doctor(args) => commands::doctor::run(args, ui),
         Verb::Status(args) => commands::status::run(args, ui),
         Verb::Token(args) => commands::token::run(args, ui),
+        Verb::Certs(args) => commands::certs::run(args, ui),
         Verb::Bundle(args) => commands::bundle::run(args, ui),
         Verb::Sandbox(args) => commands::sandbox::run(args, ui),
         Verb::Guardian(args) => commands::guardian::run(args, ui),

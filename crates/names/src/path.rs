@@ -66,6 +66,9 @@ pub const KUBELET_BOOTSTRAP_KUBECONFIG: &str = "/etc/kubernetes/bootstrap-kubele
 /// The kubelet's own certificates (`--cert-dir` in cmd/kubelet/app/options/options.go).
 pub const KUBELET_PKI: &str = "/var/lib/kubelet/pki";
 
+/// The link to the serving certificate in use, as [`KUBELET_CLIENT_CERTIFICATE`].
+pub const KUBELET_SERVING_CERTIFICATE: &str = "/var/lib/kubelet/pki/kubelet-server-current.pem";
+
 /// The link to the client certificate in use, which the kubelet moves at each rotation
 /// (staging/src/k8s.io/client-go/util/certificate/certificate_store.go).
 pub const KUBELET_CLIENT_CERTIFICATE: &str = "/var/lib/kubelet/pki/kubelet-client-current.pem";
@@ -159,6 +162,9 @@ pub const CONTROL_PLANE: &str = "/etc/kubernetes/kubestrap";
 
 /// Its authorities, root's alone: what certificates of the node are issued and renewed by.
 pub const AUTHORITIES: &str = "/etc/kubernetes/kubestrap/authorities";
+
+/// What the node needs of whoever has the authorities' keys, where these are not on it; and what is brought back.
+pub const CERTIFICATE_REQUESTS: &str = "/etc/kubernetes/kubestrap/requests";
 
 /// kube-apiserver's part of it.
 pub const KUBE_APISERVER_KEYS: &str = "/etc/kubernetes/kubestrap/kube-apiserver";

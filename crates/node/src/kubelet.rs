@@ -5,9 +5,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use names::path;
 use serde_json::{Map, Value, json};
 
-use crate::client_certificate;
 use crate::config::{NodeConfig, NodeCredentials};
 use crate::facts::{CgroupDriver, CgroupVersion, Facts};
+use crate::kubelet_certificate;
 use crate::units::{self, Unit};
 
 /// The flag that says under which name the kubelet registers (cmd/kubelet/app/options/options.go).
@@ -69,7 +69,7 @@ fn extract_certificate(text: &str) -> Result<(String, Option<String>), Credentia
     user.insert("client-certificate".to_owned(), path::KUBELET_CLIENT_CERTIFICATE.into());
     user.insert("client-key".to_owned(), path::KUBELET_CLIENT_CERTIFICATE.into());
     let text = serde_saphyr::to_string(&kubeconfig).map_err(|e| malformed(&e))?;
-    Ok((text, Some(client_certificate::text(&certificate, &key))))
+    Ok((text, Some(kubelet_certificate::text(&certificate, &key))))
 }
 
 fn pem(user: &Map<String, Value>, field: &'static str) -> Result<Option<String>, CredentialsError> {

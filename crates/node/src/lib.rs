@@ -26,7 +26,6 @@ mod compare;
 mod content;
 mod root;
 
-pub mod client_certificate;
 pub mod config;
 pub mod containerd;
 pub mod desired;
@@ -37,6 +36,7 @@ pub mod image_file;
 pub mod images;
 pub mod kernel;
 pub mod kubelet;
+pub mod kubelet_certificate;
 pub mod machine;
 pub mod note;
 pub mod observe;

@@ -14,7 +14,7 @@ use crate::content::hex;
 use crate::desired::{Desired, ProgramFile};
 use crate::record::{self, Record};
 use crate::units::Units;
-use crate::{client_certificate, containerd, kernel, units};
+use crate::{containerd, kernel, kubelet_certificate, units};
 
 /// A file or directory that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -203,8 +203,8 @@ fn digest_of(path: &Path) -> Option<String> {
 }
 
 fn has_client_certificate(root: &Root, desired: &Desired) -> bool {
-    let good = |pem: String| client_certificate::is_good(&pem, &desired.ca, &desired.node, Timestamp::now());
-    client_certificate::read(root).is_some_and(good)
+    let good = |pem: String| kubelet_certificate::is_good(&pem, &desired.ca, &desired.node, Timestamp::now());
+    kubelet_certificate::read(root, kubelet_certificate::CLIENT).is_some_and(good)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::kernel::Sysctl;
 use crate::observe::{Found, Observed, UnitState};
 use crate::record::{self, Record};
 use crate::units::Unit;
-use crate::{client_certificate, compare, note};
+use crate::{compare, kubelet_certificate, note};
 
 pub(crate) use uninstall::is_below;
 pub use uninstall::{Remains, Runtime, Stay, Undo, Uninstall, uninstall};
@@ -243,7 +243,7 @@ fn client_certificate(desired: &Desired, observed: &Observed) -> Vec<Action> {
     let Some(content) = desired.client_pem.clone().filter(|_| !observed.client_certificate) else {
         return Vec::new();
     };
-    let target = client_certificate::file(&content.digest());
+    let target = kubelet_certificate::file(kubelet_certificate::CLIENT, &content.digest());
     let write = Action::WriteFile { path: target.clone(), mode: 0o600, replaces: false, content };
     vec![write, Action::Link { path: names::path::KUBELET_CLIENT_CERTIFICATE.to_owned(), target }]
 }

@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use base64::Engine as _;
-use cluster::{ClusterConfig, KeyAlgorithm, SubjectName};
+use cluster::{ClusterConfig, KeyAlgorithm};
 use jiff::Timestamp;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SerialNumber,
 };
 use ring::digest;
 use time::OffsetDateTime;
 
+use crate::csr::{self, csr_subject, san};
 use crate::inspect::{CertificateInfo, inspect};
 use crate::leaf::{Leaf, Usage};
 use crate::token::random;
@@ -60,10 +61,16 @@ impl Terms {
     }
 }
 
-/// A certificate authority that can sign.
+/// A certificate authority. It can sign where its key is here.
 pub struct Authority {
-    identity: Identity,
+    cert_pem: String,
     info: CertificateInfo,
+    key: Option<SigningKey>,
+}
+
+/// An authority's private key, as it was given, and ready to sign with.
+struct SigningKey {
+    pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -99,28 +106,33 @@ impl Authority {
         Self::new(Identity { cert_pem: cert_pem.to_owned(), key_pem: key_pem.to_owned() }, key)
     }
 
+    /// An authority whose key is kept elsewhere: what it has signed can be told, and nothing be signed.
+    ///
+    /// # Errors
+    /// When its certificate cannot be read, or is no authority's.
+    pub fn without_key(cert_pem: &str) -> Result<Self, PkiError> {
+        Ok(Self { info: authority_info(cert_pem)?, cert_pem: cert_pem.to_owned(), key: None })
+    }
+
     fn new(identity: Identity, key: KeyPair) -> Result<Self, PkiError> {
-        let info = inspect(&identity.cert_pem)?;
-        let subject = info.subject.clone();
-        if !info.is_ca {
-            return Err(PkiError::NotAnAuthority { subject });
-        }
+        let Identity { cert_pem, key_pem } = identity;
+        let info = authority_info(&cert_pem)?;
         if info.public_key != rcgen::PublicKeyData::subject_public_key_info(&key) {
-            return Err(PkiError::KeyMismatch { subject });
+            return Err(PkiError::KeyMismatch { subject: info.subject });
         }
         let issuer = Issuer::from_ca_cert_der(&info.der.clone().into(), key)
             .map_err(|source| PkiError::BadCertificate { reason: source.to_string() })?;
-        Ok(Self { identity, info, issuer })
+        Ok(Self { cert_pem, info, key: Some(SigningKey { pem: key_pem, issuer }) })
     }
 
     /// The authority's certificate in PEM, as given or made.
     pub fn cert_pem(&self) -> &str {
-        &self.identity.cert_pem
+        &self.cert_pem
     }
 
-    /// The authority's private key in PEM, as given or made.
-    pub fn key_pem(&self) -> &str {
-        &self.identity.key_pem
+    /// The authority's private key in PEM, as given or made; none where it is kept elsewhere.
+    pub fn key_pem(&self) -> Option<&str> {
+        self.key.as_ref().map(|key| key.pem.as_str())
     }
 
     /// What the authority's certificate says.
@@ -157,12 +169,33 @@ impl Authority {
         self.sign(leaf, key::parse(key_pem)?, terms)
     }
 
+    /// Answers a request for a leaf's certificate with one. What is signed is the leaf, for the request's key.
+    ///
+    /// # Errors
+    /// As [`Authority::issue`], and [`PkiError::BadRequest`] when the request cannot be read or is not one of that leaf.
+    pub fn answer(&self, csr_pem: &str, leaf: &Leaf, terms: Terms) -> Result<String, PkiError> {
+        let bad = |reason: String| PkiError::BadRequest { reason };
+        let asked = csr_subject(csr_pem)?;
+        if asked != csr::subject_of(leaf) {
+            return Err(bad(format!(
+                "it is for {:?}, and not for {:?}",
+                asked.common_name, leaf.common_name
+            )));
+        }
+        let csr =
+            CertificateSigningRequestParams::from_pem(csr_pem).map_err(|error| bad(error.to_string()))?;
+        self.certificate(leaf, &csr.public_key, terms)
+    }
+
     fn sign(&self, leaf: &Leaf, key: rcgen::KeyPair, terms: Terms) -> Result<Identity, PkiError> {
+        Ok(Identity { cert_pem: self.certificate(leaf, &key, terms)?, key_pem: key.serialize_pem() })
+    }
+
+    fn certificate(&self, leaf: &Leaf, key: &impl PublicKeyData, terms: Terms) -> Result<String, PkiError> {
+        let subject = || self.info.subject.clone();
+        let signer = self.key.as_ref().ok_or_else(|| PkiError::KeyElsewhere { subject: subject() })?;
         if terms.now > self.info.not_after {
-            return Err(PkiError::AuthorityExpired {
-                subject: self.info.subject.clone(),
-                not_after: self.info.not_after,
-            });
+            return Err(PkiError::AuthorityExpired { subject: subject(), not_after: self.info.not_after });
         }
         let mut params = params(&leaf.common_name, leaf.organization, &terms)?;
         params.not_after = params.not_after.min(date(self.info.not_after)?);
@@ -177,13 +210,19 @@ impl Authority {
         };
         params.use_authority_key_identifier_extension = true;
         let sign = |source| PkiError::Sign { subject: leaf.common_name.clone(), source };
-        let cert_pem = params.signed_by(&key, &self.issuer).map_err(sign)?.pem();
+        let cert_pem = params.signed_by(key, &signer.issuer).map_err(sign)?.pem();
         // A verifier compares issuer and subject byte by byte.
         if inspect(&cert_pem)?.issuer_der != self.info.subject_der {
-            return Err(PkiError::UnusableSubject { subject: self.info.subject.clone() });
+            return Err(PkiError::UnusableSubject { subject: subject() });
         }
-        Ok(Identity { cert_pem, key_pem: key.serialize_pem() })
+        Ok(cert_pem)
     }
+}
+
+/// What an authority's certificate says.
+fn authority_info(cert_pem: &str) -> Result<CertificateInfo, PkiError> {
+    let info = inspect(cert_pem)?;
+    if info.is_ca { Ok(info) } else { Err(PkiError::NotAnAuthority { subject: info.subject }) }
 }
 
 /// The certificate as one line of base64, as kubeconfigs and cluster-info embed it.
@@ -214,14 +253,4 @@ pub(crate) fn params(
 
 fn date(time: Timestamp) -> Result<OffsetDateTime, PkiError> {
     OffsetDateTime::from_unix_timestamp(time.as_second()).map_err(|_| PkiError::BadTime { time })
-}
-
-pub(crate) fn san(name: &SubjectName) -> Result<SanType, PkiError> {
-    match name {
-        SubjectName::Ip(ip) => Ok(SanType::IpAddress(*ip)),
-        SubjectName::Dns(text) => {
-            let bad = |source| PkiError::BadName { name: name.clone(), source };
-            Ok(SanType::DnsName(text.as_str().try_into().map_err(bad)?))
-        }
-    }
 }

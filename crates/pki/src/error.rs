@@ -30,6 +30,18 @@ pub enum PkiError {
         /// The certificate's subject.
         subject: String,
     },
+    /// The private key of the authority is kept elsewhere.
+    #[error("the key of the certificate authority {subject:?} is not here")]
+    KeyElsewhere {
+        /// The authority's subject.
+        subject: String,
+    },
+    /// A request for a certificate is none, or nobody has its key, or it asks for something else than it may.
+    #[error("the request cannot be used: {reason}")]
+    BadRequest {
+        /// Why.
+        reason: String,
+    },
     /// Certificate and private key do not belong together.
     #[error("the private key does not belong to the certificate {subject:?}")]
     KeyMismatch {

@@ -40,6 +40,12 @@ pub struct CertificateInfo {
     pub(crate) der: Vec<u8>,
 }
 
+/// The first block of a PEM text with this label.
+pub(crate) fn block(pem: &str, label: &str) -> Option<Vec<u8>> {
+    let mut blocks = Pem::iter_from_buffer(pem.as_bytes()).flatten();
+    blocks.find(|block| block.label == label).map(|block| block.contents)
+}
+
 /// Reads the first certificate of a PEM text.
 ///
 /// # Errors

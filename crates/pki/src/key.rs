@@ -42,6 +42,14 @@ impl std::fmt::Debug for SigningKeyPair {
     }
 }
 
+/// The private key of a text that may hold more than that, PKCS#8 in PEM.
+///
+/// # Errors
+/// When it holds none, or one of a kind that cannot be used.
+pub fn key_of(pem: &str) -> Result<String, PkiError> {
+    Ok(parse(pem)?.serialize_pem())
+}
+
 /// The header line by which PKCS#1 and SEC1 say that they are encrypted.
 const ENCRYPTED: &str = "Proc-Type: 4,ENCRYPTED";
 

@@ -40,7 +40,11 @@ impl Leaf {
     /// kube-apiserver's serving certificate, with every name of
     /// [`ClusterConfig::api_server_names`] for that node.
     pub fn apiserver(config: &ClusterConfig, node: &NodeIdentity) -> Self {
-        let names = config.api_server_names(&node.subject_names());
+        Self::apiserver_named(config.api_server_names(&node.subject_names()))
+    }
+
+    /// The same with these names.
+    pub fn apiserver_named(names: Vec<SubjectName>) -> Self {
         Self {
             common_name: component::KUBE_APISERVER.to_owned(),
             organization: None,
@@ -95,6 +99,11 @@ impl Leaf {
         Self::client(format!("{}{node_name}", user::NODE_PREFIX), Some(user::NODES))
     }
 
+    /// What a kubelet shows to whoever asks it for logs.
+    pub fn kubelet_serving(node_name: &str, names: Vec<SubjectName>) -> Self {
+        Self { names, usage: Usage::Server, ..Self::kubelet(node_name) }
+    }
+
     /// An etcd member's certificate for its clients.
     pub fn etcd_server(node: &NodeIdentity) -> Self {
         Self::etcd_member(node)
@@ -119,6 +128,11 @@ impl Leaf {
         names.extend(
             node.subject_names().into_iter().filter(|name| !names.contains(name)).collect::<Vec<_>>(),
         );
-        Self { common_name: node.name.clone(), organization: None, names, usage: Usage::ServerAndClient }
+        Self::etcd_named(&node.name, names)
+    }
+
+    /// An etcd member's with these names.
+    pub fn etcd_named(member: &str, names: Vec<SubjectName>) -> Self {
+        Self { common_name: member.to_owned(), organization: None, names, usage: Usage::ServerAndClient }
     }
 }

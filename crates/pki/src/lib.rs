@@ -16,6 +16,7 @@
 
 mod authority;
 mod check;
+mod csr;
 mod der;
 mod error;
 mod inspect;
@@ -29,12 +30,13 @@ mod token;
 
 pub use authority::{Authority, Identity, Terms};
 pub use check::{CertificateProblem, check_chain, check_dates, check_key, check_names};
+pub use csr::{CsrSubject, csr_subject, is_request_of, new_csr, request_of};
 pub use error::PkiError;
 pub use inspect::{CertificateInfo, inspect};
-pub use key::SigningKeyPair;
+pub use key::{SigningKeyPair, key_of};
 pub use kubeconfig::{Credential, Kubeconfig};
 pub use leaf::{Leaf, Usage};
 pub use node::NodeIdentity;
-pub use seal::{CsrSubject, KeyRequest, SealError, csr_subject, new_csr, open, requested_by, seal};
+pub use seal::{KeyRequest, SealError, open, requested_by, seal};
 pub use set::{Authorities, GivenAuthorities};
 pub use token::{encryption_key, generate_bootstrap_token};

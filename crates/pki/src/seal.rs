@@ -12,7 +12,7 @@
 //! since the API takes nothing else there. That certificate proves who answered: a guardian signed it, whose own
 //! certificate follows and is the cluster CA's. It is good for nothing else: its only use is one that no server knows.
 
-use cluster::{KeyAlgorithm, SubjectName};
+use cluster::KeyAlgorithm;
 use hpke::aead::ChaCha20Poly1305;
 use hpke::kdf::HkdfSha256;
 use hpke::kem::DhP256HkdfSha256;
@@ -24,13 +24,10 @@ use rcgen::{
     ExtendedKeyUsagePurpose, Issuer, PublicKeyData,
 };
 use x509_parser::certificate::X509Certificate;
-use x509_parser::certification_request::X509CertificationRequest;
-use x509_parser::extensions::ParsedExtension;
-use x509_parser::pem::Pem;
 use x509_parser::prelude::FromDer as _;
 
-use crate::authority::{Terms, params, san};
-use crate::inspect::subject_name;
+use crate::authority::{Terms, params};
+use crate::csr::{CsrSubject, csr, csr_subject};
 use crate::{
     CertificateInfo, CertificateProblem, Identity, PkiError, check_chain, check_dates, der, inspect, key,
 };
@@ -131,68 +128,6 @@ pub fn requested_by(csr_pem: &str) -> Result<String, SealError> {
     Ok(csr_subject(csr_pem)?.common_name)
 }
 
-/// Whom and what a request is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CsrSubject {
-    /// CN.
-    pub common_name: String,
-    /// O.
-    pub organizations: Vec<String>,
-    /// Names and addresses, for a server's.
-    pub names: Vec<SubjectName>,
-}
-
-/// A request for a certificate of this subject, with a new key: the key, and the request, both in PEM.
-///
-/// # Errors
-/// When the operating system gives no randomness, or the subject cannot stand in a request.
-pub fn new_csr(subject: &CsrSubject, algorithm: KeyAlgorithm) -> Result<(String, String), PkiError> {
-    let key = key::generate(algorithm)?;
-    Ok((key.serialize_pem(), csr(subject, &key)?))
-}
-
-fn csr(subject: &CsrSubject, key: &rcgen::KeyPair) -> Result<String, PkiError> {
-    let mut params = CertificateParams::default();
-    let mut name = DistinguishedName::new();
-    for organization in &subject.organizations {
-        name.push(DnType::OrganizationName, organization);
-    }
-    name.push(DnType::CommonName, &subject.common_name);
-    params.distinguished_name = name;
-    params.subject_alt_names = subject.names.iter().map(san).collect::<Result<_, _>>()?;
-    let sign = |source| PkiError::Sign { subject: subject.common_name.clone(), source };
-    params.serialize_request(key).and_then(|csr| csr.pem()).map_err(sign)
-}
-
-/// Whom and what a request is for, if whoever made it has the request's key.
-///
-/// # Errors
-/// [`SealError::Request`], also when it is for a name that is no name or address of a host.
-pub fn csr_subject(csr_pem: &str) -> Result<CsrSubject, SealError> {
-    let der = block(csr_pem, "CERTIFICATE REQUEST").ok_or_else(|| request("it is no PEM of one"))?;
-    let (_, csr) = X509CertificationRequest::from_der(&der).map_err(request)?;
-    csr.verify_signature().map_err(request)?;
-    let subject = &csr.certification_request_info.subject;
-    let text = |part: &x509_parser::x509::AttributeTypeAndValue<'_>| part.as_str().ok().map(str::to_owned);
-    let common_name = subject.iter_common_name().next().and_then(text);
-    Ok(CsrSubject {
-        common_name: common_name.ok_or_else(|| request("it names nobody"))?,
-        organizations: subject.iter_organization().filter_map(text).collect(),
-        names: names(&csr)?,
-    })
-}
-
-fn names(csr: &X509CertificationRequest<'_>) -> Result<Vec<SubjectName>, SealError> {
-    let mut names = Vec::new();
-    for extension in csr.requested_extensions().into_iter().flatten() {
-        let ParsedExtension::SubjectAlternativeName(alternatives) = extension else { continue };
-        for name in &alternatives.general_names {
-            names.push(subject_name(name).ok_or_else(|| request(format!("it is for {name}")))?);
-        }
-    }
-    Ok(names)
-}
-
 fn request(why: impl ToString) -> SealError {
     SealError::Request(why.to_string())
 }
@@ -288,18 +223,13 @@ fn check_signer(
 
 const END: &str = "-----END CERTIFICATE-----";
 
-/// The first block of a PEM text with this label.
-fn block(pem: &str, label: &str) -> Option<Vec<u8>> {
-    let mut blocks = Pem::iter_from_buffer(pem.as_bytes()).flatten();
-    blocks.find(|block| block.label == label).map(|block| block.contents)
-}
-
 #[cfg(test)]
 mod tests {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD as BASE64;
 
     use super::*;
+    use crate::inspect::block;
     use crate::{Authority, Leaf};
 
     const NOW: &str = "2026-11-30T12:00:00Z";

@@ -186,7 +186,7 @@ fn given_authorities() {
         let at = terms.now.as_second();
         openssl(dir, &format!("verify -purpose sslserver -attime {at} -CAfile ca.crt leaf.crt"));
         check_chain(&identity.cert_pem, given.cert_pem()).unwrap();
-        check_key(given.cert_pem(), given.key_pem()).unwrap();
+        check_key(given.cert_pem(), given.key_pem().unwrap()).unwrap();
     }
 }
 
@@ -197,7 +197,7 @@ fn authorities_that_cannot_be_taken() {
     let (one, other) = (authority("one"), authority("other"));
     let error = |cert: &str, key: &str| Authority::from_pem(cert, key).unwrap_err().to_string();
     assert_eq!(
-        error(one.cert_pem(), other.key_pem()),
+        error(one.cert_pem(), other.key_pem().unwrap()),
         "the private key does not belong to the certificate \"CN=one\""
     );
     let leaf = one.issue(&Leaf::admin(), terms(1)).unwrap();
@@ -206,10 +206,10 @@ fn authorities_that_cannot_be_taken() {
         "the certificate \"O=kubeadm:cluster-admins, CN=kubernetes-admin\" is not a certificate authority's (basic \
          constraint CA is not set)"
     );
-    assert_eq!(error("nothing", one.key_pem()), "no certificate in PEM form found");
+    assert_eq!(error("nothing", one.key_pem().unwrap()), "no certificate in PEM form found");
     assert_eq!(error(one.cert_pem(), "nothing"), "no private key in PEM form found");
 
-    write(dir, "one.key", one.key_pem());
+    write(dir, "one.key", one.key_pem().unwrap());
     let encrypted = "the private key is encrypted; give it without a passphrase";
     for form in [
         "pkcs8 -topk8 -in one.key -passout pass:x -out e.key",
@@ -280,7 +280,7 @@ fn problems() {
         "certificate \"CN=node-a\" was not signed by the authority \"CN=other\", but by \"CN=kubernetes\""
     );
     assert_eq!(
-        check_key(cert, theirs.key_pem()).unwrap_err().to_string(),
+        check_key(cert, theirs.key_pem().unwrap()).unwrap_err().to_string(),
         "the private key does not belong to the certificate \"CN=node-a\""
     );
     assert_eq!(

@@ -1,12 +1,14 @@
 #!/bin/bash
 # Signs every leaf certificate on a node's disk anew, for the same key and the same names, with another begin and end, as
-# `date` takes them: what a node is like on which they are as old as that. The last argument says whether it is off.
+# `date` takes them: what a node is like on which they are as old as that. The fourth argument says whether it is off, and a
+# fifth one where the authorities' keys are, when they are not on the node.
 # Prints how many.
 set -euo pipefail
 disk=$1
 begin=$2
 end=$3
 authorities=$disk/etc/kubernetes/kubestrap/authorities
+keys=${5:-$authorities}
 work=$(mktemp -d)
 trap 'rm -r "$work"' EXIT
 touch "$work/index"
@@ -32,7 +34,7 @@ at() { date --utc --date="$1" +%Y%m%d%H%M%SZ; }
 age() {
     openssl x509 -x509toreq -copy_extensions copy -in "$1" -signkey "$2" -out "$work/request"
     openssl ca -config "$work/config" -batch -notext -preserveDN \
-        -cert "$authorities/$3.crt" -keyfile "$authorities/$3.key" \
+        -cert "$authorities/$3.crt" -keyfile "$keys/$3.key" \
         -startdate "$(at "$begin")" -enddate "$(at "$end")" \
         -in "$work/request" -out "$work/aged"
     count=$((count + 1))

@@ -1,7 +1,7 @@
 //! Certificates that end while nobody can renew them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -9,9 +9,9 @@ use e2e::cases::{Cases, at_rest};
 use e2e::ceiling::{self, eventually};
 use e2e::inputs::Inputs;
 use e2e::load::{Load, Rate};
-use e2e::node::Node;
+use e2e::node::{ASSETS, Node};
 use e2e::shared;
-use e2e::whole::{restarts, wait_settled};
+use e2e::whole::{restarts, wait_settled, wait_whole};
 use host::command::Command;
 use serde_json::Value;
 
@@ -143,7 +143,14 @@ fn end_all(disk: &Path) -> Result<()> {
 }
 
 fn age(disk: &Path, how: [&str; 3]) -> Result<usize> {
-    let aged = Command::new("bash").args(["-c", AGE, "age"]).arg(disk).args(how).run()?.text();
+    age_by(disk, how, None)
+}
+
+/// The same with the keys of authorities that are somewhere else.
+fn age_by(disk: &Path, how: [&str; 3], keys: Option<&Path>) -> Result<usize> {
+    let script = Command::new("bash").args(["-c", AGE, "age"]).arg(disk).args(how);
+    let script = if let Some(keys) = keys { script.arg(keys) } else { script };
+    let aged = script.run()?.text();
     let count: usize = aged.trim().parse().with_context(|| aged.clone())?;
     ensure!(count >= CERTIFICATES, "{count} certificates were found");
     Ok(count)
@@ -153,4 +160,108 @@ fn the_kubelet_is_known_again(node: &Node) -> Result<()> {
     let valid = format!("openssl x509 -noout -checkend 0 -in {KUBELET}");
     node.shell(&valid).context("the kubelet's certificate is not renewed")?;
     node.get(&["wait", "node", node.name(), "--for=condition=Ready", "--timeout=60s"]).map(drop)
+}
+
+/// Where somebody keeps the asset directory, off the node: its authorities' keys are nowhere else.
+struct Elsewhere {
+    dir: tempfile::TempDir,
+}
+
+impl Elsewhere {
+    fn take_from(node: &Node) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let assets = node.path(ASSETS)?;
+        Command::new("cp").arg("-a").arg(&assets).arg(dir.path().join("assets")).run()?;
+        node.shell(&format!("rm -r {ASSETS}/tls"))?;
+        let keys = dir.path().join("keys");
+        host::fs::create_dir_all(&keys, 0o700)?;
+        for (name, file) in [("ca", "ca"), ("etcd-ca", "etcd/ca"), ("front-proxy-ca", "front-proxy-ca")] {
+            let from = dir.path().join(format!("assets/tls/{file}.key"));
+            host::fs::write(&keys.join(format!("{name}.key")), &host::fs::read(&from)?, 0o600)?;
+        }
+        Ok(Self { dir })
+    }
+
+    fn keys(&self) -> PathBuf {
+        self.dir.path().join("keys")
+    }
+
+    /// Signs what the node asks for, and brings it back, as `doctor` says to.
+    fn sign(&self, node: &Node) -> Result<()> {
+        let (theirs, ours) = (node.path(REQUESTS)?, self.dir.path().join("requests"));
+        host::fs::remove_dir_all(&ours)?;
+        Command::new("cp").arg("-a").arg(&theirs).arg(&ours).run()?;
+        let (assets, requests) = (self.dir.path().join("assets"), ours.display().to_string());
+        let assets = assets.display().to_string();
+        let args = ["certs", "sign", "--asset-dir", &assets, &requests];
+        node.inputs().run(&args)?.failure(USAGE, &["nobody is here to be asked"])?;
+        let signed = node.inputs().run(&[&args[..], &["--yes"]].concat())?.success()?;
+        eprintln!("certificates: {}", signed.stdout);
+        for answer in
+            host::fs::list(&ours)?.iter().filter(|path| path.extension().is_some_and(|e| e == "crt"))
+        {
+            let to = theirs.join(answer.file_name().unwrap_or_default());
+            host::fs::write(&to, &host::fs::read(answer)?, 0o644)?;
+        }
+        Ok(())
+    }
+}
+
+/// Exit code of a question that nobody is there to answer.
+const USAGE: i32 = 2;
+/// Exit code of `doctor` where a node would not come back.
+const WOULD_NOT: i32 = 12;
+const REQUESTS: &str = "/etc/kubernetes/kubestrap/requests";
+
+/// How many certificates the node asks for.
+fn asked(node: &Node) -> Result<usize> {
+    let listed = node.shell(&format!("ls {REQUESTS} 2>/dev/null | grep -c '[.]csr$' || true"))?;
+    listed.trim().parse().with_context(|| listed.clone())
+}
+
+fn asks_for(node: &Node, count: usize) -> Result<()> {
+    eventually("the certificates to be asked for", ceiling::REPORTED, || {
+        let found = asked(node)?;
+        ensure!(found == count, "{found} of {count}");
+        Ok(())
+    })
+}
+
+pub(crate) fn certificates_whose_authorities_are_kept_elsewhere() -> Result<()> {
+    let node = Node::create("offline")?;
+    node.up(&["--set", "certificates.authorityKeys=offline"])?.success()?;
+    wait_settled(&node)?;
+    let elsewhere = Elsewhere::take_from(&node)?;
+    let keys = node.shell("find /etc /root /var/lib/kubestrap /var/lib/kubelet -name '*ca.key'")?;
+    ensure!(keys.trim().is_empty(), "on the node are {keys}");
+    doctor::comes_back(&node)?;
+    node.get(&["-n", "kube-system", "logs", "-l", "k8s-app=kube-scheduler", "--tail=1"])?;
+
+    let (report, result) = loaded(&node, |node| {
+        age_by(&node.path("/")?, ["2 hours ago", "now + 20 hours", "on"], Some(&elsewhere.keys()))?;
+        asks_for(node, CERTIFICATES)?;
+        node.exec(&["kubestrap", "doctor"])?.failure(WOULD_NOT, &[])?;
+        elsewhere.sign(node)?;
+        asks_for(node, 0)
+    })?;
+    eprintln!("certificates: {}", report.summary());
+    result?;
+    report.is_seamless(node.inputs())?;
+    doctor::comes_back(&node)?;
+
+    node.get(&["create", "configmap", "kept"])?;
+    node.power_cycle(|disk| {
+        age_by(disk, ["2 hours ago", "1 hour ago", "off"], Some(&elsewhere.keys())).map(drop)
+    })?;
+    asks_for(&node, CERTIFICATES + 1)?;
+    let doctor = node.exec(&["kubestrap", "doctor"])?.failure(WOULD_NOT, &[])?;
+    for said in ["scheduler is asked for, and has ended at", "kubestrap certs sign --asset-dir DIR requests"]
+    {
+        ensure!(doctor.stdout.contains(said), "doctor does not say {said:?}: {}", doctor.stdout);
+    }
+    elsewhere.sign(&node)?;
+    wait_whole(&node)?;
+    node.get(&["get", "configmap", "kept"])?;
+    the_kubelet_is_known_again(&node)?;
+    doctor::comes_back(&node)
 }

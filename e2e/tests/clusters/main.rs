@@ -127,6 +127,8 @@ static CASES: &[Case] = &[
         "a power cut in a bring-up costs nothing but time", "bring-up").with_soak(),
     case!(Full, Own, certificates::certificates_that_live_for_minutes,
         "certificates that live for minutes are renewed for as long as the cluster lives", "guardian").with_soak(),
+    case!(Full, Own, certificates::certificates_whose_authorities_are_kept_elsewhere,
+        "a node without the authorities' keys asks for its certificates in time, and also when it was off until after their end", "guardian"),
     case!(Full, Own, reset::reset_leaves_the_host_as_it_was,
         "reset leaves the host as it was before up, also when it is killed, and up makes it a node again", "reset"),
     case!(Full, Own, renamed::renamed_host_is_the_same_node,

@@ -6,3 +6,4 @@ pub(crate) mod disk;
 pub(crate) mod etcd;
 pub(crate) mod guardian;
 pub(crate) mod kubelet;
+pub(crate) mod requests;

@@ -20,6 +20,9 @@ pub enum KeysError {
     /// A file operation.
     #[error(transparent)]
     Fs(#[from] FsError),
+    /// A key that cannot be read.
+    #[error(transparent)]
+    Pki(#[from] pki::PkiError),
     /// What is there is not enough to make the rest of.
     #[error(transparent)]
     Render(#[from] RenderError),
@@ -72,14 +75,48 @@ impl Keys {
         node: &NodeIdentity,
         now: Timestamp,
     ) -> Result<Vec<PathBuf>, KeysError> {
-        let mut files = assets::for_node(existing, node, now)?.node_files();
+        let tree = assets::for_node(existing, node, now)?;
+        let asked = assets::requests_of(&tree);
+        let mut files = tree.node_files();
         for file in &mut files {
             file.path = self.locate(&file.path.to_string_lossy());
         }
         // By the last one it is seen that all are there.
         let own = self.locate(path::GUARDIAN_CREDENTIALS);
         files.sort_by_key(|file: &HostFile| file.path.starts_with(&own));
-        Ok(place(&files)?)
+        let placed = place(&files)?;
+        let kubelets = [assets::KUBELET_CLIENT, assets::KUBELET_SERVING];
+        self.forget_requests(|name| !kubelets.contains(&name) && !asked.contains(name))?;
+        Ok(placed)
+    }
+
+    /// Asks for a certificate: its request, and why an answer that is there is none.
+    pub(super) fn put_request(
+        &self,
+        name: &str,
+        request: &str,
+        refused: Option<&str>,
+    ) -> Result<(), KeysError> {
+        let dir = self.locate(path::CERTIFICATE_REQUESTS);
+        let file = |end: &str, text: &str| HostFile {
+            path: dir.join(format!("{name}.{end}")),
+            content: text.as_bytes().to_vec(),
+            mode: 0o400,
+            owner: None,
+        };
+        let refused = refused.map(|why| file("refused", &format!("{why}\n")));
+        place(&[file("csr", request)].into_iter().chain(refused).collect::<Vec<_>>())?;
+        Ok(())
+    }
+
+    /// Removes requests that nobody has to answer any more, with their answers.
+    pub(super) fn forget_requests(&self, which: impl Fn(&str) -> bool) -> Result<(), KeysError> {
+        for path in host::fs::list(&self.locate(path::CERTIFICATE_REQUESTS))? {
+            if path.file_stem().and_then(|name| name.to_str()).is_some_and(&which) {
+                host::fs::remove_file(&path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes the directories that components write to, where they are missing: what lies on a disk of its own may not have

@@ -1,6 +1,7 @@
 //! A node with keys, one that asks for them, and between them an API that keeps objects.
 
 use api::Patient;
+use assets::AssetTree;
 use cluster::ClusterConfig;
 use fakes::cluster::{Cluster, Objects};
 use jiff::Timestamp;
@@ -17,8 +18,33 @@ pub(super) fn node(name: &str, address: &str) -> NodeIdentity {
 
 /// A node that has keys, and when they were made.
 pub(super) fn with_keys() -> (tempfile::TempDir, Keys, Timestamp) {
+    let (dir, keys, now, _) = with_keys_of(&ClusterConfig::default());
+    (dir, keys, now)
+}
+
+/// A node whose authorities' keys are in the asset directory alone, which comes last.
+pub(super) fn without_authority_keys() -> (tempfile::TempDir, Keys, Timestamp, AssetTree) {
+    let mut config = ClusterConfig::default();
+    config.certificates.authority_keys = cluster::AuthorityKeys::Offline;
+    with_keys_of(&config)
+}
+
+/// Somebody who has the keys answers all that a node asks for.
+pub(super) fn answer_all(keys: &Keys, directory: &AssetTree, now: Timestamp) -> usize {
+    let requests = host::fs::list(&keys.locate(path::CERTIFICATE_REQUESTS)).unwrap();
+    let open: Vec<_> =
+        requests.iter().filter(|path| path.extension().is_some_and(|end| end == "csr")).collect();
+    for request in &open {
+        let (name, csr) = (request.file_stem().unwrap(), host::fs::read_to_string(request).unwrap());
+        let answer = assets::answer(directory, name.to_str().unwrap(), &csr, now).unwrap();
+        host::fs::write(&request.with_extension("crt"), answer.as_bytes(), 0o644).unwrap();
+    }
+    open.len()
+}
+
+fn with_keys_of(config: &ClusterConfig) -> (tempfile::TempDir, Keys, Timestamp, AssetTree) {
     let dir = tempfile::tempdir().unwrap();
-    let (now, config) = (Timestamp::now(), ClusterConfig::default());
+    let now = Timestamp::now();
     let input = assets::RenderInput {
         node: node("first", "192.0.2.1"),
         given: assets::Given { authorities: GivenAuthorities::default(), external_etcd: None },
@@ -27,9 +53,10 @@ pub(super) fn with_keys() -> (tempfile::TempDir, Keys, Timestamp) {
         now,
     };
     let keys = Keys::new(dir.path(), dir.path());
-    keys.put(&assets::render(&config, input).unwrap(), &node("first", "192.0.2.1"), now).unwrap();
+    let directory = assets::render(config, input).unwrap();
+    keys.put(&directory, &node("first", "192.0.2.1"), now).unwrap();
     with_ca(&keys, &keys);
-    (dir, keys, now)
+    (dir, keys, now, directory)
 }
 
 /// The CA's certificate as each node's kubelet has it.

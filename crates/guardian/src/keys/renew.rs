@@ -53,7 +53,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::keys::tests::{node, with_keys};
+    use crate::keys::tests::{answer_all, node, with_keys, without_authority_keys};
 
     fn written(keys: &Keys, now: Timestamp) -> Vec<PathBuf> {
         let node = node("first", "192.0.2.1");
@@ -72,6 +72,34 @@ mod tests {
         // Between a certificate and a key that do not belong together somebody would read both.
         assert!(names.iter().all(|name| !name.to_ascii_lowercase().ends_with(".key")), "{names:?}");
         assert_eq!(written(&keys, later), [] as [PathBuf; 0]);
+    }
+
+    #[test]
+    fn what_cannot_be_issued_here_is_asked_for_until_it_is_answered() {
+        let (_dir, keys, now, directory) = without_authority_keys();
+        let files = || host::fs::list(&keys.locate(names::path::CERTIFICATE_REQUESTS)).unwrap();
+        assert!(keys.are_there() && files().is_empty());
+        let later = now.saturating_add(jiff::SignedDuration::from_hours(24 * 300)).unwrap();
+        assert_eq!((written(&keys, later).len(), files().len()), (10, 10));
+        // Nothing is written twice, also not by a guardian that begins again.
+        assert_eq!(written(&keys, later), [] as [PathBuf; 0]);
+        assert_eq!(answer_all(&keys, &directory, later), 10);
+        assert_eq!(written(&keys, later).len(), 10);
+        assert!(files().is_empty(), "{:?}", files());
+        assert_eq!(written(&keys, later), [] as [PathBuf; 0]);
+    }
+
+    #[test]
+    fn a_wrong_answer_stays_and_is_named_until_there_is_a_right_one() {
+        let (_dir, keys, now, directory) = without_authority_keys();
+        let later = now.saturating_add(jiff::SignedDuration::from_hours(24 * 300)).unwrap();
+        written(&keys, later);
+        let file = |name: &str| keys.locate(&format!("{}/{name}", names::path::CERTIFICATE_REQUESTS));
+        host::fs::write(&file("scheduler.crt"), b"nonsense", 0o644).unwrap();
+        assert_eq!(written(&keys, later), [file("scheduler.refused")]);
+        answer_all(&keys, &directory, later);
+        written(&keys, later);
+        assert!(!file("scheduler.refused").exists() && !file("scheduler.csr").exists());
     }
 
     #[test]

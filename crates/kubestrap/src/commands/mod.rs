@@ -1,6 +1,7 @@
 //! One file a verb: its arguments, its wiring, its printing, and which exit code a failure has.
 
 pub(crate) mod bundle;
+pub(crate) mod certs;
 mod check_list;
 mod checks;
 pub(crate) mod cluster;
@@ -20,10 +21,28 @@ pub(crate) mod token;
 pub(crate) mod up;
 pub(crate) mod upgrade;
 
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
+use crate::ui::Ui;
 
 /// Runs a verb that talks to the API or the container runtime.
 pub(crate) fn run_async<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(work)
+}
+
+/// Asks before something is done, unless it was said to be done: `what` says it, and `question` asks.
+pub(crate) fn agree(ui: &Ui, yes: bool, what: &str, question: &str) -> Result<(), Failure> {
+    if yes {
+        return Ok(());
+    }
+    ui.warn(what);
+    match ui.confirm(question) {
+        Some(true) => Ok(()),
+        Some(false) => Err(Failure::new(Exit::Other, anyhow::anyhow!("nothing was changed"))),
+        None => Err(Failure::new(
+            Exit::Usage,
+            anyhow::anyhow!("nobody is here to be asked, and nothing was changed"),
+        )
+        .hint("say --yes if all of this shall be done")),
+    }
 }

@@ -59,7 +59,8 @@ pub(crate) fn run(args: &ResetArgs, ui: &Ui) -> Result<(), Failure> {
             ui.output(&Outcome { plan: &plan, done: false, errors: Vec::new() }, || shown(&plan));
             return Ok(());
         }
-        agree(args, &plan, ui)?;
+        let what = format!("this host will be no node any more, and its data is lost:\n{}", shown(&plan));
+        super::agree(ui, args.yes, &what, "Do all of this?")?;
         execute(&root, &plan, ui).await
     })
 }
@@ -99,22 +100,6 @@ fn assets(dir: &Path) -> Result<Vec<String>, Failure> {
     paths.retain(|path| !path.ends_with(CONFIG_FILE));
     paths.push(dir);
     Ok(paths.into_iter().map(|path| path.to_string_lossy().into_owned()).collect())
-}
-
-fn agree(args: &ResetArgs, plan: &Uninstall, ui: &Ui) -> Result<(), Failure> {
-    if args.yes {
-        return Ok(());
-    }
-    ui.warn(format!("this host will be no node any more, and its data is lost:\n{}", shown(plan)));
-    match ui.confirm("Do all of this?") {
-        Some(true) => Ok(()),
-        Some(false) => Err(Failure::new(Exit::Other, anyhow::anyhow!("nothing was changed"))),
-        None => Err(Failure::new(
-            Exit::Usage,
-            anyhow::anyhow!("nobody is here to be asked, and nothing was changed"),
-        )
-        .hint("say --yes if all of this shall be done; --dry-run prints it")),
-    }
 }
 
 async fn execute(root: &Root, plan: &Uninstall, ui: &Ui) -> Result<(), Failure> {

@@ -63,7 +63,7 @@ fn a_wrong_clock_a_wrong_authority_and_a_wrong_key_are_told_apart() {
     let other = self::authority();
     let mixed = Certificate { authority: Some(other.cert_pem().to_owned()), ..good.clone() };
     assert!(cause(&certificate(&mixed, Timestamp::now())).contains("was not signed by"));
-    let mixed = Certificate { key: Some(other.key_pem().to_owned()), ..good };
+    let mixed = Certificate { key: Some(other.key_pem().unwrap().to_owned()), ..good };
     assert!(cause(&certificate(&mixed, Timestamp::now())).contains("does not belong"));
 }
 

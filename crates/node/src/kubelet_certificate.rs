@@ -1,4 +1,5 @@
-//! The kubelet's client certificate: a link to a file with certificate and key, which the kubelet moves when it renews them.
+//! The kubelet's certificates: for each a link to a file with certificate and key, which the kubelet moves when it renews
+//! them.
 
 use std::fs;
 use std::path::Path;
@@ -10,10 +11,18 @@ use names::path;
 use crate::Root;
 use crate::content::sha256_hex;
 
-/// A file name for a client certificate that we bring, different for each content: `digest` is
+/// The link to the certificate by which the kubelet is a client of the API.
+pub const CLIENT: &str = path::KUBELET_CLIENT_CERTIFICATE;
+/// The link to the one by which it serves logs.
+pub const SERVING: &str = path::KUBELET_SERVING_CERTIFICATE;
+/// How both links' names end.
+const CURRENT: &str = "-current.pem";
+
+/// A file name for a certificate that we bring, different for each content: `digest` is
 /// that of the file.
-pub(crate) fn file(digest: &str) -> String {
-    format!("{}/kubelet-client-{}.pem", path::KUBELET_PKI, digest.get(..16).unwrap_or(digest))
+pub(crate) fn file(link: &str, digest: &str) -> String {
+    let name = link.strip_suffix(CURRENT).unwrap_or(link);
+    format!("{name}-{}.pem", digest.get(..16).unwrap_or(digest))
 }
 
 /// True when a client certificate (with its key) will do: it is valid at `now`, for this node,
@@ -32,9 +41,9 @@ pub fn text(certificate: &str, key: &str) -> String {
 }
 
 /// The one that is in use below a root; none when there is none, or it cannot be read.
-pub fn read(root: &Root) -> Option<String> {
+pub fn read(root: &Root, link: &str) -> Option<String> {
     // The link is absolute, so it is followed by hand: below a root that is not `/` it leads elsewhere.
-    let target = fs::read_link(root.path(path::KUBELET_CLIENT_CERTIFICATE)).ok()?;
+    let target = fs::read_link(root.path(link)).ok()?;
     let target =
         if target.is_absolute() { root.path(target) } else { root.path(path::KUBELET_PKI).join(target) };
     fs::read_to_string(target).ok()
@@ -44,8 +53,8 @@ pub fn read(root: &Root) -> Option<String> {
 ///
 /// # Errors
 /// [`FsError`]; the one before is in use then.
-pub fn put(root: &Root, text: &str) -> Result<(), FsError> {
-    let file = file(&sha256_hex(text.as_bytes()));
+pub fn put(root: &Root, link: &str, text: &str) -> Result<(), FsError> {
+    let file = file(link, &sha256_hex(text.as_bytes()));
     host::fs::write(&root.path(&file), text.as_bytes(), 0o600)?;
-    host::fs::symlink(Path::new(&file), &root.path(path::KUBELET_CLIENT_CERTIFICATE))
+    host::fs::symlink(Path::new(&file), &root.path(link))
 }
