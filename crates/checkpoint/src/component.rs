@@ -94,6 +94,17 @@ impl fmt::Display for Parent {
     }
 }
 
+/// A pod of the API that a generation is a copy of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourcePod {
+    /// Its UID.
+    pub uid: String,
+    /// Its revision; see [`revision`].
+    pub revision: Option<String>,
+    /// What made it; none where that is not known.
+    pub parent: Option<Parent>,
+}
+
 /// The kinds whose pods are components.
 const PARENTS: [&str; 3] = ["DaemonSet", "ReplicaSet", "StatefulSet"];
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::build::Checkpoint;
-use crate::component::{Component, Parent};
+use crate::component::{Component, Parent, SourcePod};
 use crate::digest::Digest;
 use crate::error::StoreError;
 use crate::id::GenerationId;
@@ -116,6 +116,16 @@ impl RecordedEntry {
 }
 
 impl Record {
+    /// Notes another pod as the one that it is a copy of. Returns whether it was another one.
+    pub(crate) fn note(&mut self, source: &SourcePod) -> bool {
+        let SourcePod { uid, revision, parent } = source.clone();
+        let noted = (Some(uid), revision, parent.or_else(|| self.parent.clone()));
+        let before = (self.source_uid.take(), self.revision.take(), self.parent.take());
+        let changed = noted != before;
+        (self.source_uid, self.revision, self.parent) = noted;
+        changed
+    }
+
     pub(crate) fn of(checkpoint: &Checkpoint, made: Timestamp) -> Self {
         let entries = |tree: &crate::tree::Tree| {
             tree.entries().iter().map(|entry| (entry.path.clone(), RecordedEntry::of(entry))).collect()

@@ -33,7 +33,7 @@ mod volumes;
 mod writing;
 
 pub use build::{Checkpoint, Inputs, build};
-pub use component::{Component, Parent, is_mirror, revision, wants_checkpoint};
+pub use component::{Component, Parent, SourcePod, is_mirror, revision, wants_checkpoint};
 pub use digest::Digest;
 pub use env::{Environment, parse_environment};
 pub use error::{BuildError, Problem, StoreError};

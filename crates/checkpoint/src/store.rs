@@ -19,7 +19,8 @@ use jiff::Timestamp;
 
 use crate::build::Checkpoint;
 use crate::check;
-use crate::component::Component;
+use crate::component::{Component, SourcePod};
+use crate::digest::Digest;
 use crate::error::{Problem, StoreError};
 use crate::fault;
 use crate::generation::{Generation, Record};
@@ -128,6 +129,29 @@ impl Store {
         }
         fault::point("checkpoint.write.synced");
         Ok(record.into_generation(id, dir, false))
+    }
+
+    /// Notes another pod as the one that the generations of this digest are copies of: two pods of two revisions may have
+    /// the same content, and whoever compares what runs with what is kept goes by the pod. Returns whether anything was
+    /// written.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the record is as it was.
+    pub fn note_source(
+        &self,
+        component: &Component,
+        digest: &Digest,
+        source: &SourcePod,
+    ) -> Result<bool, StoreError> {
+        let mut written = false;
+        for generation in self.generations(component)?.iter().filter(|g| g.digest == *digest) {
+            let mut record = Record::read(&generation.dir)?;
+            if record.note(source) {
+                writing::replace_record(&generation.dir, &record)?;
+                written = true;
+            }
+        }
+        Ok(written)
     }
 
     /// Makes a generation the one that is known to work, by one rename.

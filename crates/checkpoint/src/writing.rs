@@ -68,10 +68,21 @@ fn new_file<'a>(path: &'a Path, entry: &'a Entry) -> Option<NewFile<'a>> {
     Some(NewFile { path, content, mode: entry.mode, owner: Some((entry.uid, entry.gid)) })
 }
 
+/// Writes the record of a generation anew, in one step.
+pub(crate) fn replace_record(dir: &Path, record: &Record) -> Result<(), FsError> {
+    let path = dir.join(RECORD);
+    host::fs::write(&path, &json(&path, record)?, FILE_MODE)
+}
+
 fn write_json(path: &Path, value: &impl Serialize) -> Result<(), FsError> {
+    let content = json(path, value)?;
+    host::fs::write_new(&[NewFile { path, content: &content, mode: FILE_MODE, owner: None }])
+}
+
+fn json(path: &Path, value: &impl Serialize) -> Result<Vec<u8>, FsError> {
     let failed =
         |error: serde_json::Error| FsError { verb: "write", path: path.to_owned(), source: error.into() };
     let mut content = serde_json::to_vec_pretty(value).map_err(failed)?;
     content.push(b'\n');
-    host::fs::write_new(&[NewFile { path, content: &content, mode: FILE_MODE, owner: None }])
+    Ok(content)
 }

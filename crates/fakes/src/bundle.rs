@@ -17,7 +17,7 @@ pub fn write(dir: &Path, kubernetes: &str, images: &[String], programs: &[&str])
     manifests.push(host_programs(dir, kubernetes, programs));
     let index = json!({
         "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": manifests,
-        "annotations": {"dev.kubestrap.bundle.format": "1", "dev.kubestrap.kubernetes.version": kubernetes},
+        "annotations": {"dev.kubestrap.bundle.format": "2", "dev.kubestrap.kubernetes.version": kubernetes},
     });
     put(dir, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#);
     put(dir, "index.json", index.to_string().as_bytes());

@@ -14,6 +14,7 @@ use crate::badchange::{busybox, edit_pod, trouble};
 use crate::deletions::apply;
 use crate::moments::change_manifest;
 use crate::rollouts::{APISERVER, GUARDIAN, kube_system, loaded, restart, rollout, seamless, serving};
+use crate::upgrade;
 
 /// How long what never serves is left alone: longer than a rollout takes.
 const LEFT_ALONE: Duration = Duration::from_secs(30);
@@ -24,7 +25,12 @@ const SPREAD: u64 = 20;
 /// The apiserver goes to the other minor whose images the node has, and back.
 pub(crate) fn surges_to_another_minor_and_back() -> Result<()> {
     shared::oldest(|node| {
+        // What went before may have left the images of both.
+        if versions(node)?.1.is_none() {
+            upgrade::to_the_newest_and_back(node)?;
+        }
         let (here, there) = versions(node)?;
+        let there = there.context("one apiserver only")?;
         seamless(node, &format!("set image: {here} to {there} and back"), |node| {
             for version in [&there, &here] {
                 let image = format!("kube-apiserver=registry.k8s.io/kube-apiserver:{version}");
@@ -39,15 +45,14 @@ pub(crate) fn surges_to_another_minor_and_back() -> Result<()> {
     })
 }
 
-/// The apiserver's version, and the other one whose image the node has.
-fn versions(node: &Node) -> Result<(String, String)> {
+/// The apiserver's version, and the other one whose image the node has, if it has one.
+fn versions(node: &Node) -> Result<(String, Option<String>)> {
     let here =
         node.json(&["version"])?["serverVersion"]["gitVersion"].as_str().context("no version")?.to_owned();
     let images = node.exec(&["ctr", "-n", "k8s.io", "images", "list", "-q"])?.success()?.stdout;
     let tags = images.lines().filter_map(|name| name.strip_prefix("registry.k8s.io/kube-apiserver:"));
-    let there =
-        tags.filter(|tag| *tag != here).max().with_context(|| format!("one apiserver only: {images}"))?;
-    Ok((here, there.to_owned()))
+    let there = tags.filter(|tag| *tag != here).max().map(str::to_owned);
+    Ok((here, there))
 }
 
 /// An image that cannot run it, and one that runs and never gets Ready: the old one serves on, and `undo` ends it.

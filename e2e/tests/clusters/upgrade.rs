@@ -23,12 +23,14 @@ const NEW: &str = "v1.37.2";
 const OLD: &str = "v1.36.3";
 
 /// Asks the workload ten times a second on new connections, until its file is gone.
-const ASK: &str = r#"touch /run/asking; ok=0; failed=0
+const ASK: &str = r#"touch /run/asking; ok=0; failed=0; how=
 while [ -e /run/asking ]; do
-  if curl -sf --max-time 1 http://$1/health >/dev/null; then ok=$((ok+1)); else failed=$((failed+1)); fi
+  if curl -sf --max-time 30 http://$1/health >/dev/null; then ok=$((ok+1)); else
+    how="$how, curl $? at $(date +%T)"; failed=$((failed+1))
+  fi
   sleep 0.1
 done
-echo "$ok $failed" > /run/asked"#;
+echo "$ok $failed$how" > /run/asked"#;
 
 pub(crate) fn upgrade_of_one_minor_under_load() -> Result<()> {
     shared::oldest(up_and_down)
@@ -86,8 +88,18 @@ fn up_and_down(node: &Node) -> Result<()> {
     }
 
     report.is_seamless(node.inputs())?;
-    ensure!(asked.ends_with(" 0"), "the workload did not answer: {asked}");
+    ensure!(asked.ends_with(" 0"), "the workload did not answer, of how many how often: {asked}");
     Ok(())
+}
+
+/// A node that has been of both releases has the images of both.
+pub(crate) fn to_the_newest_and_back(node: &Node) -> Result<()> {
+    for (version, bundle) in [(NEW, NEWEST_BUNDLE), (OLD, BUNDLE)] {
+        at_rest(node)?;
+        node.exec(&["kubestrap", "upgrade", "apply", version, "--bundle", bundle])?.success()?;
+        everything_is(node, version)?;
+    }
+    at_rest(node)
 }
 
 /// The new apiserver serves already when the controller-manager of the new version crashes.

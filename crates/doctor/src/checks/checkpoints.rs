@@ -184,7 +184,8 @@ fn of_component(
     checks.extend(kept.placed.as_ref().map(|id| placed(named(&kind::PLACED), kept, id)));
     let (Some(best), Some(newest)) = (kept.best(), kept.newest()) else { return checks };
     checks.push(origin(named(&kind::ORIGIN), kept, &newest.generation));
-    checks.push(current(named(&kind::CURRENT), component, &newest.generation, runtime));
+    let kept = (&newest.generation, &best.generation);
+    checks.push(current(named(&kind::CURRENT), component, kept, runtime));
     let id = &best.generation.id;
     let manifest = match &best.manifest {
         Ok(manifest) => manifest,
@@ -295,8 +296,13 @@ fn origin(name: Name, kept: &Kept, newest: &Generation) -> Check {
     Check::of_problems(name, &[], &minor, format!("all of {}", told(newest.parent.as_ref())), &remedy)
 }
 
-/// Whether the newest generation is what runs.
-fn current(name: Name, component: &Component, newest: &Generation, runtime: &Answer) -> Check {
+/// Whether what runs is what the node would come back with, or will be when it has proven itself.
+fn current(
+    name: Name,
+    component: &Component,
+    (newest, best): (&Generation, &Generation),
+    runtime: &Answer,
+) -> Check {
     let Ok(runtime) = runtime else {
         return Check::unknown(name, "the container runtime does not answer", "start it first");
     };
@@ -311,6 +317,9 @@ fn current(name: Name, component: &Component, newest: &Generation, runtime: &Ans
     let mut answers = running.iter().map(|running| match &running.origin {
         Origin::Api if running.is_of(newest) => {
             Ok(format!("the newest generation {} is what runs", newest.id))
+        }
+        Origin::Api if running.is_of(best) => {
+            Ok(format!("the last known good generation {} is what runs", best.id))
         }
         Origin::Api => {
             Err(format!("{} runs, and the newest generation {} is of another pod", running.pod, newest.id))

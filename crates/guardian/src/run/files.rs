@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use checkpoint::{Checkpoint, Component, Generation, GenerationId, PlaceError, StaticDir, Store, StoreError};
+use checkpoint::{
+    Checkpoint, Component, Generation, GenerationId, PlaceError, SourcePod, StaticDir, Store, StoreError,
+};
 use jiff::Timestamp;
 
 use super::instances::init_containers;
@@ -95,6 +97,18 @@ impl Files {
         now: Timestamp,
     ) -> Result<machine::Generation, DiskError> {
         Ok(told(&self.store.write(checkpoint, now)?))
+    }
+
+    /// See [`Store::note_source`].
+    pub(crate) fn note_source(
+        &self,
+        component: &Component,
+        digest: &machine::Digest,
+        source: &SourcePod,
+    ) -> Result<bool, DiskError> {
+        let of = self.generations(component)?.into_iter().find(|g| g.digest.to_string() == digest.0);
+        let Some(generation) = of else { return Ok(false) };
+        Ok(self.store.note_source(component, &generation.digest, source)?)
     }
 
     pub(crate) fn promote(&self, component: &Component, id: &machine::GenerationId) -> Result<(), DiskError> {

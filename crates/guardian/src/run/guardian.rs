@@ -312,6 +312,10 @@ impl Guardian {
         }
         let observation = Observation { now_ms, runtime: own, api, wanted };
         self.step(component, Event::Observed(observation), runtime).await;
+        let parent = self.parents.last(component).and_then(Parent::origin);
+        if let Some(keeper) = self.keepers.get_mut(component) {
+            keeper.note_source(parent, &self.files).await;
+        }
     }
 
     fn api_view(&self, component: &Component, now_ms: u64) -> Option<ApiView> {

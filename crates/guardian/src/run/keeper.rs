@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use checkpoint::Component;
+use checkpoint::{Component, SourcePod};
 use cri::Cri;
 use doctor::report::News;
 use jiff::Timestamp;
@@ -27,6 +27,8 @@ pub(crate) struct Keeper {
     pub(crate) instances: Vec<Instance>,
     pub(crate) last: Option<News>,
     pub(crate) last_revert: Option<News>,
+    /// The pod that the generation of its content was last noted to be a copy of.
+    noted: Option<String>,
     fingerprint: String,
     verified_ms: u64,
 }
@@ -52,8 +54,8 @@ impl Keeper {
     ) -> Result<Self, DiskError> {
         let fingerprint = files.fingerprint(&component)?;
         let machine = Machine::new(files.disk(&component)?, limits);
-        let (instances, last, last_revert) = (Vec::new(), None, None);
-        Ok(Self { component, machine, instances, last, last_revert, fingerprint, verified_ms: now_ms })
+        let (instances, last, last_revert, noted) = (Vec::new(), None, None, None);
+        Ok(Self { component, machine, instances, last, last_revert, noted, fingerprint, verified_ms: now_ms })
     }
 
     /// What lies on the disk, if anything but the machine's actions changed it, or nobody has looked for long.
@@ -104,6 +106,29 @@ impl Keeper {
             self.last = Some(news);
         }
         reports
+    }
+
+    /// Has the generation of what is Ready now name that pod: a rollout may change the revision and not the content, for
+    /// which no generation is written.
+    pub(crate) async fn note_source(&mut self, parent: Option<checkpoint::Parent>, files: &Arc<Files>) {
+        let ready = self.instances.iter().filter(|i| i.ready && i.origin == objects::Origin::Api);
+        let newest = ready.filter(|i| i.digest.is_some()).max_by_key(|i| i.started_ms);
+        let Some((digest, instance)) = newest.and_then(|i| Some((i.digest.clone()?, i))) else { return };
+        if self.noted.as_ref() == Some(&instance.pod) {
+            return;
+        }
+        let (uid, revision) = (instance.pod.clone(), Some(instance.revision_name.clone()));
+        let source = SourcePod { uid: uid.clone(), revision: revision.filter(|r| !r.is_empty()), parent };
+        let (files, component) = (Arc::clone(files), self.component.clone());
+        let written =
+            tokio::task::spawn_blocking(move || files.note_source(&component, &digest, &source)).await;
+        match written {
+            Ok(Ok(_)) => self.noted = Some(uid),
+            Ok(Err(error)) => {
+                tracing::warn!(component = %self.component, %error, "a generation cannot be noted to be of another pod");
+            }
+            Err(error) => tracing::warn!(component = %self.component, %error, "a task was lost"),
+        }
     }
 
     async fn execute(&self, action: Change, tools: &Tools<'_>) -> Event {

@@ -137,3 +137,45 @@ async fn what_the_machine_asks_for_is_on_the_disk() {
     world.observe(&mut keeper, back + limits.release_ms, runs).await;
     assert!(world.placed().is_empty());
 }
+
+/// `kubectl rollout restart` changes the revision and nothing that is copied.
+#[tokio::test]
+async fn a_revision_of_the_same_content_is_what_its_generation_is_of() {
+    let world = World::new().await;
+    let mut instance = Instance {
+        pod: UID.to_owned(),
+        container: "c".to_owned(),
+        origin: objects::Origin::Api,
+        digest: Some(digest(&world).await),
+        revision: 1,
+        revision_name: "1".to_owned(),
+        started_ms: 1,
+        content_since_ms: 0,
+        running: true,
+        ready: true,
+        terminating: false,
+        restarts: 0,
+    };
+    let mut keeper = world.keeper();
+    world.observe(&mut keeper, 0, std::slice::from_ref(&instance)).await;
+    let noted = || {
+        let generations = world.files.generations(&component()).unwrap();
+        assert_eq!(generations.len(), 1);
+        (generations[0].source_uid.clone().unwrap(), generations[0].revision.clone().unwrap_or_default())
+    };
+    assert_eq!(noted(), (UID.to_owned(), String::new()));
+    instance.pod = "later".to_owned();
+    instance.revision_name = "2".to_owned();
+    instance.ready = false;
+    keeper.instances = vec![instance.clone()];
+    keeper.note_source(None, &world.files).await;
+    assert_eq!(noted().0, UID, "it is not Ready yet");
+    instance.ready = true;
+    keeper.instances = vec![instance];
+    keeper.note_source(None, &world.files).await;
+    assert_eq!(noted(), ("later".to_owned(), "2".to_owned()));
+    // Whose parent is not known keeps the one that it had, and its files are whole.
+    let generation = &world.files.generations(&component()).unwrap()[0];
+    assert_eq!(generation.parent, Some(parent()));
+    assert_eq!(world.keeper().machine.disk().generations.len(), 1);
+}
