@@ -93,15 +93,13 @@ async fn digest(world: &World) -> crate::machine::Digest {
     digests.of(UID).expect("the pod has a digest").digest.clone()
 }
 
-#[tokio::test]
-async fn what_the_machine_asks_for_is_on_the_disk() {
-    let world = World::new().await;
-    let limits = Limits::default();
-    let serving = Instance {
+/// That pod, as it serves.
+async fn serving(world: &World) -> Instance {
+    Instance {
         pod: UID.to_owned(),
         container: "c".to_owned(),
         origin: objects::Origin::Api,
-        digest: Some(digest(&world).await),
+        digest: Some(digest(world).await),
         revision: 1,
         revision_name: "1".to_owned(),
         started_ms: 1,
@@ -110,7 +108,14 @@ async fn what_the_machine_asks_for_is_on_the_disk() {
         ready: true,
         terminating: false,
         restarts: 0,
-    };
+    }
+}
+
+#[tokio::test]
+async fn what_the_machine_asks_for_is_on_the_disk() {
+    let world = World::new().await;
+    let limits = Limits::default();
+    let serving = serving(&world).await;
     let runs = std::slice::from_ref(&serving);
     let mut keeper = world.keeper();
     world.observe(&mut keeper, 0, runs).await;
@@ -142,20 +147,7 @@ async fn what_the_machine_asks_for_is_on_the_disk() {
 #[tokio::test]
 async fn a_revision_of_the_same_content_is_what_its_generation_is_of() {
     let world = World::new().await;
-    let mut instance = Instance {
-        pod: UID.to_owned(),
-        container: "c".to_owned(),
-        origin: objects::Origin::Api,
-        digest: Some(digest(&world).await),
-        revision: 1,
-        revision_name: "1".to_owned(),
-        started_ms: 1,
-        content_since_ms: 0,
-        running: true,
-        ready: true,
-        terminating: false,
-        restarts: 0,
-    };
+    let mut instance = serving(&world).await;
     let mut keeper = world.keeper();
     world.observe(&mut keeper, 0, std::slice::from_ref(&instance)).await;
     let noted = || {
