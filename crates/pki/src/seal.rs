@@ -54,9 +54,6 @@ pub enum SealError {
     /// A key or certificate cannot be made or read.
     #[error(transparent)]
     Pki(#[from] PkiError),
-    /// The request is no request, or nobody has its key.
-    #[error("the request cannot be used: {0}")]
-    Request(String),
     /// The answer is none.
     #[error("the answer cannot be used: {0}")]
     Answer(String),
@@ -123,13 +120,13 @@ fn named(common_name: &str) -> DistinguishedName {
 /// The node that a request names, if whoever made it has the request's key.
 ///
 /// # Errors
-/// [`SealError::Request`].
+/// [`PkiError::BadRequest`].
 pub fn requested_by(csr_pem: &str) -> Result<String, SealError> {
     Ok(csr_subject(csr_pem)?.common_name)
 }
 
 fn request(why: impl ToString) -> SealError {
-    SealError::Request(why.to_string())
+    PkiError::BadRequest { reason: why.to_string() }.into()
 }
 
 fn answer(why: impl ToString) -> SealError {
@@ -319,7 +316,7 @@ mod tests {
     #[test]
     fn a_request_that_is_none_is_refused() {
         for text in ["", "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n"] {
-            assert!(matches!(requested_by(text), Err(SealError::Request(_))), "{text}");
+            assert!(matches!(requested_by(text), Err(SealError::Pki(PkiError::BadRequest { .. }))), "{text}");
         }
         // Somebody else's public key: its signature is missing.
         let csr = KeyRequest::new("second").unwrap().csr_pem;
