@@ -138,7 +138,8 @@ fn keep_authority(
     }
 }
 
-/// Those of a node: their certificates are there, their keys may be kept elsewhere.
+/// Those of a node, which has them or is told so: a second one would lock out everybody who knows the first. Their keys may be
+/// kept elsewhere.
 pub(crate) fn authorities_of_node(
     config: &ClusterConfig,
     files: &AssetTree,
@@ -148,7 +149,8 @@ pub(crate) fn authorities_of_node(
         let pem = files.text(&cert).ok_or_else(|| RenderError::Gone { path: cert.clone() })?;
         let authority = match files.text(&key) {
             Some(key) => Authority::from_pem(pem, key),
-            None => Authority::without_key(pem),
+            None if config.authority_keys_are_offline() => Authority::without_key(pem),
+            None => return Err(RenderError::Gone { path: key }),
         };
         authority.map_err(|source| RenderError::Kept { path: cert.clone(), source })
     };
@@ -182,7 +184,7 @@ impl<'a> Maker<'a> {
         let (cert, key) = (format!("{path}.crt"), format!("{path}.key"));
         let old = self.base.old.text(&cert).zip(self.base.old.text(&key));
         let old = old.map(|(cert, key)| Identity { cert_pem: cert.to_owned(), key_pem: key.to_owned() });
-        let identity = self.keep_or_issue(&cert, old, authority, leaf)?;
+        let identity = self.keep_or_issue(&cert, old, &Wanted { leaf, authority })?;
         self.tree.public(cert, identity.cert_pem);
         self.tree.private(key, identity.key_pem);
         Ok(())
@@ -192,56 +194,43 @@ impl<'a> Maker<'a> {
         &mut self,
         path: &str,
         old: Option<Identity>,
-        authority: &Authority,
-        leaf: &Leaf,
+        wanted: &Wanted<'_>,
     ) -> Result<Identity, RenderError> {
-        if let Some(old) = old.as_ref().filter(|old| self.will_do(old, authority, leaf)) {
-            return Ok(old.clone());
+        let Wanted { leaf, authority } = wanted;
+        let Some(old) = old else {
+            return match authority.issue(leaf, self.terms) {
+                Err(PkiError::KeyElsewhere { subject: authority }) => {
+                    Err(RenderError::KeyElsewhere { path: path.to_owned(), authority })
+                }
+                issued => Ok(issued?),
+            };
+        };
+        if self.will_do(&old, wanted) {
+            return Ok(old);
         }
-        if authority.key_pem().is_none() {
-            return self.ask(path, old, authority, leaf);
+        // People's own are rendered where the keys are.
+        if let Some(name) = requests::name_of(path).filter(|_| authority.key_pem().is_none()) {
+            return Ok(match requests::ask(self.base.old, name, wanted, &old, self.base.now)? {
+                Asked::Answered(cert_pem) => Identity { cert_pem, ..old },
+                Asked::Waiting(files) => {
+                    self.tree.extend(files);
+                    old
+                }
+            });
         }
-        let Some(old) = old else { return Ok(authority.issue(leaf, self.terms)?) };
         // A key that cannot be used any more is made anew.
         let renewed = authority.renew(leaf, &old.key_pem, self.terms);
         Ok(renewed.or_else(|_| authority.issue(leaf, self.terms))?)
     }
 
-    /// Asks for what this node cannot issue, and keeps what there is until there is an answer.
-    fn ask(
-        &mut self,
-        path: &str,
-        old: Option<Identity>,
-        authority: &Authority,
-        leaf: &Leaf,
-    ) -> Result<Identity, RenderError> {
-        let (Some(old), Some(name)) = (old, requests::name_of(path)) else {
-            let authority = authority.info().subject.clone();
-            return Err(RenderError::KeyElsewhere { path: path.to_owned(), authority });
-        };
-        let (certificate, key) = (old.cert_pem.as_str(), old.key_pem.as_str());
-        let wanted = Wanted { name, certificate, key, authority, leaf };
-        match requests::ask(self.base.old, &wanted, self.base.now)? {
-            Asked::Answered(cert_pem) => Ok(Identity { cert_pem, key_pem: old.key_pem }),
-            Asked::Waiting { request, refused } => {
-                self.tree.public(requests::path(&format!("{name}.csr")), request);
-                if let Some(why) = refused {
-                    self.tree.public(requests::path(&format!("{name}.refused")), format!("{why}\n"));
-                }
-                Ok(old)
-            }
-        }
-    }
-
     /// Whether a certificate is still what would be issued now, with a third of its life left.
-    fn will_do(&self, Identity { cert_pem, key_pem }: &Identity, authority: &Authority, leaf: &Leaf) -> bool {
-        let wanted = Wanted { name: "", certificate: cert_pem, key: key_pem, authority, leaf };
+    fn will_do(&self, Identity { cert_pem, key_pem }: &Identity, wanted: &Wanted<'_>) -> bool {
         let Ok(info) = pki::inspect(cert_pem) else { return false };
         let margin = self.terms.validity / 3;
         let ages_well = self.base.now.saturating_add(margin).is_ok_and(|then| then < info.not_after)
             // It cannot live longer than its authority: a new one would be no better.
-            || info.not_after >= authority.info().not_after;
-        ages_well && requests::fits(cert_pem, &wanted, self.base.now).is_ok()
+            || info.not_after >= wanted.authority.info().not_after;
+        ages_well && wanted.is_met(cert_pem, key_pem, self.base.now).is_ok()
     }
 
     fn service_account(&mut self) -> Result<(), RenderError> {
@@ -296,7 +285,7 @@ impl<'a> Maker<'a> {
             .text(path)
             .and_then(|text| user_of(text, "client-certificate-data", "client-key-data"));
         let old = old.map(|(cert_pem, key_pem)| Identity { cert_pem, key_pem });
-        let identity = self.keep_or_issue(path, old, ca, leaf)?;
+        let identity = self.keep_or_issue(path, old, &Wanted { leaf, authority: ca })?;
         let credential = Credential::Certificate(identity);
         let text = self.kubeconfig(ca, server, server_name, &leaf.common_name, credential)?;
         self.tree.private(path, text);

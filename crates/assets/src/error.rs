@@ -3,6 +3,7 @@
 use pki::PkiError;
 
 use crate::template::TemplateError;
+use crate::tree::TreeError;
 
 /// A config that cannot be rendered.
 #[derive(Debug, thiserror::Error)]
@@ -65,8 +66,11 @@ pub enum RenderError {
     /// A credential could not be made.
     #[error(transparent)]
     Pki(#[from] PkiError),
-    /// The config could not be written out.
-    #[error("cannot write out the config: {message}")]
+    /// The asset directory cannot be read.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// The config could not be written out, or read again.
+    #[error("the config cannot be used: {message}")]
     Config {
         /// What the YAML library said.
         message: String,

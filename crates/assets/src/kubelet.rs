@@ -1,7 +1,7 @@
 //! A kubelet's certificates: issued where the CA's key is, asked for where it is not.
 
 use jiff::Timestamp;
-use pki::{Authority, CertificateInfo, Identity, Leaf, Terms};
+use pki::{CertificateInfo, Identity, Leaf, Terms};
 
 use crate::credentials::authorities_of_node;
 use crate::error::RenderError;
@@ -64,22 +64,27 @@ pub fn kubelet_renewed(
     let config = config_of(node_files)?;
     let info = pki::inspect(pem)?;
     let Some(leaf) = which.leaf(node, &info) else { return Ok(KubeletRenewal::NotNeeded) };
+    let authority = authorities_of_node(&config, node_files)?.cluster;
+    let (left, life) = (info.not_after.duration_since(now), info.not_after.duration_since(info.not_before));
     let valid = info.not_before <= now && now < info.not_after;
-    if crate::on_node::are_offline(&config) {
-        let life = info.not_after.duration_since(info.not_before);
-        if valid && info.not_after.duration_since(now) > life / 3 {
+    if config.authority_keys_are_offline() {
+        if valid && left > life / 3 {
             return Ok(KubeletRenewal::NotNeeded);
         }
-        let authority = authorities_of_node(&config, node_files)?.cluster;
-        let wanted =
-            Wanted { name: which.request(), certificate: pem, key: pem, authority: &authority, leaf: &leaf };
-        return Ok(KubeletRenewal::Asked(requests::ask(node_files, &wanted, now)?));
+        let wanted = Wanted { leaf: &leaf, authority: &authority };
+        // Both are in one file.
+        let current = Identity { cert_pem: pem.to_owned(), key_pem: pem.to_owned() };
+        return Ok(KubeletRenewal::Asked(requests::ask(
+            node_files,
+            which.request(),
+            &wanted,
+            &current,
+            now,
+        )?));
     }
     // A kubelet whose client certificate is valid asks for the other one by itself.
     if valid || which == KubeletCertificate::Serving {
         return Ok(KubeletRenewal::NotNeeded);
     }
-    let file = |path: &str| node_files.text(path).ok_or_else(|| RenderError::Gone { path: path.to_owned() });
-    let ca = Authority::from_pem(file("tls/ca.crt")?, file("tls/ca.key")?)?;
-    Ok(KubeletRenewal::Renewed(ca.renew(&leaf, pem, Terms::of_leaves(&config, now))?))
+    Ok(KubeletRenewal::Renewed(authority.renew(&leaf, pem, Terms::of_leaves(&config, now))?))
 }

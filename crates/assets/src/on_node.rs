@@ -13,7 +13,7 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use cluster::{AuthorityKeys, ClusterConfig, EtcdConfig};
+use cluster::{ClusterConfig, EtcdConfig};
 use host::fs::{FsError, Owner};
 use host::place::HostFile;
 use jiff::Timestamp;
@@ -140,11 +140,6 @@ pub fn has_keys(dir: &str) -> bool {
 /// The authorities' keys, which may be kept elsewhere.
 const AUTHORITY_KEYS: [&str; 3] = ["tls/ca.key", "tls/front-proxy-ca.key", "tls/etcd/ca.key"];
 
-/// Whether the authorities' keys are kept off the nodes.
-pub fn are_offline(config: &ClusterConfig) -> bool {
-    config.certificates.authority_keys == AuthorityKeys::Offline
-}
-
 /// The files of authorities' keys on a node.
 pub fn authority_key_files() -> impl Iterator<Item = PathBuf> {
     DIRS.iter().flat_map(|dir| {
@@ -157,7 +152,7 @@ pub fn authority_key_files() -> impl Iterator<Item = PathBuf> {
 fn files<E>(read: impl Fn(&str) -> Result<Option<Vec<u8>>, E>) -> Result<Vec<HostFile>, E> {
     let local_etcd = read(ETCD_SERVER)?.is_some();
     let config = read(CONFIG_FILE)?.and_then(|text| parsed(&String::from_utf8_lossy(&text)).ok());
-    let offline = config.as_ref().is_some_and(are_offline);
+    let offline = config.is_some_and(|config| config.authority_keys_are_offline());
     let mut files = Vec::new();
     for dir in DIRS.iter().filter(|dir| local_etcd || dir.path != path::ETCD_PKI) {
         for (name, asset) in
@@ -235,9 +230,9 @@ impl AssetDir {
     }
 
     /// Whether the authorities' keys are kept off the nodes that it makes.
-    pub fn keeps_authority_keys(&self) -> bool {
+    pub fn authority_keys_are_offline(&self) -> bool {
         let text = host::fs::read_to_string(&self.root().join(CONFIG_FILE)).unwrap_or_default();
-        parsed(&text).as_ref().is_ok_and(are_offline)
+        parsed(&text).is_ok_and(|config| config.authority_keys_are_offline())
     }
 }
 
@@ -329,18 +324,10 @@ pub fn for_node(existing: &AssetTree, node: &NodeIdentity, now: Timestamp) -> Re
     Ok(tree)
 }
 
-/// What a cluster has one of for ever: a second one would lock out everybody who knows the first.
+/// What a cluster has one of for ever, besides its authorities: a second one would lock out everybody who knows the first.
 fn made_once(config: &ClusterConfig, existing: &AssetTree) -> Result<(), RenderError> {
-    let mut files =
-        vec!["tls/ca.crt", "tls/ca.key", "tls/front-proxy-ca.crt", "tls/front-proxy-ca.key", "tls/sa.key"];
-    if config.encryption.enabled {
-        files.push("tls/encryption-config.yaml");
-    }
-    if matches!(config.etcd, EtcdConfig::Local(_)) {
-        files.extend([ETCD_CA, "tls/etcd/ca.key"]);
-    }
-    let needed = files.into_iter().filter(|path| !(are_offline(config) && AUTHORITY_KEYS.contains(path)));
-    match needed.into_iter().find(|path| existing.get(path).is_none()) {
+    let encryption = config.encryption.enabled.then_some("tls/encryption-config.yaml");
+    match ["tls/sa.key"].into_iter().chain(encryption).find(|path| existing.get(path).is_none()) {
         Some(path) => Err(RenderError::Gone { path: path.to_owned() }),
         None => Ok(()),
     }

@@ -9,15 +9,19 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use names::user;
-use pki::{Authority, CsrSubject, Leaf};
+use pki::{Authority, CsrSubject, Identity, Leaf, PkiError};
 
 use crate::paths::auth;
 use crate::tree::AssetTree;
 
 /// Where they are, among the files of a node.
 const DIR: &str = "requests/";
-/// Ends the names of requests, of answers, and of why an answer is none.
-const ENDS: [&str; 3] = [".csr", ".crt", ".refused"];
+/// Ends the name of a request.
+pub const REQUEST: &str = ".csr";
+/// Ends that of its answer.
+pub const ANSWER: &str = ".crt";
+/// Ends that of why an answer is none.
+pub const REFUSED: &str = ".refused";
 
 /// A certificate that can be asked for.
 pub(crate) struct Kind {
@@ -85,7 +89,7 @@ pub(crate) fn name_of(certificate: &str) -> Option<&'static str> {
 
 /// The names of all files that there can be, as they lie beside each other.
 pub(crate) fn files() -> impl Iterator<Item = String> {
-    KINDS.iter().flat_map(|kind| ENDS.map(|end| format!("{}{end}", kind.name)))
+    KINDS.iter().flat_map(|kind| [REQUEST, ANSWER, REFUSED].map(|end| format!("{}{end}", kind.name)))
 }
 
 /// Whether a path in a tree is one of them.
@@ -95,8 +99,13 @@ pub(crate) fn has(path: &str) -> bool {
 
 /// What a tree asks for.
 pub fn requests_of(tree: &AssetTree) -> BTreeSet<String> {
-    let asked = KINDS.iter().filter(|kind| tree.get(&path(&format!("{}.csr", kind.name))).is_some());
+    let asked = KINDS.iter().filter(|kind| tree.get(&path(&format!("{}{REQUEST}", kind.name))).is_some());
     asked.map(|kind| kind.name.to_owned()).collect()
+}
+
+/// Whether a tree has a file of that name among its requests.
+pub fn has_request_file(tree: &AssetTree, file: &str) -> bool {
+    tree.get(&path(file)).is_some()
 }
 
 /// When the certificate ends that there is, of those that a tree has.
@@ -113,18 +122,35 @@ pub(crate) fn path(file: &str) -> String {
     format!("{DIR}{file}")
 }
 
-/// What a node needs of whoever has the authority's key.
+/// A certificate as it shall be.
 pub(crate) struct Wanted<'a> {
-    /// The certificate's name in requests.
-    pub(crate) name: &'a str,
-    /// The certificate that there is, PEM.
-    pub(crate) certificate: &'a str,
-    /// Its key, PEM.
-    pub(crate) key: &'a str,
-    /// Who has to sign.
-    pub(crate) authority: &'a Authority,
-    /// What it shall say.
+    /// What it says.
     pub(crate) leaf: &'a Leaf,
+    /// Who signs it.
+    pub(crate) authority: &'a Authority,
+}
+
+impl Wanted<'_> {
+    /// Whether a certificate is that, valid, and of that key.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn is_met(&self, certificate: &str, key: &str, now: Timestamp) -> Result<(), String> {
+        let Self { leaf, authority } = self;
+        let info = pki::inspect(certificate).map_err(|error| error.to_string())?;
+        let names =
+            |names: &[cluster::SubjectName]| names.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+        let same = info.common_name.as_deref() == Some(&leaf.common_name)
+            && info.organizations.iter().map(String::as_str).eq(leaf.organization)
+            && names(&info.names) == names(&leaf.names);
+        if !same {
+            return Err(format!("{} is not the one that was asked for", info.subject));
+        }
+        pki::check_chain(certificate, authority.cert_pem())
+            .and_then(|()| pki::check_key(certificate, key))
+            .and_then(|()| pki::check_dates(certificate, now))
+            .map_err(|problem| problem.to_string())
+    }
 }
 
 /// How far a request has come.
@@ -132,55 +158,38 @@ pub(crate) struct Wanted<'a> {
 pub enum Asked {
     /// This is the answer, PEM.
     Answered(String),
-    /// Nobody has answered yet.
-    Waiting {
-        /// The request, PEM.
-        request: String,
-        /// Why an answer that is there is none.
-        refused: Option<String>,
-    },
+    /// Nobody has answered yet: these are the request, and why an answer that is there is none.
+    Waiting(AssetTree),
 }
 
-/// Takes an answer, or makes the request: the one that was made already when it still asks for the same.
+/// Takes an answer to what is called `name` in requests, or makes the request: the one that was made already when it still
+/// asks for the same. `current` is the certificate that there is, with its key.
 ///
 /// # Errors
 /// When the certificate's key cannot be read.
-pub(crate) fn ask(tree: &AssetTree, wanted: &Wanted<'_>, now: Timestamp) -> Result<Asked, pki::PkiError> {
-    let file = |end: &str| tree.text(&path(&format!("{}{end}", wanted.name)));
-    let Wanted { key, leaf, .. } = wanted;
-    let refused = match file(".crt") {
-        None => None,
-        Some(answer) => match fits(answer, wanted, now).and_then(|()| is_later(answer, wanted.certificate)) {
+pub(crate) fn ask(
+    tree: &AssetTree,
+    name: &str,
+    wanted: &Wanted<'_>,
+    current: &Identity,
+    now: Timestamp,
+) -> Result<Asked, PkiError> {
+    let file = |end: &str| path(&format!("{name}{end}"));
+    let mut waiting = AssetTree::default();
+    if let Some(answer) = tree.text(&file(ANSWER)) {
+        let fits = wanted.is_met(answer, &current.key_pem, now);
+        match fits.and_then(|()| is_later(answer, &current.cert_pem)) {
             Ok(()) => return Ok(Asked::Answered(answer.to_owned())),
-            Err(why) => Some(why),
-        },
-    };
-    let request = match file(".csr").filter(|csr| pki::is_request_of(csr, leaf, key)) {
-        Some(made) => made.to_owned(),
-        None => pki::request_of(leaf, key)?,
-    };
-    Ok(Asked::Waiting { request, refused })
-}
-
-/// Whether a certificate is what is wanted, and valid.
-///
-/// # Errors
-/// Why not.
-pub(crate) fn fits(certificate: &str, wanted: &Wanted<'_>, now: Timestamp) -> Result<(), String> {
-    let Wanted { key, authority, leaf, .. } = wanted;
-    let info = pki::inspect(certificate).map_err(|error| error.to_string())?;
-    let names =
-        |names: &[cluster::SubjectName]| names.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
-    let same = info.common_name.as_deref() == Some(&leaf.common_name)
-        && info.organizations.iter().map(String::as_str).eq(leaf.organization)
-        && names(&info.names) == names(&leaf.names);
-    if !same {
-        return Err(format!("{} is not the one that was asked for", info.subject));
+            Err(why) => waiting.public(file(REFUSED), format!("{why}\n")),
+        }
     }
-    pki::check_chain(certificate, authority.cert_pem())
-        .and_then(|()| pki::check_key(certificate, key))
-        .and_then(|()| pki::check_dates(certificate, now))
-        .map_err(|problem| problem.to_string())
+    let made = tree.text(&file(REQUEST));
+    let request = match made.filter(|csr| pki::is_request_of(csr, wanted.leaf, &current.key_pem)) {
+        Some(made) => made.to_owned(),
+        None => pki::request_of(wanted.leaf, &current.key_pem)?,
+    };
+    waiting.public(file(REQUEST), request);
+    Ok(Asked::Waiting(waiting))
 }
 
 /// An answer to an earlier request may be what is in use already.

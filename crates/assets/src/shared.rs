@@ -14,7 +14,6 @@ use crate::flags::Flags;
 use crate::given::ExternalEtcdFiles;
 use crate::input::Base;
 use crate::node::NodeAssets;
-use crate::on_node::are_offline;
 use crate::template::{TemplateError, Values, fill};
 use crate::temporary::TEMPORARY_KUBECONFIG;
 use crate::tree::{AssetTree, CONFIG_FILE};
@@ -235,7 +234,7 @@ impl Context<'_> {
     /// Those of the one that lives on: where the authorities' keys are kept elsewhere it signs nothing.
     fn lasting_controller_manager_flags(&self) -> Flags {
         let mut flags = self.controller_manager_flags();
-        if are_offline(self.config) {
+        if self.config.authority_keys_are_offline() {
             for flag in ["cert-file", "duration", "key-file"] {
                 flags.remove(&format!("cluster-signing-{flag}"));
             }

@@ -34,8 +34,7 @@ impl AssetDir {
         if !self.is_ours() {
             return Ok(None);
         }
-        let unreadable = |error: crate::TreeError| RenderError::Config { message: error.to_string() };
-        let mut old = AssetTree::read(self.root()).map_err(unreadable)?.unwrap_or_default();
+        let mut old = AssetTree::read(self.root())?.unwrap_or_default();
         old.private(auth::TEMPORARY, staged.unwrap_or_default());
         let config = config_of(&old)?;
         let authorities = credentials::authorities(&config, GivenAuthorities::default(), &old, now)?;

@@ -79,6 +79,11 @@ impl AssetTree {
         self.files.insert(path.into(), AssetFile { content: content.into(), mode: PRIVATE });
     }
 
+    /// Adds all files of another tree.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.files.extend(other.files);
+    }
+
     /// Adds a file as it is.
     pub(crate) fn insert(&mut self, path: &str, file: AssetFile) {
         self.files.insert(path.to_owned(), file);

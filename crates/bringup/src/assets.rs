@@ -67,7 +67,7 @@ pub(crate) struct Assets {
     /// Whether one of the objects installs the guardian.
     pub(crate) guardian: bool,
     /// Whether nobody signs for this node's kubelet once the temporary control plane is gone.
-    pub(crate) keeps_authority_keys: bool,
+    pub(crate) authority_keys_are_offline: bool,
     /// Whether they can share it: both have `--permit-port-sharing`.
     pub(crate) shares_port: bool,
     /// Containers of the self-hosted control plane: the program that each runs, and its name.
@@ -110,7 +110,7 @@ impl Assets {
             objects: dir.objects().iter().map(object).collect(),
             workers: dir.objects().iter().flat_map(|o| workers(&o.value)).collect(),
             guardian: dir.guardian().is_some(),
-            keeps_authority_keys: dir.keeps_authority_keys(),
+            authority_keys_are_offline: dir.authority_keys_are_offline(),
             labels: labels(&dir),
             node_name: options.node_name.clone(),
             kubeconfig,
@@ -352,7 +352,7 @@ impl Assets {
             objects: Vec::new(),
             port: names::port::KUBE_APISERVER,
             guardian: false,
-            keeps_authority_keys: false,
+            authority_keys_are_offline: false,
             shares_port: true,
             workers: Vec::new(),
         }

@@ -2,7 +2,6 @@
 //! required pod. Nobody is believed: the checkpoint that the pod should have is built here, too, and one of
 //! the same digest must be there, whole.
 
-use std::path::Path;
 use std::time::Duration;
 
 use checkpoint::{Running, Store};
@@ -46,21 +45,7 @@ pub(crate) async fn wait(context: &Context<'_>) -> Result<String, StartError> {
     let diagnose = async |missing: &str| diagnosis::guardian(context, missing).await;
     let found =
         context.until(Step::Checkpoint, "the checkpoint of every required pod", look, diagnose).await?;
-    if context.assets.keeps_authority_keys {
-        serving_certificate(context).await?;
-    }
     Ok(format!("{found} checkpoints are on this node's disk"))
-}
-
-/// Returns when the kubelet has a certificate to serve with: where the authorities' keys are kept elsewhere, only the temporary
-/// control plane can sign it, and the guardian has to approve it.
-async fn serving_certificate(context: &Context<'_>) -> Result<(), StartError> {
-    let link = context.options.on_node(Path::new(names::path::KUBELET_SERVING_CERTIFICATE));
-    let missing = || "the kubelet's serving certificate to be signed".to_owned();
-    let look = async || Ok(if link.is_symlink() { Look::There(()) } else { Look::Missing(missing()) });
-    let diagnose =
-        async |missing: &str| format!("{missing}: kubectl get csr says what became of its request");
-    context.until(Step::Checkpoint, "the kubelet's serving certificate", look, diagnose).await
 }
 
 /// The first thing that is missing, and how many checkpoints were found before.
@@ -124,6 +109,7 @@ fn has_checkpoint(options: &Options, pod: &Value, running: &[Running]) -> Result
 
 #[cfg(test)]
 mod tests {
+
     use std::path::Path;
 
     use checkpoint::Checkpoint;

@@ -30,6 +30,7 @@ mod plan;
 mod ready;
 mod required;
 mod serving;
+mod signed;
 mod stage;
 mod start;
 mod steering;

@@ -16,7 +16,7 @@ use crate::plan::{Observed, Plan, plan};
 use crate::steering::Steering;
 use crate::surroundings::Watch;
 use crate::workloads::PodIdentity;
-use crate::{answer, checkpointed, inject, outdated, pivot, ready, verify};
+use crate::{answer, checkpointed, inject, outdated, pivot, ready, signed, verify};
 
 /// Why nothing is steered where two apiservers cannot be up at once.
 const NOT_SHARED: &str = "the temporary and the self-hosted apiserver do not both have \
@@ -157,7 +157,11 @@ async fn move_in(
     context.step(Step::Ready, ready::wait(context, steering)).await?;
     context.step(Step::Addons, inject::addons(context)).await?;
     if context.assets.guardian {
-        context.step(Step::Checkpoint, checkpointed::wait(context)).await?;
+        let ready_for_the_pivot = async {
+            let told = checkpointed::wait(context).await?;
+            signed::wait(context).await.map(|()| told)
+        };
+        context.step(Step::Checkpoint, ready_for_the_pivot).await?;
     } else {
         context.report.note(Step::Addons, NO_GUARDIAN);
     }

@@ -15,7 +15,7 @@ use std::fmt;
 use objects::{items, pod, text};
 use serde_json::{Value, json};
 
-use crate::component::{Component, Parent, revision};
+use crate::component::{Component, SourcePod, revision};
 use crate::digest::{Digest, digest_of};
 use crate::env::Environment;
 use crate::error::BuildError;
@@ -56,12 +56,8 @@ pub struct Checkpoint {
     pub digest: Digest,
     /// The image id of each container by name.
     pub images: BTreeMap<String, String>,
-    /// The pod that it was made from.
-    pub source_uid: Option<String>,
-    /// That pod's revision; see [`revision`].
-    pub revision: Option<String>,
-    /// What had made that pod, for whoever knows it: no part of the digest.
-    pub parent: Option<Parent>,
+    /// The pod that it was made from; by whom that was made is for whoever knows it. No part of the digest.
+    pub source: SourcePod,
 }
 
 // Neither files nor the manifest: both hold secrets, and this ends up in logs.
@@ -105,9 +101,11 @@ pub fn build(inputs: &Inputs<'_>) -> Result<Checkpoint, BuildError> {
         pod: manifest,
         files,
         images: inputs.images.clone(),
-        source_uid: (!uid.is_empty()).then(|| uid.to_owned()),
-        revision: revision(pod),
-        parent: None,
+        source: SourcePod {
+            uid: (!uid.is_empty()).then(|| uid.to_owned()),
+            revision: revision(pod),
+            parent: None,
+        },
         component,
     })
 }

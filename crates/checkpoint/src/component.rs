@@ -95,10 +95,10 @@ impl fmt::Display for Parent {
 }
 
 /// A pod of the API that a generation is a copy of.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SourcePod {
     /// Its UID.
-    pub uid: String,
+    pub uid: Option<String>,
     /// Its revision; see [`revision`].
     pub revision: Option<String>,
     /// What made it; none where that is not known.

@@ -39,12 +39,8 @@ pub struct Generation {
     pub images: BTreeMap<String, String>,
     /// Where it is.
     pub dir: PathBuf,
-    /// The revision of the pod that it was made from.
-    pub revision: Option<String>,
-    /// The UID of the pod that it was made from.
-    pub source_uid: Option<String>,
-    /// What had made that pod, as the API said then; none where nobody noted it.
-    pub parent: Option<Parent>,
+    /// The pod that it is a copy of.
+    pub source: SourcePod,
 }
 
 impl Generation {
@@ -116,29 +112,26 @@ impl RecordedEntry {
 }
 
 impl Record {
-    /// Notes another pod as the one that it is a copy of. Returns whether it was another one.
-    pub(crate) fn note(&mut self, source: &SourcePod) -> bool {
-        let SourcePod { uid, revision, parent } = source.clone();
-        let noted = (Some(uid), revision, parent.or_else(|| self.parent.clone()));
-        let before = (self.source_uid.take(), self.revision.take(), self.parent.take());
-        let changed = noted != before;
-        (self.source_uid, self.revision, self.parent) = noted;
-        changed
+    /// The same, as a copy of another pod; whose parent is not known has the one that was known before.
+    pub(crate) fn of_source(self, source: SourcePod) -> Self {
+        let SourcePod { uid: source_uid, revision, parent } = source;
+        Self { source_uid, revision, parent: parent.or(self.parent), ..self }
     }
 
     pub(crate) fn of(checkpoint: &Checkpoint, made: Timestamp) -> Self {
         let entries = |tree: &crate::tree::Tree| {
             tree.entries().iter().map(|entry| (entry.path.clone(), RecordedEntry::of(entry))).collect()
         };
+        let SourcePod { uid: source_uid, revision, parent } = checkpoint.source.clone();
         Self {
             version: VERSION,
             namespace: checkpoint.component.namespace.clone(),
             name: checkpoint.component.name.clone(),
             digest: checkpoint.digest.clone(),
             made,
-            source_uid: checkpoint.source_uid.clone(),
-            revision: checkpoint.revision.clone(),
-            parent: checkpoint.parent.clone(),
+            source_uid,
+            revision,
+            parent,
             images: checkpoint.images.clone(),
             volumes: checkpoint.files.iter().map(|(name, tree)| (name.clone(), entries(tree))).collect(),
         }
@@ -167,9 +160,7 @@ impl Record {
             made: self.made,
             images: self.images,
             dir,
-            revision: self.revision,
-            source_uid: self.source_uid,
-            parent: self.parent,
+            source: SourcePod { uid: self.source_uid, revision: self.revision, parent: self.parent },
         }
     }
 }

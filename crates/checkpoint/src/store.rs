@@ -20,7 +20,6 @@ use jiff::Timestamp;
 use crate::build::Checkpoint;
 use crate::check;
 use crate::component::{Component, SourcePod};
-use crate::digest::Digest;
 use crate::error::{Problem, StoreError};
 use crate::fault;
 use crate::generation::{Generation, Record};
@@ -131,27 +130,18 @@ impl Store {
         Ok(record.into_generation(id, dir, false))
     }
 
-    /// Notes another pod as the one that the generations of this digest are copies of: two pods of two revisions may have
-    /// the same content, and whoever compares what runs with what is kept goes by the pod. Returns whether anything was
-    /// written.
+    /// Notes another pod as the one that a generation is a copy of: two pods of two revisions may have the same content, and
+    /// whoever compares what runs with what is kept goes by the pod.
     ///
     /// # Errors
     /// [`StoreError`]; the record is as it was.
-    pub fn note_source(
-        &self,
-        component: &Component,
-        digest: &Digest,
-        source: &SourcePod,
-    ) -> Result<bool, StoreError> {
-        let mut written = false;
-        for generation in self.generations(component)?.iter().filter(|g| g.digest == *digest) {
-            let mut record = Record::read(&generation.dir)?;
-            if record.note(source) {
-                writing::replace_record(&generation.dir, &record)?;
-                written = true;
-            }
+    pub fn note_source(&self, generation: &Generation, source: SourcePod) -> Result<(), StoreError> {
+        let before = Record::read(&generation.dir)?;
+        let record = before.clone().of_source(source);
+        if record != before {
+            writing::replace_record(&generation.dir, &record)?;
         }
-        Ok(written)
+        Ok(())
     }
 
     /// Makes a generation the one that is known to work, by one rename.

@@ -57,8 +57,8 @@ fn a_generation_comes_back_as_it_was_written() {
     assert_eq!(world.store.check(&written), []);
     assert_eq!(world.store.generations(&world.component).unwrap(), std::slice::from_ref(&written));
     assert_eq!(world.store.components().unwrap(), std::slice::from_ref(&world.component));
-    assert_eq!(written.revision.as_deref(), Some("6d4cf56db6"));
-    assert_eq!(written.source_uid.as_deref(), Some(common::UID));
+    assert_eq!(written.source.revision.as_deref(), Some("6d4cf56db6"));
+    assert_eq!(written.source.uid.as_deref(), Some(common::UID));
     assert_eq!((written.made, &written.images), (now(), &common::images()));
     let key = written.dir.join("files/keys/tls.key");
     let stat = fs::metadata(&key).unwrap();

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use crate::{Cidr, ClusterConfig, Endpoint, EtcdConfig, GivenCa, Images, SubjectName};
+use crate::{AuthorityKeys, Cidr, ClusterConfig, Endpoint, EtcdConfig, GivenCa, Images, SubjectName};
 
 /// The place of the Service `kubernetes` in the Service range (as the apiserver takes it).
 const KUBERNETES_SERVICE: u32 = 1;
@@ -13,6 +13,11 @@ const DNS_SERVICE: u32 = 10;
 const NODES_FOR_SPARE: u32 = 2;
 
 impl ClusterConfig {
+    /// Whether the keys of the cluster's authorities are kept off its nodes.
+    pub fn authority_keys_are_offline(&self) -> bool {
+        self.certificates.authority_keys == AuthorityKeys::Offline
+    }
+
     /// The image of every component.
     pub fn images(&self) -> Images {
         Images::of(self.kubernetes_version, &self.images)

@@ -1,7 +1,7 @@
 //! A good node, and each way in which it can be broken.
 
 use ::checks::Outcome::{self, Failed, Unknown, Warning};
-use checkpoint::{Checkpoint, Parent};
+use checkpoint::Parent;
 use etcd::Health;
 use jiff::SignedDuration;
 
@@ -383,7 +383,8 @@ fn generations_of_another_origin_are_named() {
     const CHECK: &str = "Origin-kube-system/kube-scheduler";
     let another = |parent: Option<Parent>| {
         move |w: &mut World| {
-            let checkpoint = Checkpoint { parent, ..w.checkpoint("kube-scheduler", "1") };
+            let mut checkpoint = w.checkpoint("kube-scheduler", "1");
+            checkpoint.source.parent = parent;
             let written = w.store().write(&checkpoint, w.now).unwrap();
             w.store().promote(&component("kube-scheduler"), &written.id).unwrap();
         }

@@ -251,8 +251,9 @@ impl World {
         let none = BTreeMap::new();
         let images = BTreeMap::new();
         let inputs = Inputs { pod, volumes: &volumes, instance_env: &none, images: &images };
-        let parent = Some(Parent { kind: "DaemonSet".to_owned(), uid: "owner".to_owned() });
-        checkpoint::Checkpoint { parent, ..checkpoint::build(&inputs).unwrap() }
+        let mut checkpoint = checkpoint::build(&inputs).unwrap();
+        checkpoint.source.parent = Some(Parent { kind: "DaemonSet".to_owned(), uid: "owner".to_owned() });
+        checkpoint
     }
 
     /// What a healthy node answers: everything that its disk names is there.

@@ -21,8 +21,9 @@ pub(crate) struct Running<'a> {
 impl Running<'_> {
     /// True when that generation was made from this very pod, or from one of the same revision.
     pub(crate) fn is_of(&self, generation: &Generation) -> bool {
-        generation.source_uid.as_deref() == Some(self.uid)
-            || (self.revision.is_some() && generation.revision.as_deref() == self.revision)
+        let source = &generation.source;
+        source.uid.as_deref() == Some(self.uid)
+            || (self.revision.is_some() && source.revision.as_deref() == self.revision)
     }
 }
 

@@ -37,7 +37,7 @@ fn of(component: &Component, known: &Known) -> ComponentReport {
         id: g.id.to_string(),
         made: g.made,
         good: known.disk.good.as_ref().is_some_and(|good| good.0 == g.id.to_string()),
-        revision: g.revision.clone(),
+        revision: g.source.revision.clone(),
     };
     ComponentReport {
         namespace: component.namespace.clone(),

@@ -209,8 +209,6 @@ impl Elsewhere {
 
 /// Exit code of a question that nobody is there to answer.
 const USAGE: i32 = 2;
-/// Exit code of `doctor` where a node would not come back.
-const WOULD_NOT: i32 = 12;
 const REQUESTS: &str = "/etc/kubernetes/kubestrap/requests";
 
 /// How many certificates the node asks for.
@@ -240,7 +238,7 @@ pub(crate) fn certificates_whose_authorities_are_kept_elsewhere() -> Result<()> 
     let (report, result) = loaded(&node, |node| {
         age_by(&node.path("/")?, ["2 hours ago", "now + 20 hours", "on"], Some(&elsewhere.keys()))?;
         asks_for(node, CERTIFICATES)?;
-        node.exec(&["kubestrap", "doctor"])?.failure(WOULD_NOT, &[])?;
+        node.exec(&["kubestrap", "doctor"])?.failure(doctor::WOULD_NOT, &[])?;
         elsewhere.sign(node)?;
         asks_for(node, 0)
     })?;
@@ -254,10 +252,10 @@ pub(crate) fn certificates_whose_authorities_are_kept_elsewhere() -> Result<()> 
         age_by(disk, ["2 hours ago", "1 hour ago", "off"], Some(&elsewhere.keys())).map(drop)
     })?;
     asks_for(&node, CERTIFICATES + 1)?;
-    let doctor = node.exec(&["kubestrap", "doctor"])?.failure(WOULD_NOT, &[])?;
+    let told = node.exec(&["kubestrap", "doctor"])?.failure(doctor::WOULD_NOT, &[])?;
     for said in ["scheduler is asked for, and has ended at", "kubestrap certs sign --asset-dir DIR requests"]
     {
-        ensure!(doctor.stdout.contains(said), "doctor does not say {said:?}: {}", doctor.stdout);
+        ensure!(told.stdout.contains(said), "doctor does not say {said:?}: {}", told.stdout);
     }
     elsewhere.sign(&node)?;
     wait_whole(&node)?;

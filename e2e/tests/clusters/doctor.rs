@@ -10,7 +10,7 @@ use serde_json::Value;
 const APISERVER: &str = "kube-system_kube-apiserver";
 /// Exit codes of `doctor`: every node comes back; one would not.
 const COMES_BACK: i32 = 0;
-const WOULD_NOT: i32 = 12;
+pub(crate) const WOULD_NOT: i32 = 12;
 
 pub(crate) fn tells_before_the_power_fails(node: &Node) -> Result<()> {
     wait_promoted(node)?;

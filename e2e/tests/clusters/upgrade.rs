@@ -22,10 +22,11 @@ const NEW: &str = "v1.37.2";
 /// The version that it comes from.
 const OLD: &str = "v1.36.3";
 
-/// Asks the workload ten times a second on new connections, until its file is gone.
+/// Asks the workload ten times a second on new connections, until its file is gone. The second argument is how many seconds
+/// it may take: as long as any request, and in a soak, which has a quiet machine, one.
 const ASK: &str = r#"touch /run/asking; ok=0; failed=0; how=
 while [ -e /run/asking ]; do
-  if curl -sf --max-time 30 http://$1/health >/dev/null; then ok=$((ok+1)); else
+  if curl -sf --max-time $2 http://$1/health >/dev/null; then ok=$((ok+1)); else
     how="$how, curl $? at $(date +%T)"; failed=$((failed+1))
   fi
   sleep 0.1
@@ -209,7 +210,8 @@ fn ask_a_workload(node: &Node) -> Result<std::process::Child> {
     eventually("the workload answers", POD, || {
         node.shell(&format!("curl -sf --max-time 1 http://{address}/health")).map(drop)
     })?;
-    node.spawn(&["sh", "-c", ASK, "ask", &address])
+    let limit = if node.inputs().soak { "1" } else { "30" };
+    node.spawn(&["sh", "-c", ASK, "ask", &address, limit])
 }
 
 /// How often the workload answered, and how often it did not.

@@ -275,25 +275,25 @@ fn origin(name: Name, kept: &Kept, newest: &Generation) -> Check {
         Some(parent) => parent.to_string(),
         None => "somebody whom nobody noted".to_owned(),
     };
-    let others = kept.generations.iter().filter(|seen| seen.generation.parent != newest.parent);
+    let others = kept.generations.iter().filter(|seen| seen.generation.source.parent != newest.source.parent);
     let minor: Vec<String> = others
         .map(|Seen { generation, .. }| {
             let which = if generation.good { "the last known good generation" } else { "generation" };
-            let of = told(generation.parent.as_ref());
+            let of = told(generation.source.parent.as_ref());
             format!(
                 "{which} {} is of another origin: {of}; the newest is of {}",
                 generation.id,
-                told(newest.parent.as_ref())
+                told(newest.source.parent.as_ref())
             )
         })
         .collect();
     let remedy = format!(
         "roll it out, and older generations go when the new one has proven itself: kubectl -n {} rollout restart {}/{}",
         newest.component.namespace,
-        newest.parent.as_ref().map_or("daemonset".to_owned(), |parent| parent.kind.to_lowercase()),
+        newest.source.parent.as_ref().map_or("daemonset".to_owned(), |parent| parent.kind.to_lowercase()),
         newest.component.name
     );
-    Check::of_problems(name, &[], &minor, format!("all of {}", told(newest.parent.as_ref())), &remedy)
+    Check::of_problems(name, &[], &minor, format!("all of {}", told(newest.source.parent.as_ref())), &remedy)
 }
 
 /// Whether what runs is what the node would come back with, or will be when it has proven itself.

@@ -1,7 +1,7 @@
 //! What a node asks for, where the keys of the cluster's authorities are kept elsewhere: somebody has to sign it in time.
 
 use ::checks::{Check, kind};
-use assets::AssetTree;
+use assets::{ANSWER, AssetTree, REFUSED};
 use jiff::Timestamp;
 use names::path;
 
@@ -10,9 +10,15 @@ use crate::files::Files;
 
 /// The checks; none where the guardian issues what the node needs.
 pub(crate) fn checks(files: &Files, limits: Limits, now: Timestamp) -> Vec<Check> {
-    let Ok(tree) = assets::read_node(|path| files.path(path)) else { return Vec::new() };
-    let Ok(config) = assets::config_of(&tree) else { return Vec::new() };
-    if !assets::are_offline(&config) {
+    let tree = match assets::read_node(|path| files.path(path)) {
+        Ok(tree) => tree,
+        Err(error) => {
+            let why = host::error::chain(&error);
+            return vec![Check::unknown(&kind::CERTIFICATE_REQUESTS, why, "run this as root")];
+        }
+    };
+    // Without a config it is a foreign asset directory's node, which brings its own.
+    if !assets::config_of(&tree).is_ok_and(|config| config.authority_keys_are_offline()) {
         return Vec::new();
     }
     vec![asked(files, &tree, limits, now), authority_keys(files)]
@@ -29,9 +35,9 @@ fn asked(files: &Files, tree: &AssetTree, limits: Limits, now: Timestamp) -> Che
         };
         let late = end.is_none_or(|end| end.duration_since(now) < limits.fail);
         if late { &mut fatal } else { &mut minor }.push(text);
-        let refused = format!("{}/{name}.refused", path::CERTIFICATE_REQUESTS);
+        let refused = format!("{}/{name}{REFUSED}", path::CERTIFICATE_REQUESTS);
         if let Ok(why) = files.text(&refused) {
-            minor.push(format!("the answer {name}.crt is none: {}", why.trim()));
+            minor.push(format!("the answer {name}{ANSWER} is none: {}", why.trim()));
         }
     }
     let remedy = format!(

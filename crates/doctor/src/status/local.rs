@@ -155,7 +155,7 @@ fn generation(generation: &checkpoint::Generation) -> GenerationReport {
         id: generation.id.to_string(),
         made: generation.made,
         good: generation.good,
-        revision: generation.revision.clone(),
+        revision: generation.source.revision.clone(),
     }
 }
 

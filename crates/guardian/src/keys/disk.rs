@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use assets::{AssetTree, RenderError};
+use assets::{ANSWER, AssetTree, KubeletCertificate, RenderError};
 use doctor::Files;
 use host::fs::FsError;
 use host::place::{HostFile, place};
@@ -76,7 +76,15 @@ impl Keys {
         now: Timestamp,
     ) -> Result<Vec<PathBuf>, KeysError> {
         let tree = assets::for_node(existing, node, now)?;
-        let asked = assets::requests_of(&tree);
+        let placed = self.place(&tree)?;
+        let of_kubelet =
+            [KubeletCertificate::Client, KubeletCertificate::Serving].map(KubeletCertificate::request);
+        self.forget_requests(&tree, |name| !of_kubelet.contains(&name))?;
+        Ok(placed)
+    }
+
+    /// Writes a tree's files, where they differ.
+    fn place(&self, tree: &AssetTree) -> Result<Vec<PathBuf>, KeysError> {
         let mut files = tree.node_files();
         for file in &mut files {
             file.path = self.locate(&file.path.to_string_lossy());
@@ -84,35 +92,24 @@ impl Keys {
         // By the last one it is seen that all are there.
         let own = self.locate(path::GUARDIAN_CREDENTIALS);
         files.sort_by_key(|file: &HostFile| file.path.starts_with(&own));
-        let placed = place(&files)?;
-        let kubelets = [assets::KUBELET_CLIENT, assets::KUBELET_SERVING];
-        self.forget_requests(|name| !kubelets.contains(&name) && !asked.contains(name))?;
-        Ok(placed)
+        Ok(place(&files)?)
     }
 
-    /// Asks for a certificate: its request, and why an answer that is there is none.
-    pub(super) fn put_request(
-        &self,
-        name: &str,
-        request: &str,
-        refused: Option<&str>,
-    ) -> Result<(), KeysError> {
-        let dir = self.locate(path::CERTIFICATE_REQUESTS);
-        let file = |end: &str, text: &str| HostFile {
-            path: dir.join(format!("{name}.{end}")),
-            content: text.as_bytes().to_vec(),
-            mode: 0o400,
-            owner: None,
-        };
-        let refused = refused.map(|why| file("refused", &format!("{why}\n")));
-        place(&[file("csr", request)].into_iter().chain(refused).collect::<Vec<_>>())?;
-        Ok(())
+    /// Asks for what is called that in requests; with an empty tree for nothing any more.
+    pub(super) fn ask_for(&self, name: &str, waiting: &AssetTree) -> Result<(), KeysError> {
+        self.place(waiting)?;
+        self.forget_requests(waiting, |other| other == name)
     }
 
-    /// Removes requests that nobody has to answer any more, with their answers.
-    pub(super) fn forget_requests(&self, which: impl Fn(&str) -> bool) -> Result<(), KeysError> {
+    /// Removes of requests, among those of these names, what a tree does not have: it is answered, or does not stand in the way
+    /// of an answer any more. An answer stays as long as it is waited for.
+    fn forget_requests(&self, tree: &AssetTree, whose: impl Fn(&str) -> bool) -> Result<(), KeysError> {
+        let asked = assets::requests_of(tree);
         for path in host::fs::list(&self.locate(path::CERTIFICATE_REQUESTS))? {
-            if path.file_stem().and_then(|name| name.to_str()).is_some_and(&which) {
+            let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let name = file.split_once('.').map_or(file, |(name, _)| name);
+            let waits = asked.contains(name) && file.ends_with(ANSWER);
+            if whose(name) && !waits && !assets::has_request_file(tree, file) {
                 host::fs::remove_file(&path)?;
             }
         }

@@ -2,7 +2,7 @@
 //! its certificate's end is nobody any more: then it gets another one from here, since the CA's key is on this disk. Where
 //! that is kept elsewhere nobody answers a kubelet, and both of its certificates are asked for like all others.
 
-use assets::{Asked, KubeletCertificate, KubeletRenewal};
+use assets::{Asked, AssetTree, KubeletCertificate, KubeletRenewal};
 use jiff::Timestamp;
 use names::path;
 use node::kubelet_certificate;
@@ -17,25 +17,23 @@ const BOTH: [(KubeletCertificate, &str); 2] = [
 
 /// Renews what needs it, or asks for it. Returns whether there is another one: a kubelet that runs does not know of it then.
 pub(super) fn renew(keys: &Keys, node: &str, now: Timestamp) -> Result<bool, KeysError> {
+    let files = keys.read()?;
     let mut renewed = false;
     for (which, link) in BOTH {
         let Some(pem) = kubelet_certificate::read(keys.root(), link) else { continue };
-        let request = which.request();
-        let next = match assets::kubelet_renewed(&keys.read()?, node, which, &pem, now)? {
-            KubeletRenewal::NotNeeded => None,
-            KubeletRenewal::Renewed(identity) => Some((identity.cert_pem, identity.key_pem)),
+        let (mut next, mut waiting) = (None, AssetTree::default());
+        match assets::kubelet_renewed(&files, node, which, &pem, now)? {
+            KubeletRenewal::NotNeeded => {}
+            KubeletRenewal::Renewed(identity) => next = Some((identity.cert_pem, identity.key_pem)),
             // Certificate and key are in one file, and the key stays.
-            KubeletRenewal::Asked(Asked::Answered(cert_pem)) => Some((cert_pem, pki::key_of(&pem)?)),
-            KubeletRenewal::Asked(Asked::Waiting { request: csr, refused }) => {
-                keys.put_request(request, &csr, refused.as_deref())?;
-                continue;
-            }
-        };
+            KubeletRenewal::Asked(Asked::Answered(cert_pem)) => next = Some((cert_pem, pki::key_of(&pem)?)),
+            KubeletRenewal::Asked(Asked::Waiting(files)) => waiting = files,
+        }
         if let Some((cert_pem, key_pem)) = next {
             kubelet_certificate::put(keys.root(), link, &kubelet_certificate::text(&cert_pem, &key_pem))?;
             renewed = true;
         }
-        keys.forget_requests(|name| name == request)?;
+        keys.ask_for(which.request(), &waiting)?;
     }
     Ok(renewed)
 }

@@ -97,6 +97,9 @@ mod tests {
         let file = |name: &str| keys.locate(&format!("{}/{name}", names::path::CERTIFICATE_REQUESTS));
         host::fs::write(&file("scheduler.crt"), b"nonsense", 0o644).unwrap();
         assert_eq!(written(&keys, later), [file("scheduler.refused")]);
+        host::fs::remove_file(&file("scheduler.crt")).unwrap();
+        written(&keys, later);
+        assert!(!file("scheduler.refused").exists() && file("scheduler.csr").exists());
         answer_all(&keys, &directory, later);
         written(&keys, later);
         assert!(!file("scheduler.refused").exists() && !file("scheduler.csr").exists());

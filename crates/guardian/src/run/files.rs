@@ -99,16 +99,15 @@ impl Files {
         Ok(told(&self.store.write(checkpoint, now)?))
     }
 
-    /// See [`Store::note_source`].
+    /// See [`Store::note_source`]: of the generation with that content, if there is one.
     pub(crate) fn note_source(
         &self,
         component: &Component,
         digest: &machine::Digest,
-        source: &SourcePod,
-    ) -> Result<bool, DiskError> {
+        source: SourcePod,
+    ) -> Result<(), DiskError> {
         let of = self.generations(component)?.into_iter().find(|g| g.digest.to_string() == digest.0);
-        let Some(generation) = of else { return Ok(false) };
-        Ok(self.store.note_source(component, &generation.digest, source)?)
+        of.map_or(Ok(()), |generation| Ok(self.store.note_source(&generation, source)?))
     }
 
     pub(crate) fn promote(&self, component: &Component, id: &machine::GenerationId) -> Result<(), DiskError> {

@@ -117,17 +117,15 @@ impl Keeper {
         if self.noted.as_ref() == Some(&instance.pod) {
             return;
         }
-        let (uid, revision) = (instance.pod.clone(), Some(instance.revision_name.clone()));
-        let source = SourcePod { uid: uid.clone(), revision: revision.filter(|r| !r.is_empty()), parent };
+        let pod = instance.pod.clone();
+        let revision = Some(instance.revision_name.clone()).filter(|revision| !revision.is_empty());
+        let source = SourcePod { uid: Some(pod.clone()), revision, parent };
         let (files, component) = (Arc::clone(files), self.component.clone());
-        let written =
-            tokio::task::spawn_blocking(move || files.note_source(&component, &digest, &source)).await;
-        match written {
-            Ok(Ok(_)) => self.noted = Some(uid),
-            Ok(Err(error)) => {
-                tracing::warn!(component = %self.component, %error, "a generation cannot be noted to be of another pod");
+        match on_disk(move || files.note_source(&component, &digest, source)).await {
+            Ok(()) => self.noted = Some(pod),
+            Err(error) => {
+                tracing::warn!(component = %self.component, error, "whose copy a generation is cannot be noted");
             }
-            Err(error) => tracing::warn!(component = %self.component, %error, "a task was lost"),
         }
     }
 
@@ -172,7 +170,7 @@ impl Keeper {
         let object = object.ok_or("the API does not tell of the pod any more")?;
         let built = digests::build(tools.host_root.into(), object, pod, tools.runtime).await;
         let (mut checkpoint, _) = built.map_err(|error| error.to_string())?;
-        checkpoint.parent.clone_from(&tools.parent);
+        checkpoint.source.parent.clone_from(&tools.parent);
         let files = Arc::clone(tools.files);
         on_disk(move || Ok(Done::Written(files.write(&checkpoint, Timestamp::now())?))).await
     }
@@ -238,7 +236,9 @@ impl Done {
     }
 }
 
-async fn on_disk(work: impl FnOnce() -> Result<Done, DiskError> + Send + 'static) -> Result<Done, String> {
+async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, DiskError> + Send + 'static,
+) -> Result<T, String> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result.map_err(|error| host::error::chain(&error)),
         Err(error) => Err(error.to_string()),

@@ -124,7 +124,7 @@ async fn what_the_machine_asks_for_is_on_the_disk() {
         written.iter().map(|g| (g.digest.to_string(), g.good)).collect::<Vec<_>>(),
         [(serving.digest.as_ref().unwrap().0.clone(), false)]
     );
-    assert_eq!(written[0].parent, Some(parent()));
+    assert_eq!(written[0].source.parent, Some(parent()));
     world.observe(&mut keeper, limits.proven_ms, runs).await;
     assert!(world.files.generations(&component()).unwrap()[0].good);
     // A guardian that begins now knows the same.
@@ -153,7 +153,8 @@ async fn a_revision_of_the_same_content_is_what_its_generation_is_of() {
     let noted = || {
         let generations = world.files.generations(&component()).unwrap();
         assert_eq!(generations.len(), 1);
-        (generations[0].source_uid.clone().unwrap(), generations[0].revision.clone().unwrap_or_default())
+        let source = generations[0].source.clone();
+        (source.uid.unwrap(), source.revision.unwrap_or_default())
     };
     assert_eq!(noted(), (UID.to_owned(), String::new()));
     instance.pod = "later".to_owned();
@@ -168,6 +169,6 @@ async fn a_revision_of_the_same_content_is_what_its_generation_is_of() {
     assert_eq!(noted(), ("later".to_owned(), "2".to_owned()));
     // Whose parent is not known keeps the one that it had, and its files are whole.
     let generation = &world.files.generations(&component()).unwrap()[0];
-    assert_eq!(generation.parent, Some(parent()));
+    assert_eq!(generation.source.parent, Some(parent()));
     assert_eq!(world.keeper().machine.disk().generations.len(), 1);
 }

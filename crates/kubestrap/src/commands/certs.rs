@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use assets::{AssetTree, CONFIG_FILE};
+use assets::{ANSWER, AssetTree, CONFIG_FILE, REQUEST};
 use clap::Subcommand;
 use jiff::Timestamp;
 use names::path;
@@ -11,10 +11,6 @@ use serde::Serialize;
 use super::{agree, render};
 use crate::exit::{Exit, Failure};
 use crate::ui::Ui;
-
-/// Ends the name of a request, and of its answer.
-const REQUEST: &str = "csr";
-const ANSWER: &str = "crt";
 
 /// Arguments of `certs`.
 #[derive(Debug, clap::Args)]
@@ -104,24 +100,29 @@ fn requests(dirs: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
                 .hint(format!("name a copy of a node's {}", path::CERTIFICATE_REQUESTS)));
         }
         let files = host::fs::list(dir).map_err(|error| Failure::new(Exit::Io, error))?;
-        found.extend(files.into_iter().filter(|file| file.extension().is_some_and(|end| end == REQUEST)));
+        found.extend(files.into_iter().filter(|file| name_of(file).is_some()));
     }
     Ok(found)
 }
 
+/// What a request asks for, by its file's name.
+fn name_of(file: &Path) -> Option<&str> {
+    file.file_name()?.to_str()?.strip_suffix(REQUEST)
+}
+
 fn sign(assets: &AssetTree, request: &Path, now: Timestamp) -> Result<Signed, Failure> {
     let text = host::fs::read_to_string(request).map_err(|error| Failure::new(Exit::Io, error))?;
-    let name = request.file_stem().unwrap_or_default().to_string_lossy();
+    let name = name_of(request).unwrap_or_default();
     let failed = |error: assets::RenderError| {
         let error = anyhow::Error::new(error).context(format!("{} is not signed", request.display()));
         Failure::new(Exit::Config, error).hint(
             "nothing was written; leave it out, or see what it asks for: openssl req -noout -text -in FILE",
         )
     };
-    let pem = assets::answer(assets, &name, &text, now).map_err(failed)?;
+    let pem = assets::answer(assets, name, &text, now).map_err(failed)?;
     let info = pki::inspect(&pem).map_err(|error| failed(error.into()))?;
     Ok(Signed {
-        file: request.with_extension(ANSWER),
+        file: request.with_file_name(format!("{name}{ANSWER}")),
         subject: info.subject,
         names: info.names.iter().map(ToString::to_string).collect(),
         expires: info.not_after,
