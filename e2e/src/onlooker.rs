@@ -51,14 +51,15 @@ pub fn with_one_apiserver<T>(node: &Node, work: impl FnOnce() -> Result<T>) -> R
 /// When the work fails.
 pub fn copies_that_ran<T>(node: &Node, work: impl FnOnce() -> Result<T>) -> Result<(T, BTreeSet<String>)> {
     let logs = node.disk().join("var/log/pods");
-    let suffix = format!("-checkpoint-{}_", node.name());
+    let suffix = format!("-{}_", node.name());
     let over = AtomicBool::new(false);
     let (value, ran) = std::thread::scope(|scope| {
         let watching = scope.spawn(|| {
             let mut ran = BTreeSet::new();
             while !over.load(Ordering::Relaxed) {
                 ran.extend(list(&logs).iter().filter_map(|pod| {
-                    let (component, _) = pod.file_name()?.to_str()?.split_once(&suffix)?;
+                    let (pod_name, _) = pod.file_name()?.to_str()?.split_once(&suffix)?;
+                    let (component, _) = pod_name.split_once("-checkpoint-")?;
                     let logs = list(pod).iter().flat_map(|container| list(container)).collect::<Vec<_>>();
                     let began = logs.iter().any(|log| log.metadata().is_ok_and(|m| m.len() > 0));
                     let name = component.strip_prefix("kube-system_").unwrap_or(component);

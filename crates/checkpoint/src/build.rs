@@ -19,6 +19,7 @@ use crate::component::{Component, SourcePod, revision};
 use crate::digest::{Digest, digest_of};
 use crate::env::Environment;
 use crate::error::BuildError;
+use crate::id::ID_LENGTH;
 use crate::manifest;
 use crate::source::{Source, source_of};
 use crate::tree::Tree;
@@ -122,8 +123,8 @@ fn fits(pod: &Value, component: &Component) -> Result<(), BuildError> {
     if !items(&spec["resourceClaims"]).is_empty() {
         return Err(BuildError::ResourceClaims);
     }
-    // The kubelet adds the node's name.
-    let whole = format!("{}-{}", component.static_pod_name(), text(&spec["nodeName"]));
+    // The generation is added, and by the kubelet the node's name.
+    let whole = format!("{}-{:0ID_LENGTH$}-{}", component.static_pod_name(), 0, text(&spec["nodeName"]));
     for (name, limit) in [(component.name.clone(), MAX_LABEL), (whole, MAX_NAME)] {
         if name.len() > limit {
             return Err(BuildError::NameTooLong { name, limit });

@@ -44,6 +44,11 @@ impl Component {
         whole.then(|| Self { namespace: namespace.to_owned(), name: name.to_owned() })
     }
 
+    /// Whether it is this one of Kubernetes' own.
+    pub fn is(&self, name: &str) -> bool {
+        self.namespace == names::object::KUBE_SYSTEM && self.name == name
+    }
+
     /// The name of its directory: `<namespace>_<name>`.
     pub fn dir_name(&self) -> String {
         format!("{}{SEPARATOR}{}", self.namespace, self.name)
@@ -56,7 +61,7 @@ impl Component {
         whole.then(|| Self { namespace: namespace.to_owned(), name: name.to_owned() })
     }
 
-    /// The name of the copy, to which the kubelet adds that of the node.
+    /// The name of a copy, to which the generation's is added, and by the kubelet that of the node.
     pub fn static_pod_name(&self) -> String {
         format!("{}{SUFFIX}", self.name)
     }

@@ -5,6 +5,9 @@ use std::str::FromStr;
 
 use crate::digest::Digest;
 
+/// The length of a name; more for those after the millionth.
+pub(crate) const ID_LENGTH: usize = 6 + 1 + 12;
+
 /// The name of a generation's directory: a number that grows, and the first digits of the digest.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GenerationId {

@@ -189,8 +189,14 @@ fn port_number(port: &str, container: &Value) -> Result<u64, BuildError> {
 }
 
 /// The manifest as it lies in a generation: its files at `dir`, and which generation it is of.
+///
+/// Each generation's pod has a name of its own. A kubelet ends no static pod before all its sources have answered once,
+/// the API included, and starts none while one of the same name has not ended (kubernetes, pkg/kubelet/kubelet.go,
+/// `deletePod`; pod_workers.go, `allowStaticPodStart`): after a power cut another generation under the same name would
+/// never start.
 pub(crate) fn placed_at(pod: &Value, dir: &Path, generation: &str) -> Value {
     let mut pod = pod.clone();
+    pod["metadata"]["name"] = format!("{}-{generation}", text(&pod["metadata"]["name"])).into();
     pod["metadata"]["annotations"] = json!({annotation::GENERATION: generation});
     let relative = format!("{FILES}/");
     for_host_paths(&mut pod, |path| {
@@ -202,8 +208,12 @@ pub(crate) fn placed_at(pod: &Value, dir: &Path, generation: &str) -> Value {
 /// The way back from [`placed_at`]: the manifest whose digest counts.
 pub(crate) fn taken_from(pod: &Value, dir: &Path) -> Value {
     let mut pod = pod.clone();
+    let suffix = format!("-{}", text(&pod["metadata"]["annotations"][annotation::GENERATION]));
     if let Some(metadata) = pod.pointer_mut("/metadata").and_then(Value::as_object_mut) {
         metadata.remove("annotations");
+        if let Some(name) = text(&metadata["name"]).strip_suffix(&suffix).map(str::to_owned) {
+            metadata.insert("name".into(), name.into());
+        }
     }
     let prefix = format!("{}/", dir.display());
     for_host_paths(&mut pod, |path| path.strip_prefix(&prefix).map(str::to_owned));

@@ -16,6 +16,9 @@ use crate::store::Store;
 /// Only root reads it: variables may hold secrets.
 const FILE_MODE: u32 = 0o600;
 
+/// A larger file is no manifest, in bytes: the API takes no object above 1.5 MiB.
+const LARGEST: u64 = 2 << 20;
+
 /// Why a copy could not be placed or removed.
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
@@ -91,7 +94,7 @@ impl StaticDir {
 
 fn copy_in(path: &Path) -> Option<(Component, GenerationId)> {
     let component = Component::from_file_name(path.file_name()?.to_str()?)?;
-    let manifest: Value = serde_json::from_slice(&host::fs::read(path).ok()?).ok()?;
+    let manifest: Value = serde_json::from_slice(&host::fs::read_small(path, LARGEST).ok()?).ok()?;
     let metadata = &manifest["metadata"];
     let is_it = metadata["labels"][names::label::CHECKPOINT_OF] == component.name.as_str()
         && metadata["namespace"] == component.namespace.as_str();

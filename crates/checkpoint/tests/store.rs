@@ -242,6 +242,10 @@ fn copies_are_placed_replaced_and_removed() {
     world.statics.place(&world.store, &first).unwrap();
     world.statics.place(&world.store, &second).unwrap();
     assert_eq!(world.statics.placed().unwrap(), [(world.component.clone(), second.id.clone())]);
+    // A kubelet starts none while another one of its name has not ended.
+    let name = |generation: &Generation| objects::name(&generation.manifest().unwrap()).to_owned();
+    assert_eq!(name(&first), format!("web-checkpoint-{}", first.id));
+    assert_ne!(name(&first), name(&second));
     assert!(world.statics.remove(&world.component).unwrap());
     assert!(!world.statics.remove(&world.component).unwrap());
     assert_eq!(world.statics.placed().unwrap(), []);

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -226,6 +226,35 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     tried("read", path, fs::read(path))
 }
 
+/// Reads a whole regular file of at most `limit` bytes. What lies in a directory that others write to may be anything:
+/// nobody waits for the other end of a FIFO here, and nothing without an end is read.
+///
+/// # Errors
+/// [`FsError`] when it is missing, unreadable, larger than that, or no regular file.
+pub fn read_small(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    tried("read", path, small(path, limit))
+}
+
+fn small(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    let too_large = |size| io::Error::new(io::ErrorKind::FileTooLarge, format!("it has {size} bytes"));
+    if metadata.len() > limit {
+        return Err(too_large(metadata.len()));
+    }
+    // It may grow meanwhile, and a file of /proc says nothing about its size.
+    let mut content = Vec::new();
+    file.take(limit + 1).read_to_end(&mut content)?;
+    let size = content.len() as u64;
+    if size > limit { Err(too_large(size)) } else { Ok(content) }
+}
+
 /// Reads a whole text file.
 ///
 /// # Errors
@@ -312,6 +341,21 @@ mod tests {
         assert_eq!(read(&path).unwrap(), b"two");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
         assert_eq!(list(dir.path()).unwrap(), [path]);
+    }
+
+    #[test]
+    fn what_is_no_small_file_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        write(&path("a"), b"1234", 0o600).unwrap();
+        assert_eq!(read_small(&path("a"), 4).unwrap(), b"1234");
+        assert!(read_small(&path("a"), 3).is_err());
+        assert!(read_small(dir.path(), 4).is_err());
+        assert!(read_small(Path::new("/dev/zero"), 4).is_err());
+        assert!(!read_small(Path::new("/proc/self/cmdline"), 1 << 20).unwrap().is_empty());
+        nix::unistd::mkfifo(&path("fifo"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+        let error = read_small(&path("fifo"), 4).unwrap_err();
+        assert_eq!(error.source.to_string(), "it is no regular file");
     }
 
     #[test]
