@@ -76,6 +76,9 @@ impl Upgrade<'_> {
         let live = self.sight.api.get(&saved.path).await?;
         match (&saved.live, &live) {
             (None, None) => return Ok(false),
+            // It may have been missing for another reason than that it is new, and then what needs it would not come
+            // back, either. One that nobody needs does no harm.
+            (None, Some(_)) if saved.part == Part::Access => return Ok(false),
             (None, Some(_)) => self.sight.api.delete(&saved.path).await?,
             (Some(was), Some(is)) if diff::essence(was) == diff::essence(is) && owners(was) == owners(is) => {
                 return Ok(false);

@@ -63,6 +63,7 @@ async fn the_step_back_leaves_no_object_as_the_run_changed_it() {
     let cases = [
         Case(Part::Config, "changed", old("changed"), of("changed", "new", "us")),
         Case(Part::Config, "made", None, of("made", "new", "us")),
+        Case(Part::Access, "right", None, of("right", "new", "us")),
         Case(Part::KubeApiserver, "taken", old("taken"), of("taken", "old", "them")),
         Case(Part::KubeApiserver, "both", old("both"), of("both", "new", "them")),
         Case(Part::KubeApiserver, "untouched", old("untouched"), old("untouched")),
@@ -89,6 +90,7 @@ async fn the_step_back_leaves_no_object_as_the_run_changed_it() {
         let upgrade = Upgrade::new(target(&state), client, runtime, state.clone(), &|_| {});
         assert!(upgrade.back().await.unwrap());
         let mut is = node.objects();
+        assert!(is.remove(&path("right")).is_some(), "it may have been missing for another reason");
         // Who owns an object that had gone is who makes it again.
         let gone = is.get_mut(&path("gone")).unwrap();
         gone["metadata"]["managedFields"] = was[&path("gone")]["metadata"]["managedFields"].clone();

@@ -16,6 +16,8 @@ use crate::error::UpgradeError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Part {
+    /// Roles and who has them, of all parts: without them nothing of what follows would come to its end.
+    Access,
     /// The guardian: first, because it keeps the API up while the apiserver is replaced.
     Guardian,
     /// kube-apiserver: nothing else may be newer than it.
@@ -36,7 +38,8 @@ pub enum Part {
 
 impl Part {
     /// All of them, in the order of an upgrade.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
+        Self::Access,
         Self::Guardian,
         Self::KubeApiserver,
         Self::KubeControllerManager,
@@ -50,6 +53,7 @@ impl Part {
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Access => "access rules",
             Self::Guardian => "guardian",
             Self::KubeApiserver => component::KUBE_APISERVER,
             Self::KubeControllerManager => component::KUBE_CONTROLLER_MANAGER,
@@ -59,6 +63,13 @@ impl Part {
             Self::Flannel => "flannel",
             Self::Config => "config objects",
         }
+    }
+
+    /// Which part an object of a manifest belongs to; `None` for what an upgrade leaves alone.
+    fn of(path: &str, object: &Value) -> Option<Self> {
+        let of_manifest = Self::of_manifest(path)?;
+        let rules = objects::text(&object["apiVersion"]).starts_with("rbac.authorization.k8s.io/");
+        Some(if rules { Self::Access } else { of_manifest })
     }
 
     /// Which part a rendered manifest belongs to; `None` for what an upgrade leaves alone.
@@ -96,14 +107,15 @@ impl Part {
 /// When a manifest is no YAML, which is a fault in kubestrap itself.
 pub fn objects(tree: &AssetTree) -> Result<BTreeMap<Part, Vec<apply::Object>>, UpgradeError> {
     let mut parts: BTreeMap<Part, Vec<apply::Object>> = BTreeMap::new();
-    for (path, file) in tree.iter() {
-        let Some(part) = Part::of_manifest(path) else { continue };
+    for (path, file) in tree.iter().filter(|(path, _)| Part::of_manifest(path).is_some()) {
         let text = String::from_utf8_lossy(&file.content);
         let documents = assets::parse_documents(&text)
             .map_err(|source| UpgradeError::Manifest { path: path.to_owned(), source })?;
-        let objects =
-            documents.into_iter().map(|d| apply::Object::new(d.value, format!("{path}:{}", d.line)));
-        parts.entry(part).or_default().extend(objects);
+        for document in documents {
+            let Some(part) = Part::of(path, &document.value) else { continue };
+            let object = apply::Object::new(document.value, format!("{path}:{}", document.line));
+            parts.entry(part).or_default().push(object);
+        }
     }
     Ok(parts)
 }
@@ -129,6 +141,8 @@ pub(crate) fn version_of(image: &str) -> Option<KubernetesVersion> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -143,6 +157,12 @@ mod tests {
         ] {
             assert_eq!(Part::of_manifest(path), part, "{path}");
         }
+        // Rights come first, wherever they stand.
+        let object = |version: &str| json!({"apiVersion": version, "kind": "ClusterRoleBinding"});
+        let of = |version: &str| Part::of("manifests/flannel.yaml", &object(version));
+        assert_eq!(of("rbac.authorization.k8s.io/v1"), Some(Part::Access));
+        assert_eq!(of("apps/v1"), Some(Part::Flannel));
+        assert!(Part::ALL.is_sorted() && Part::ALL[0] == Part::Access);
     }
 
     #[test]

@@ -71,7 +71,7 @@ fn cluster(from: &str, to: &str) -> Observed {
         config.changes =
             vec![Change { object: objects::ObjectRef::of(&object), new: false, fields: vec![field] }];
     }
-    let mut parts: Vec<PartState> = Part::ALL[..7].iter().map(|p| part(*p, from, to)).collect();
+    let mut parts: Vec<PartState> = Part::ALL[1..8].iter().map(|p| part(*p, from, to)).collect();
     parts.push(config);
     let moves = from != to;
     let host = [
