@@ -22,6 +22,7 @@ mod flags;
 mod given;
 mod input;
 mod kubelet;
+pub mod member;
 mod node;
 mod on_node;
 mod paths;

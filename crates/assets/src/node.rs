@@ -5,12 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 use cluster::{Component, EtcdConfig};
 use names::port;
 use pki::NodeIdentity;
-use sha2::{Digest as _, Sha256};
 
 use crate::credentials;
 use crate::error::RenderError;
 use crate::flags::Flags;
 use crate::input::Base;
+use crate::member;
 use crate::paths;
 use crate::template::{Values, fill};
 use crate::tree::AssetTree;
@@ -83,15 +83,8 @@ fn etcd(
         ("uid", String::new()),
     ]);
     values.insert("flags", fill(NAME, &flags.to_yaml(), &values)?);
-    values.insert("uid", uid(&fill(NAME, pod, &values)?));
-    Ok(fill(NAME, pod, &values)?)
-}
-
-/// A pod's UID of its manifest, as long as those that the kubelet makes.
-fn uid(manifest: &str) -> String {
-    let digest = Sha256::digest(manifest.as_bytes());
-    let (half, _) = digest.split_at(16);
-    half.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+    let manifest = fill(NAME, pod, &values)?;
+    Ok(member::stamped(&manifest).unwrap_or(manifest))
 }
 
 #[cfg(test)]

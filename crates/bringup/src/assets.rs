@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ::assets::{AssetDir, StaticPod};
+use ::assets::{AssetDir, StaticPod, member};
 use api::{Client, Connection};
 use host::place::HostFile;
 use jiff::Timestamp;
@@ -249,6 +249,13 @@ fn secrets(dir: &AssetDir, options: &Options, user: Option<(u32, u32)>) -> Resul
 fn lasting(dir: &AssetDir, options: &Options) -> Result<Vec<HostFile>, StartError> {
     let mut files: Vec<_> = dir.node_files()?.into_iter().map(|file| host_file(file, options)).collect();
     files.extend(manifests(dir.static_pods(), &options.manifest_dir));
+    // A member that has data begins no cluster, whatever becomes of it.
+    if options.on_host(Path::new(names::path::ETCD_MEMBER_ID)).exists() {
+        for file in &mut files {
+            let joined = std::str::from_utf8(&file.content).ok().and_then(member::joined);
+            file.content = joined.map_or_else(|| std::mem::take(&mut file.content), String::into_bytes);
+        }
+    }
     Ok(files)
 }
 

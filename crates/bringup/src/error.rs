@@ -29,6 +29,12 @@ pub enum StartError {
     /// The API could not be talked to at all.
     #[error("cannot make a client for the API")]
     Client(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// etcd has no data, or another member's: whatever started on it would not be this cluster.
+    #[error("{problem}")]
+    Data {
+        /// What lies where, and what should.
+        problem: String,
+    },
     /// A component did not become ready.
     #[error("{what} was not ready within {} s\n{diagnosis}", after.as_secs())]
     NotReady {

@@ -1,8 +1,11 @@
 //! The bring-up itself: observes, plans, and executes the plan's steps one after the other.
 
+use std::path::Path;
+
 use api::Client;
 use host::place::{make_dirs, place};
 use jiff::Timestamp;
+use names::path::ETCD_MEMBER_ID;
 use serde::Serialize;
 
 use crate::assets::Assets;
@@ -90,6 +93,10 @@ async fn run(context: &Context<'_>) -> Result<Summary, StartError> {
 
 /// What is to be done once the guardian has brought back what it can.
 async fn what_is_to_do(context: &Context<'_>) -> Result<Plan, StartError> {
+    let on_host = |path: &Path| context.options.on_host(path);
+    if let Some(problem) = etcd::data::standing(&on_host(Path::new(ETCD_MEMBER_ID)), &on_host).problem() {
+        return Err(StartError::Data { problem });
+    }
     let first = plan(&observe(context).await?);
     if !first.has(Step::Restore) {
         return Ok(first);

@@ -286,3 +286,17 @@ async fn an_apiserver_that_crashes_again_and_again_ends_the_wait_at_once() {
         "{error}"
     );
 }
+
+/// An etcd without its data would begin another cluster, and the kubelet end every workload.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_started_where_etcds_data_is_gone() {
+    let mut world = World::new();
+    world.options.root = world._dir.path().to_owned();
+    let memory = world.options.on_host(Path::new(ETCD_MEMBER_ID));
+    let member = etcd::data::Identity { cluster: 1, member: 2 };
+    etcd::data::remember(&memory, member, Path::new("/var/lib/etcd")).unwrap();
+    let error = world.start(|_| false).await.unwrap_err();
+    let StartError::Data { problem } = &error else { panic!("{error}") };
+    assert!(problem.contains("/var/lib/etcd holds no data of etcd, and this node is member 2"), "{problem}");
+    assert_eq!(host::fs::list(&world.options.manifest_dir).unwrap(), [] as [PathBuf; 0]);
+}

@@ -342,13 +342,18 @@ kinds! {
         remedy "give the kubelet a new one: `kubestrap up` does";
     STATIC_PODS: "StaticPods", [Doctor],
         looks_at "the static pods that are in place",
-        fails "never",
+        fails "two files name the same pod",
         warns "a file cannot be read, or a bring-up is not finished",
         remedy "run `kubestrap start` to its end, and remove files that are no manifests";
     ETCD_POD: "EtcdPod", [Doctor],
         looks_at "the static pod of this node's own etcd",
         fails "it is missing, incomplete, or needs a registry",
         remedy "put it back: `kubestrap start` places it";
+    ETCD_MANIFEST: "EtcdManifest", [Doctor],
+        looks_at "whether etcd runs by the manifest that lies there",
+        fails "never",
+        warns "an edit of it is to come into effect, or was put back since etcd did not serve with it",
+        remedy "see what the edit is to be";
     ETCD_IMAGE: "EtcdImage", [Doctor],
         looks_at "its image",
         fails "it is not on the node",
@@ -359,9 +364,9 @@ kinds! {
         warns "one ends within 30 days",
         remedy "render the assets again with the same CA, and run `kubestrap start`";
     ETCD_DATA: "EtcdData", [Doctor],
-        looks_at "its data",
-        fails "there is none, or it is gone with the pod",
-        remedy "restore it from a snapshot";
+        looks_at "its data, and whether it is that of this node's member",
+        fails "there is none, it is another member's, or it is gone with the pod",
+        remedy "mount or move it back, or restore it from a snapshot";
     ETCD_RUNNING: "EtcdRunning", [Doctor],
         looks_at "its health",
         fails "it does not answer that it is healthy",

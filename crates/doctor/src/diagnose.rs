@@ -161,6 +161,7 @@ pub(crate) fn judge(options: &Options, disk: &Disk, live: &Live, now: Timestamp)
     all.push(static_pods(manifests));
     all.extend(checks::etcd::on_disk(
         files,
+        static_pod_dir,
         manifests,
         etcd.as_ref(),
         addresses,
@@ -208,10 +209,15 @@ fn static_pods(manifests: &Manifests) -> Check {
         .map(|m| objects::name(&m.pod))
         .filter(|name| name.starts_with(TEMPORARY_PREFIX))
         .collect();
+    let twice: Vec<_> = manifests.twice().collect();
     let mut minor = manifests.unreadable.clone();
     if !temporary.is_empty() {
         minor.push(format!("a bring-up is not finished: {} would come back", temporary.join(", ")));
     }
-    let remedy = "run `kubestrap start` to its end, and remove files that are no manifests";
-    Check::of_problems(NAME, &[], &minor, format!("{} static pods", manifests.pods.len()), remedy)
+    let remedy = if twice.is_empty() {
+        "run `kubestrap start` to its end, and remove files that are no manifests"
+    } else {
+        "move all but one of them out of the directory, the one that is meant last: its removal ends the pod for seconds"
+    };
+    Check::of_problems(NAME, &twice, &minor, format!("{} static pods", manifests.pods.len()), remedy)
 }

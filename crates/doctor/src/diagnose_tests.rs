@@ -451,4 +451,47 @@ fn what_lies_about_among_static_pods() {
         &[("StaticPods", Warning)],
         "bootstrap-kube-apiserver would come back",
     );
+    // The kubelet knows a pod by its name, and reads every file.
+    let twice = |w: &mut World| {
+        let text = host::fs::read_to_string(&w.path(&format!("{dir}/etcd.yaml"))).unwrap();
+        w.write(&format!("{dir}/etcd.yaml.bak"), &text, 0o600);
+    };
+    broken(twice, &[("StaticPods", Failed)], "2 files name the pod etcd: etcd.yaml, etcd.yaml.bak");
+    let fifo = |w: &mut World| {
+        let path = w.path(&format!("{dir}/fifo"));
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    };
+    broken(fifo, &[("StaticPods", Warning)], "fifo: it is no regular file");
+}
+
+#[test]
+fn etcds_data_is_that_of_its_member() {
+    let remember = |w: &World| {
+        let member = etcd::data::Identity { cluster: 0xc, member: 0xa };
+        let memory = w.path("/etc/kubernetes/kubestrap/etcd/member.json");
+        etcd::data::remember(&memory, member, std::path::Path::new("/var/lib/etcd")).unwrap();
+    };
+    let gone = |w: &mut World| {
+        remember(w);
+        host::fs::remove_dir_all(&w.path("/var/lib/etcd/member")).unwrap();
+    };
+    broken(
+        gone,
+        &[("EtcdData", Failed)],
+        "/var/lib/etcd holds no data of etcd, and this node is member a of cluster c",
+    );
+}
+
+#[test]
+fn an_edit_of_etcds_manifest() {
+    let edit = |w: &mut World| w.write("/etc/kubernetes/manifests/etcd.yaml", &edited(w), 0o600);
+    broken(edit, &[("EtcdManifest", Warning)], "was edited, and etcd runs without that");
+    let refused = "/etc/kubernetes/kubestrap/etcd/refused.yaml";
+    broken(|w| w.write(refused, "", 0o600), &[("EtcdManifest", Warning)], "etcd did not serve with an edit");
+}
+
+/// With a UID of something else.
+fn edited(w: &World) -> String {
+    let text = host::fs::read_to_string(&w.path("/etc/kubernetes/manifests/etcd.yaml")).unwrap();
+    text.replacen('{', "{\"x\": {\n  uid: x\n}, ", 1)
 }

@@ -96,11 +96,8 @@ fn parts(path: &Path) -> impl Iterator<Item = OsString> + '_ {
 
 /// A text file that is no larger than a Secret.
 pub(crate) fn small_text(path: &Path) -> io::Result<String> {
-    let size = fs::metadata(path)?.len();
-    if size > LARGEST {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it has {size} bytes")));
-    }
-    fs::read_to_string(path)
+    let content = host::fs::read_small(path, LARGEST).map_err(|error| error.source)?;
+    String::from_utf8(content).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// All regular files of a tree, sorted; links are not followed.

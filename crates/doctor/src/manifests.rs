@@ -1,6 +1,6 @@
 //! The manifests in a directory of static pods, and what they need of their host.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use objects::{items, pod};
@@ -48,6 +48,18 @@ impl Manifests {
             }
         }
         manifests
+    }
+
+    /// Which files name a pod that another file names: the kubelet runs one of them, and not always the same.
+    pub(crate) fn twice(&self) -> impl Iterator<Item = String> {
+        let mut files: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+        for Manifest { file, pod } in &self.pods {
+            files.entry((objects::namespace(pod), objects::name(pod))).or_default().push(file);
+        }
+        let twice = files.into_iter().filter(|(_, files)| files.len() > 1);
+        twice.map(|((_, name), files)| {
+            format!("{} files name the pod {name}: {}", files.len(), files.join(", "))
+        })
     }
 
     /// The pod of that name.

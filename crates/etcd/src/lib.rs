@@ -1,7 +1,7 @@
 //! etcd: where it is, how one is let in, how it is, who its members are, and a copy of what it holds.
 //!
 //! ```text
-//! static pod ─▶ server  its image, its files on the host
+//! static pod ─▶ server  its image, its files on the host ─▶ data  whose it is, and whose it was
 //!      │
 //!      └─▶ Etcd (endpoints, TLS) ─┬─ health       of each endpoint
 //!                                 ├─ lacks        why an endpoint cannot be used
@@ -14,6 +14,7 @@
 //! business: its tool takes it.
 
 mod client;
+pub mod data;
 mod member;
 pub mod server;
 mod snapshot;

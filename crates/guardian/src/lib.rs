@@ -14,6 +14,7 @@
 pub mod install;
 mod joining;
 mod keys;
+mod kubelet;
 mod kubelets;
 pub mod machine;
 mod report;

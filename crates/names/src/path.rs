@@ -166,6 +166,18 @@ pub const AUTHORITIES: &str = "/etc/kubernetes/kubestrap/authorities";
 /// What the node needs of whoever has the authorities' keys, where these are not on it; and what is brought back.
 pub const CERTIFICATE_REQUESTS: &str = "/etc/kubernetes/kubestrap/requests";
 
+/// What a node knows of its own member of etcd when etcd's data is gone, and which manifest of it was good.
+pub const ETCD_MEMBER: &str = "/etc/kubernetes/kubestrap/etcd";
+
+/// Of these: which member of which cluster it is.
+pub const ETCD_MEMBER_ID: &str = "/etc/kubernetes/kubestrap/etcd/member.json";
+
+/// Of these: the manifest that etcd serves with.
+pub const ETCD_GOOD: &str = "/etc/kubernetes/kubestrap/etcd/good.yaml";
+
+/// Of these: the last manifest that etcd did not serve with.
+pub const ETCD_REFUSED: &str = "/etc/kubernetes/kubestrap/etcd/refused.yaml";
+
 /// kube-apiserver's part of it.
 pub const KUBE_APISERVER_KEYS: &str = "/etc/kubernetes/kubestrap/kube-apiserver";
 

@@ -47,6 +47,27 @@ pub(crate) fn deletions_of_the_only_apiserver() -> Result<()> {
     ])
 }
 
+/// Every right but those that nobody can take away.
+pub(crate) fn deletions_of_all_rights() -> Result<()> {
+    shared::cluster(|node| {
+        let mut cases = Cases::begin("deletions", node)?;
+        // Whoever asks without a right is refused, which is meant.
+        let outcome = cases.during("all roles and bindings", Limit::Off, |node| {
+            let delete = format!(
+                "k='kubectl --kubeconfig {ASSETS}/auth/kubeconfig-super-admin'; \
+                 $k delete clusterrolebindings,clusterroles --all && $k -n kube-system delete roles,rolebindings --all"
+            );
+            node.shell(&delete)?;
+            node.exec(&["kubestrap", "upgrade", "apply"])?.success()?;
+            // The apiserver makes its own when it starts.
+            node.power_cycle(|_| Ok(()))?;
+            wait_whole(node).map(drop)
+        });
+        cases.take(outcome);
+        cases.end()
+    })
+}
+
 fn kube_system(node: &Node, args: &[&str]) -> Result<String> {
     node.get(&[&["-n", "kube-system"], args].concat())
 }

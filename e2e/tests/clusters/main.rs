@@ -17,10 +17,12 @@ mod deletions;
 mod doctor;
 mod drained;
 mod failures;
+mod fallback;
 mod foreign;
 mod hostile;
 mod interrupted;
 mod killed;
+mod member;
 mod moments;
 mod networks;
 mod pivot;
@@ -96,6 +98,8 @@ static CASES: &[Case] = &[
         "all schedulers and controller-managers are deleted, and there are others", "disasters"),
     case!(Full, Shared, deletions::deletions_of_the_guardian,
         "the guardian's file and DaemonSet are deleted, and it goes on", "disasters"),
+    case!(Full, Shared, deletions::deletions_of_all_rights,
+        "all roles and bindings are deleted, and `upgrade apply` puts them back", "disasters"),
     case!(Core, Shared, deletions::deletions_of_the_only_apiserver,
         "the only apiserver and its DaemonSet are deleted, and no request fails", "disasters"),
     case!(Core, Shared, coldboot::coldboot_of_a_node_at_rest,
@@ -104,6 +108,14 @@ static CASES: &[Case] = &[
         "it comes back with no CNI state and no valid token", "guardian"),
     case!(Full, Shared, coldboot::coldboot_without_the_label,
         "it comes back by its copies, and serves by them, when the Node object has lost its label", "guardian"),
+    case!(Core, Shared, member::member_whose_data_is_gone,
+        "a node whose etcd has lost its data begins no other cluster, says so, and serves again with it", "disasters"),
+    case!(Full, Shared, member::member_whose_data_is_another_s,
+        "data of another member of etcd is not served", "disasters"),
+    case!(Full, Shared, member::member_whose_manifest_is_edited,
+        "an edit of etcd's manifest has its effect at once, and is put back when etcd does not serve with it", "disasters"),
+    case!(Full, Shared, fallback::fallback_to_an_older_generation,
+        "where generations cannot be started any more an older one is, without the API", "guardian"),
     case!(Full, Shared, certificates::certificates_are_renewed_under_load,
         "every certificate of the control plane is renewed with no failed request and no restart", "guardian"),
     case!(Full, Shared, certificates::certificates_that_ended_while_the_node_was_off,

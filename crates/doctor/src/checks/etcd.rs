@@ -5,8 +5,10 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use ::checks::{Check, Kind, Name, Outcome, kind};
+use etcd::data::{Standing, WAYS_BACK};
 use etcd::{Etcd, Health, server};
 use jiff::Timestamp;
+use names::path::ETCD_REFUSED;
 use objects::pod;
 
 use super::guardian;
@@ -25,6 +27,7 @@ pub(crate) fn manifest(manifests: &Manifests) -> Option<&Manifest> {
 /// What has to lie on this node's disk.
 pub(crate) fn on_disk(
     files: &Files,
+    static_pod_dir: &Path,
     manifests: &Manifests,
     known: Option<&Etcd>,
     addresses: &[IpAddr],
@@ -54,7 +57,41 @@ pub(crate) fn on_disk(
         .remedy
         .map(|_| "put it back: `kubestrap start` writes manifest and certificates".to_owned());
     let places = server::places(&manifest.pod);
-    vec![static_pod, image, certificates(files, &places, limits, now), data(files, &places)]
+    vec![
+        static_pod,
+        edited(files, static_pod_dir, manifest),
+        image,
+        certificates(files, &places, limits, now),
+        data(files, &places),
+    ]
+}
+
+/// The kubelet starts a static pod anew when its UID changes: the guardian gives an edit the UID that it has to have.
+fn edited(files: &Files, static_pod_dir: &Path, manifest: &Manifest) -> Check {
+    const NAME: &Kind = &kind::ETCD_MANIFEST;
+    let path = static_pod_dir.join(&manifest.file);
+    let pending = files.text(&path).is_ok_and(|text| assets::member::stamped(&text).is_some());
+    if pending {
+        return Check::warning(
+            NAME,
+            format!(
+                "{} was edited, and etcd runs without that: it is read when etcd is started again",
+                path.display()
+            ),
+            "the guardian sees to that within seconds; without one, restart the node when that suits you",
+        );
+    }
+    if files.exists(ETCD_REFUSED).unwrap_or(false) {
+        return Check::warning(
+            NAME,
+            format!(
+                "etcd did not serve with an edit of {}: it was put back, and is kept as {ETCD_REFUSED}",
+                path.display()
+            ),
+            format!("see what it was to be, and remove it: rm {ETCD_REFUSED}"),
+        );
+    }
+    Check::ok(NAME, format!("etcd runs by {}", path.display()))
 }
 
 /// The guardian renews those that lie where it has the control plane's, on a node where it has any.
@@ -86,6 +123,15 @@ fn certificates(files: &Files, places: &server::Places, limits: Limits, now: Tim
 
 fn data(files: &Files, places: &server::Places) -> Check {
     const NAME: &Kind = &kind::ETCD_DATA;
+    let memory = files.path(names::path::ETCD_MEMBER_ID);
+    match etcd::data::standing(&memory, &|path| files.path(path)) {
+        Standing::Unreadable(why) => return Check::unknown(NAME, why, "run this as root"),
+        standing => {
+            if let Some(problem) = standing.problem() {
+                return Check::failed(NAME, problem, WAYS_BACK);
+            }
+        }
+    }
     let Some(dir) = &places.data else {
         return Check::failed(
             NAME,

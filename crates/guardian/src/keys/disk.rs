@@ -43,7 +43,7 @@ impl Keys {
     }
 
     /// Where an absolute path of the node lies for us.
-    pub(super) fn locate(&self, absolute: &str) -> PathBuf {
+    pub(crate) fn locate(&self, absolute: &str) -> PathBuf {
         self.root.path(absolute)
     }
 

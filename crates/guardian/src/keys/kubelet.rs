@@ -4,7 +4,6 @@
 
 use assets::{Asked, AssetTree, KubeletCertificate, KubeletRenewal};
 use jiff::Timestamp;
-use names::path;
 use node::kubelet_certificate;
 
 use super::disk::{Keys, KeysError};
@@ -38,22 +37,12 @@ pub(super) fn renew(keys: &Keys, node: &str, now: Timestamp) -> Result<bool, Key
     Ok(renewed)
 }
 
-/// Has systemd start the kubelet again, which reads its certificate only then; without systemd it ends by itself, after
-/// five minutes without one (pkg/kubelet/certificate/transport.go).
-pub(super) fn restart() {
-    for process in host::proc::of_unit(path::KUBELET_UNIT, "kubelet") {
-        match process.terminate() {
-            Ok(()) => tracing::info!(?process, "the kubelet begins again, with a valid certificate"),
-            Err(error) => tracing::warn!(?process, %error, "the kubelet cannot be made to begin again"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use jiff::SignedDuration;
+    use names::path;
     use pki::{Authority, Leaf, Terms};
 
     use super::*;

@@ -43,7 +43,7 @@ fn try_once(keys: &Keys, node: &NodeIdentity, now: Timestamp) -> Result<(), Keys
         tracing::info!(files = ?shown(&renewed), "renewed");
     }
     if kubelet::renew(keys, &node.name, now)? {
-        kubelet::restart();
+        crate::kubelet::restart("it has another certificate");
     }
     Ok(())
 }

@@ -20,8 +20,9 @@ pub enum Action {
     /// Put this generation's static pod there, in place of another one if there is one:
     /// [`super::Event::Placed`].
     Place { generation: GenerationId },
-    /// Take the static pod away: [`super::Event::Removed`].
-    Remove,
+    /// Take the static pod away: [`super::Event::Removed`]. `at_once`: what runs of it ends now, for a kubelet that has
+    /// not heard from the API ends nothing.
+    Remove { at_once: bool },
     /// Take the static pod and all generations away: [`super::Event::Uninstalled`].
     Uninstall,
     /// Tell people.

@@ -55,6 +55,8 @@ pub struct Observation {
     /// Is this component to be checkpointed on this node? `Some(false)`: the node lost the
     /// control-plane label, or the parent's pod template lost the annotation. `None`: not known.
     pub wanted: Option<bool>,
+    /// A copy shall not run now: what it would serve is not this cluster's.
+    pub withheld: bool,
 }
 
 /// One pod of the component: its newest containers.

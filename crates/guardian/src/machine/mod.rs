@@ -104,6 +104,7 @@ pub struct Machine {
 struct Told {
     orphaned: bool,
     stuck: bool,
+    withheld: bool,
     kept: bool,
     /// The revision that a copy stands in for.
     reverted: Option<String>,

@@ -5,9 +5,14 @@ use objects::Origin;
 use super::{Action, ActionKind, Cause, Generation, GenerationId, Instance, Machine, Report};
 
 impl Machine {
-    /// Rules R3 and R6.
+    /// Rules R3 and R6; none is placed while they are withheld.
     pub(super) fn place(&mut self, actions: &mut Vec<Action>) -> Option<Action> {
         self.seen.runtime.as_ref()?;
+        if self.seen.withheld {
+            self.tell_withheld(actions);
+            return None;
+        }
+        self.told.withheld = false;
         let gap_since = self.gap_since?;
         if self.temporary_runs() || self.moved() || (self.seen.wanted == Some(false) && self.others_serve()) {
             return None;
@@ -126,6 +131,13 @@ impl Machine {
             self.told.reverted = Some(revision.clone());
         }
         actions.extend(report.map(Action::Report));
+    }
+
+    fn tell_withheld(&mut self, actions: &mut Vec<Action>) {
+        if !self.told.withheld {
+            self.told.withheld = true;
+            actions.push(Action::Report(Report::Withheld));
+        }
     }
 
     fn tell_stuck(&mut self, stuck: bool, actions: &mut Vec<Action>) {

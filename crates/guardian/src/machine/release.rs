@@ -7,10 +7,13 @@ impl Machine {
     pub(super) fn release(&mut self) -> Option<Action> {
         self.seen.runtime.as_ref()?;
         self.disk.placed.as_ref()?;
+        if self.seen.withheld {
+            return self.may(ActionKind::Remove).then_some(Action::Remove { at_once: true });
+        }
         let taken_over = self.api_serving().filter_map(|i| self.takes_over_at(i)).min();
         let elsewhere = self.moved_since.map(|since| since + self.limits.unwanted_ms);
         let at = taken_over.into_iter().chain(elsewhere).min()?;
-        (self.due(at) && self.may(ActionKind::Remove)).then_some(Action::Remove)
+        (self.due(at) && self.may(ActionKind::Remove)).then_some(Action::Remove { at_once: false })
     }
 
     /// When this serving instance of the API will have shown that it needs no copy beside it.
@@ -31,7 +34,9 @@ impl Machine {
         if let Some(generation) = self.disk.placed.take() {
             self.released_at = Some(self.now);
             self.told.reverted = None;
-            actions.push(Action::Report(Report::Released { generation }));
+            if !self.seen.withheld {
+                actions.push(Action::Report(Report::Released { generation }));
+            }
         }
     }
 

@@ -15,6 +15,8 @@ pub enum Report {
     CopyFailed { failed: GenerationId, generation: GenerationId, exits: u32 },
     /// Nobody serves and there is no generation left to try.
     NothingToPlace,
+    /// No copy may run: its data is not this cluster's.
+    Withheld,
     /// The copy serves, and nothing in the API will ever take over from it.
     Orphaned { generation: GenerationId },
     /// A generation became the last known good one.
@@ -58,6 +60,7 @@ impl Report {
             Self::Reverted { .. } => "Reverted",
             Self::CopyFailed { .. } => "CheckpointFailed",
             Self::NothingToPlace => "NothingToRestore",
+            Self::Withheld => "Withheld",
             Self::Orphaned { .. } => "Orphaned",
             Self::Promoted { .. } => "Promoted",
             Self::Released { .. } => "Released",
@@ -100,6 +103,10 @@ impl fmt::Display for Report {
                 )
             }
             Self::NothingToPlace => write!(f, "nobody serves and there is no checkpoint to start"),
+            Self::Withheld => write!(
+                f,
+                "no checkpoint is started: etcd's data on this node is not that of its member; `kubestrap doctor` says more"
+            ),
             Self::Orphaned { generation } => {
                 write!(f, "checkpoint {generation} serves, and its parent object is gone: apply it again")
             }

@@ -33,7 +33,7 @@ use super::peers::Peers;
 use super::publish::Publisher;
 use super::snapshot::{self, PodSeen};
 use super::steering::Rank;
-use super::{memory, serving};
+use super::{member, memory, serving};
 use crate::keys;
 use crate::machine::{ApiView, Event, Instance, Observation, Report, State};
 
@@ -95,6 +95,8 @@ struct Guardian {
     publisher: Publisher,
     /// The container runtime did not answer the last time.
     silent: bool,
+    /// Why no copy of the apiserver may run.
+    withheld: Option<String>,
     doctor: Option<DoctorReport>,
     diagnosis_due_ms: Option<u64>,
     diagnosed_content: String,
@@ -136,6 +138,7 @@ impl Guardian {
             gates: BTreeMap::new(),
             publisher: Publisher::default(),
             silent: false,
+            withheld: None,
             doctor: None,
             diagnosis_due_ms: None,
             diagnosed_content: String::new(),
@@ -168,6 +171,7 @@ impl Guardian {
         let mut until = self.round(&runtime).await;
         tracing::info!(after = ?self.began.elapsed(), "the first round is done");
         let _containers = Task::spawn(alarm::containers(runtime.clone(), self.bell.clone()));
+        let _member = Task::spawn(member::keep(self.options.clone(), runtime.clone()));
         let _renewals = Task::spawn(keys::renew(self.options.keys.clone(), node, told));
         loop {
             self.connect_api(&runtime).await;
@@ -216,6 +220,7 @@ impl Guardian {
             self.meet_components(now_ms);
             self.tell_problems(problems, now_ms);
         }
+        self.look_at_data();
         let disks = self.changed_disks(now_ms);
         let mut instances = self.instances(now_ms);
         let components: Vec<_> = self.keepers.keys().cloned().collect();
@@ -232,6 +237,18 @@ impl Guardian {
         self.leave_if_unwanted();
         self.forget(busy);
         Instant::now() + self.pause(busy || !known)
+    }
+
+    /// What the apiserver would serve has to be this cluster's.
+    fn look_at_data(&mut self) {
+        let problem = member::problem(&self.options);
+        if problem != self.withheld {
+            match &problem {
+                Some(problem) => tracing::warn!(problem, "no copy of the apiserver is started"),
+                None => tracing::info!("etcd's data is that of this node's member again"),
+            }
+            self.withheld = problem;
+        }
     }
 
     fn take_news(&mut self) {
@@ -310,7 +327,8 @@ impl Guardian {
         if let (Some(keeper), Some(own)) = (self.keepers.get_mut(component), &own) {
             keeper.instances.clone_from(own);
         }
-        let observation = Observation { now_ms, runtime: own, api, wanted };
+        let withheld = component.is(names::component::KUBE_APISERVER) && self.withheld.is_some();
+        let observation = Observation { now_ms, runtime: own, api, wanted, withheld };
         self.step(component, Event::Observed(observation), runtime).await;
         let parent = self.parents.last(component).and_then(Parent::origin);
         if let Some(keeper) = self.keepers.get_mut(component) {
@@ -323,7 +341,7 @@ impl Guardian {
         let expected = self.cluster.of(component).any(|pod| !pod.deleting && !pod.over);
         let others_serve = component.namespace == names::object::KUBE_SYSTEM
             && (self.leadership.leads_elsewhere(&component.name, now_ms)
-                || (component.name == names::component::KUBE_APISERVER && self.peers.serve(now_ms)));
+                || (component.is(names::component::KUBE_APISERVER) && self.peers.serve(now_ms)));
         Some(ApiView { expected, parent_exists: parent.exists, others_serve })
     }
 

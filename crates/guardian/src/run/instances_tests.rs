@@ -33,6 +33,7 @@ fn pod(uid: &str, name: &str, source: &str) -> PodSeen {
     let program = if name.contains("apiserver") { "kube-apiserver" } else { SCHEDULER };
     PodSeen {
         uid: uid.to_owned(),
+        sandbox: "s".to_owned(),
         name: name.to_owned(),
         labels: BTreeMap::new(),
         annotations: BTreeMap::from([(CONFIG_SOURCE.to_owned(), source.to_owned())]),

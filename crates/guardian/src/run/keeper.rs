@@ -155,11 +155,33 @@ impl Keeper {
             }
             Change::Prune(ids) => on_disk(move || Ok(Done::Pruned(files.prune(&component, &ids)?))).await,
             Change::Place(id) => {
-                on_disk(move || files.place(&component, &id).map(|()| Done::Placed(id))).await
+                let placed = id.clone();
+                on_disk(move || files.place(&component, &placed)).await?;
+                self.end_copies(Some(&id), tools).await;
+                Ok(Done::Placed(id))
             }
-            Change::Remove => on_disk(move || files.remove(&component).map(|()| Done::Removed)).await,
+            Change::Remove { at_once } => {
+                on_disk(move || files.remove(&component)).await?;
+                if at_once {
+                    self.end_copies(None, tools).await;
+                }
+                Ok(Done::Removed)
+            }
             Change::Uninstall => {
                 on_disk(move || files.uninstall(&component).map(|()| Done::Uninstalled)).await
+            }
+        }
+    }
+
+    /// Ends copies of other generations: none of them serves, and a kubelet that has not heard from the API since it began
+    /// ends no static pod whose file is gone. It starts none of their containers again, either.
+    async fn end_copies(&self, but: Option<&GenerationId>, tools: &Tools<'_>) {
+        for pod in tools.pods {
+            let other = pod.copy_of().is_some_and(|(component, generation)| {
+                component == self.component && but.is_none_or(|id| id.0 != generation)
+            });
+            if other && let Err(error) = tools.runtime.stop_pod(&pod.sandbox).await {
+                tracing::warn!(pod = pod.name, %error, "a copy that does not serve is not ended");
             }
         }
     }
@@ -183,7 +205,7 @@ enum Change {
     Promote(GenerationId),
     Prune(Vec<GenerationId>),
     Place(GenerationId),
-    Remove,
+    Remove { at_once: bool },
     Uninstall,
 }
 
@@ -195,7 +217,7 @@ impl Change {
             Action::Promote { generation } => Self::Promote(generation),
             Action::Prune { generations } => Self::Prune(generations),
             Action::Place { generation } => Self::Place(generation),
-            Action::Remove => Self::Remove,
+            Action::Remove { at_once } => Self::Remove { at_once },
             Action::Uninstall => Self::Uninstall,
             Action::Report(report) => return Err(report),
         })
@@ -207,7 +229,7 @@ impl Change {
             Self::Promote(_) => ActionKind::Promote,
             Self::Prune(_) => ActionKind::Prune,
             Self::Place(_) => ActionKind::Place,
-            Self::Remove => ActionKind::Remove,
+            Self::Remove { .. } => ActionKind::Remove,
             Self::Uninstall => ActionKind::Uninstall,
         }
     }

@@ -52,6 +52,7 @@ impl World {
         cluster.pods_changed(News::All(vec![object()]));
         let pod = PodSeen {
             uid: UID.to_owned(),
+            sandbox: "s".to_owned(),
             name: "kube-scheduler-x".to_owned(),
             labels: [].into(),
             annotations: [].into(),

@@ -18,6 +18,7 @@ fn running(id: &str, created: &str) -> PodSeen {
     };
     PodSeen {
         uid: id.to_owned(),
+        sandbox: "s".to_owned(),
         name: LEASE.to_owned(),
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),

@@ -24,6 +24,7 @@ mod instances;
 mod jobs;
 mod keeper;
 mod leadership;
+mod member;
 mod memory;
 mod options;
 mod parents;
@@ -38,4 +39,5 @@ pub use access::AccessError;
 pub use files::DiskError;
 pub use guardian::{RunError, run};
 pub use options::{HOST_ROOT, Options};
+
 pub use standin::{StandIn, StandInError, stand_in};

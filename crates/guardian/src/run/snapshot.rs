@@ -13,6 +13,8 @@ use objects::Origin;
 #[derive(Debug, Clone)]
 pub(crate) struct PodSeen {
     pub(crate) uid: String,
+    /// Its sandbox, as the runtime calls it.
+    pub(crate) sandbox: String,
     pub(crate) name: String,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) annotations: BTreeMap<String, String>,
@@ -80,6 +82,7 @@ pub(crate) async fn look(runtime: &Cri) -> Option<Vec<PodSeen>> {
         let containers = newest(containers.iter().filter(|c| c.pod_id == sandbox.id));
         let pod = PodSeen {
             uid: sandbox.uid.clone(),
+            sandbox: sandbox.id,
             name: sandbox.name,
             labels: sandbox.labels,
             annotations: sandbox.annotations,

@@ -17,6 +17,7 @@ fn apiserver(id: &str, name: &str, state: ContainerState) -> PodSeen {
     };
     PodSeen {
         uid: id.to_owned(),
+        sandbox: "s".to_owned(),
         name: name.to_owned(),
         labels: BTreeMap::new(),
         annotations: BTreeMap::new(),

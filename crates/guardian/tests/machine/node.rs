@@ -319,6 +319,7 @@ impl Node {
             runtime: (!self.runtime_hangs).then(|| self.pods.iter().map(seen).collect()),
             api: answers.then_some(api),
             wanted: answers.then_some(self.wanted),
+            withheld: false,
         }
     }
 
@@ -379,7 +380,7 @@ impl Node {
                 self.disk.placed = Some(generation.clone());
                 Event::Placed { now_ms, generation }
             }
-            Action::Remove => {
+            Action::Remove { .. } => {
                 self.disk.placed = None;
                 Event::Removed { now_ms }
             }

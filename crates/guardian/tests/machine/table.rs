@@ -36,6 +36,7 @@ struct Situation {
     view: Option<ApiView>,
     wanted: Option<bool>,
     runtime: bool,
+    withheld: bool,
 }
 
 fn instance(digests: Digests, change: fn(&mut Instance)) -> Vec<Instance> {
@@ -73,7 +74,7 @@ use Digests::{Proven, Unproven};
 
 #[rustfmt::skip]
 fn situations() -> Vec<Situation> {
-    let row = |text, api: fn() -> Vec<Instance>, view| Situation { text, before: true, api, view, wanted: view.map(|_| true), runtime: true };
+    let row = |text, api: fn() -> Vec<Instance>, view| Situation { text, before: true, api, view, wanted: view.map(|_| true), runtime: true, withheld: false };
     vec![
         Situation { before: false, ..row("nothing runs and nothing did: the node was started", Vec::new, None) },
         row("nothing runs any more, the API does not answer", Vec::new, None),
@@ -98,6 +99,7 @@ fn situations() -> Vec<Situation> {
         Situation { wanted: Some(false), ..row("not wanted here any more, another node serves", Vec::new, ELSEWHERE) },
         Situation { wanted: Some(false), ..row("not wanted here any more, nobody else serves", Vec::new, PARENT) },
         Situation { runtime: false, ..row("the container runtime does not answer", Vec::new, None) },
+        Situation { withheld: true, ..row("nothing runs any more, etcd's data is not that of this node's member (apiserver)", Vec::new, None) },
     ]
 }
 
@@ -120,7 +122,13 @@ fn observed(now_ms: u64, situation: &Situation, copy: Copy, api: Vec<Instance>) 
         all.push(one);
     }
     let runtime = situation.runtime.then_some(all);
-    Event::Observed(Observation { now_ms, runtime, api: situation.view, wanted: situation.wanted })
+    Event::Observed(Observation {
+        now_ms,
+        runtime,
+        api: situation.view,
+        wanted: situation.wanted,
+        withheld: situation.withheld,
+    })
 }
 
 /// What the machine does, and when.
@@ -167,7 +175,7 @@ fn perform(action: Action, now_ms: u64) -> (String, Event, bool) {
         Action::Place { generation } => {
             (format!("start the {generation} one"), Event::Placed { now_ms, generation }, true)
         }
-        Action::Remove => ("remove the copy".to_owned(), Event::Removed { now_ms }, true),
+        Action::Remove { .. } => ("remove the copy".to_owned(), Event::Removed { now_ms }, true),
         Action::Uninstall => ("uninstall".to_owned(), Event::Uninstalled { now_ms }, true),
         Action::Report(_) => unreachable!("filtered"),
     }

@@ -109,7 +109,7 @@ impl Witness {
                     assert!(!generations.iter().any(|id| pod.is_copy(Some(id))), "pruned one that runs");
                 }
             }
-            Action::Remove => {
+            Action::Remove { .. } => {
                 let good = disk.good.clone().and_then(whole).map(|g| g.digest.clone());
                 let released = |pod: &Pod| {
                     let is_good = Some(crate::kubelet::digest(pod.content)) == good;

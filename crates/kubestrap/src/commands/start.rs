@@ -228,6 +228,7 @@ pub(crate) fn failure(error: StartError) -> Failure {
         StartError::Runtime(_) => {
             (Exit::Preflight, "look at it with: systemctl status containerd; then run the same command again")
         }
+        StartError::Data { .. } => (Exit::Preflight, etcd::data::WAYS_BACK),
         StartError::Kubelet(_) => (Exit::NotReady, "restart the kubelet and run the same command again"),
         StartError::Untrusted { .. } => (
             Exit::Conflict,

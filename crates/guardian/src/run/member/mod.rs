@@ -1,0 +1,220 @@
+//! This node's member of etcd: which one it is, and the manifest that it runs by.
+//!
+//! ```text
+//! data ─▶ problem   another member's data, or none: no copy of the apiserver is started on it
+//! etcd.yaml ─▶ edit ─┬─ stamp     an edit has its effect at once
+//!                    ├─ keep      it serves: this is the good one, and this is who the member is
+//!                    └─ put back  it does not: the good one again
+//! ```
+//!
+//! Only a static pod that `kubestrap start` wrote is looked after: of another one nobody knows what it is meant to be.
+
+mod edit;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use assets::member;
+use cri::Cri;
+use etcd::{Health, data, server};
+use names::path;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::options::Options;
+use super::snapshot::{PodSeen, look};
+use crate::kubelet;
+use edit::{Edits, File, Runs, Seen, Step};
+
+/// How often the manifest is looked at: before the kubelet's own look at its directory, every 20 s, makes of a file
+/// that cannot be read one that is not there (`FileCheckFrequency` in pkg/kubelet/apis/config/v1beta1/defaults.go).
+const PERIOD: Duration = Duration::from_secs(1);
+/// A kubelet has so long to begin with what was put back …
+const PUT_BACK: Duration = Duration::from_secs(15);
+/// … and with what lies there when the guardian begins. Doubles each time that it did not help, up to the other.
+const BEGIN: Duration = Duration::from_mins(1);
+const LONGEST: Duration = Duration::from_mins(8);
+/// No manifest is larger, in bytes.
+const LARGEST: u64 = 1 << 20;
+/// Only root reads it.
+const MODE: u32 = 0o600;
+
+/// What keeps this node's data from being served: a copy of the apiserver is withheld then.
+pub(crate) fn problem(options: &Options) -> Option<String> {
+    let memory = options.keys.locate(path::ETCD_MEMBER_ID);
+    data::standing(&memory, &|path| on_host(&options.host_root, path)).problem()
+}
+
+fn on_host(host_root: &Path, path: &Path) -> PathBuf {
+    host_root.join(path::below_root(&path.to_string_lossy()))
+}
+
+/// Looks after it for ever.
+pub(crate) async fn keep(options: Options, runtime: Cri) {
+    let mut keeper = Keeper::new(options);
+    loop {
+        if let Err(error) = keeper.round(&runtime).await {
+            keeper.tell(error);
+        }
+        tokio::time::sleep(PERIOD).await;
+    }
+}
+
+struct Keeper {
+    options: Options,
+    began: Instant,
+    edits: Edits,
+    /// When a kubelet that does not begin with what lies there is started again.
+    restart_at: Option<Instant>,
+    /// How long it gets then.
+    pause: Duration,
+    /// Something was wrong with the data.
+    withheld: bool,
+    /// The last trouble: each is told once.
+    told: String,
+}
+
+impl Keeper {
+    fn new(options: Options) -> Self {
+        let began = Instant::now();
+        let (edits, restart_at) = (Edits::default(), Some(began + BEGIN));
+        Self { options, began, edits, restart_at, pause: BEGIN, withheld: false, told: String::new() }
+    }
+
+    fn tell(&mut self, error: String) {
+        if error != self.told {
+            tracing::warn!(error, "etcd's manifest cannot be looked after");
+            self.told = error;
+        }
+    }
+
+    async fn round(&mut self, runtime: &Cri) -> Result<(), String> {
+        let withheld = problem(&self.options).is_some();
+        if self.withheld && !withheld {
+            // The kubelet pauses up to five minutes before it starts again what has ended so often.
+            (self.restart_at, self.pause) = (Some(Instant::now()), BEGIN);
+        }
+        self.withheld = withheld;
+        let (file, good) = (self.file(), self.good());
+        let File::Fit(text) = &file else {
+            return self.decide(file, good, None, false).await.map(drop);
+        };
+        if let Some(text) = member::joined(text).filter(|_| self.memory().is_file()) {
+            return self
+                .write(&text)
+                .map(|()| tracing::info!("etcd's member is told to be one that has data"));
+        }
+        let is_good = good.as_deref().is_some_and(|good| edit::same(good, text));
+        if is_good && self.restart_at.is_none() && self.memory().is_file() {
+            return self.decide(file, good, None, true).await.map(drop);
+        }
+        let pod = edit::pod(text)?;
+        let name = format!("{}-{}", objects::name(&pod), self.options.node_name);
+        let pods = look(runtime).await.ok_or("the container runtime does not answer")?;
+        let pods: Vec<_> = pods.into_iter().filter(|seen| seen.name == name).collect();
+        let meant = |seen: &&PodSeen| objects::uid(&pod).is_empty() || seen.uid == objects::uid(&pod);
+        let seen = pods.iter().find(meant);
+        let runs = seen.map(|seen| Runs { exits: edit::exits(&seen.containers) });
+        let serves = runs.is_some() && matches!(etcd::local_health(&pod).await, Health::Healthy);
+        if is_good {
+            self.watch_kubelet(seen.is_some_and(PodSeen::runs));
+            if serves && !self.memory().is_file() {
+                self.remember(&pod)?;
+            }
+        }
+        if self.decide(file, good, runs, serves).await? {
+            for seen in pods {
+                if let Err(error) = runtime.stop_pod(&seen.sandbox).await {
+                    tracing::warn!(%error, "the etcd that does not serve is not ended");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what is to be done; says whether what runs is to end, for the manifest was put back. A kubelet that has not
+    /// heard from the API since it began ends no static pod.
+    async fn decide(
+        &mut self,
+        file: File,
+        good: Option<String>,
+        runs: Option<Runs>,
+        serves: bool,
+    ) -> Result<bool, String> {
+        let now_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let was = file.clone();
+        match self.edits.step(Seen { now_ms, file, good: good.as_deref(), runs, serves }) {
+            None => Ok(false),
+            Some(Step::Stamp(text)) => {
+                tracing::info!("an edit of etcd's manifest is taken over");
+                self.write(&text).map(|()| false)
+            }
+            Some(Step::Keep(text)) => {
+                tracing::info!("etcd serves: its manifest is the good one");
+                self.put(path::ETCD_GOOD, text.as_bytes()).map(|()| false)
+            }
+            Some(Step::PutBack(why)) => {
+                let good = good.unwrap_or_default();
+                tracing::warn!(why, kept = path::ETCD_REFUSED, "etcd's manifest is put back");
+                self.put(path::ETCD_REFUSED, was.content())?;
+                self.write(&good)?;
+                (self.restart_at, self.pause) = (Some(Instant::now() + PUT_BACK), BEGIN);
+                Ok(true)
+            }
+        }
+    }
+
+    /// A kubelet holds on to the pod that it has, and pauses before it starts again what ends.
+    fn watch_kubelet(&mut self, runs: bool) {
+        match self.restart_at {
+            Some(_) if runs => self.restart_at = None,
+            Some(at) if Instant::now() >= at && !self.withheld => {
+                kubelet::restart("etcd does not run, and its manifest and data are there");
+                self.restart_at = Some(Instant::now() + self.pause);
+                self.pause = (self.pause * 2).min(LONGEST);
+            }
+            _ => {}
+        }
+    }
+
+    fn remember(&self, pod: &Value) -> Result<(), String> {
+        let Some(dir) = server::places(pod).data else { return Ok(()) };
+        let identity = data::identity(&on_host(&self.options.host_root, &dir));
+        let identity = identity.map_err(|error| format!("{}: {error}", dir.display()))?;
+        let Some(identity) = identity else { return Ok(()) };
+        tracing::info!(%identity, "this node remembers who its etcd is");
+        data::remember(&self.memory(), identity, &dir).map_err(|error| host::error::chain(&error))
+    }
+
+    fn memory(&self) -> PathBuf {
+        self.options.keys.locate(path::ETCD_MEMBER_ID)
+    }
+
+    fn file(&self) -> File {
+        match host::fs::read_small(&self.manifest(), LARGEST) {
+            Ok(content) => File::of(content),
+            Err(error) if error.is_not_found() => File::Gone,
+            Err(error) => File::Unfit { why: error.source.to_string(), content: Vec::new() },
+        }
+    }
+
+    fn good(&self) -> Option<String> {
+        let good = host::fs::read_small(&self.options.keys.locate(path::ETCD_GOOD), LARGEST).ok()?;
+        String::from_utf8(good).ok()
+    }
+
+    fn manifest(&self) -> PathBuf {
+        self.options.static_pod_dir.join(path::ETCD_FILE)
+    }
+
+    fn write(&self, text: &str) -> Result<(), String> {
+        host::fs::write(&self.manifest(), text.as_bytes(), MODE).map_err(|error| host::error::chain(&error))
+    }
+
+    fn put(&self, file: &str, content: &[u8]) -> Result<(), String> {
+        let dir = self.options.keys.locate(path::ETCD_MEMBER);
+        let put = host::fs::create_dir_all(&dir, 0o700)
+            .and_then(|()| host::fs::write(&self.options.keys.locate(file), content, MODE));
+        put.map_err(|error| host::error::chain(&error))
+    }
+}
