@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use host::command::Command;
+use licences::Licences;
 
 /// Installs those of `packages` that are missing and says so on stderr; quick when none is.
 ///
@@ -49,6 +50,30 @@ fn missing<'a>(packages: &[&'a str]) -> Vec<&'a str> {
         |package: &str| installed.lines().any(|l| l.strip_prefix(package).is_some_and(|l| l == " installed"));
     let missing: BTreeSet<_> = packages.iter().copied().filter(|p| !has(p)).collect();
     missing.into_iter().collect()
+}
+
+/// Notes a static library of Debian's that programs are linked with, under its package.
+///
+/// # Errors
+/// When the package is installed without its licence.
+pub(crate) fn add_library(list: &mut Licences, package: &str, programs: &[&str]) -> Result<()> {
+    let Some(version) = version(package) else {
+        let reason = "it is of the host where the program was built, which has no Debian packages";
+        list.add_without(package, "(unknown)", programs, reason);
+        return Ok(());
+    };
+    let found = licences::of_package(package);
+    ensure!(!found.is_empty(), "/usr/share/doc/{package}/copyright is missing: install {package} again");
+    list.add(package, &version, programs, found);
+    Ok(())
+}
+
+/// The installed version of a package; none where dpkg has none.
+fn version(package: &str) -> Option<String> {
+    let query = Command::new("dpkg-query").args(["--show", "--showformat", "${Version}\n", package]);
+    // A library may be installed for several machines.
+    let (_, output) = query.run_unchecked().ok()?;
+    output.text().lines().next().filter(|version| !version.is_empty()).map(str::to_owned)
 }
 
 #[cfg(test)]

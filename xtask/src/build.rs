@@ -10,6 +10,7 @@ use crate::checkout::TARGET;
 use crate::components::{self, Cache, ProgramsDir, Request};
 use crate::deps;
 use crate::idle::Idle;
+use crate::licences;
 use crate::times::timed;
 
 pub(crate) use crate::checkout::{root, target_dir};
@@ -189,6 +190,8 @@ fn bundle(kubestrap: &Path, programs: &ProgramsDir) -> Result<PathBuf> {
     let create = Command::new(kubestrap)
         .args(["--quiet", "bundle", "create", "--programs"])
         .arg(&programs.path)
+        .arg("--licences")
+        .arg(licences::of_kubestrap()?)
         .arg(&bundle);
     succeeds(&create).with_context(|| format!("cannot make the bundle in {}", bundle.display()))?;
     of_our_own(&bundle)

@@ -11,7 +11,6 @@ mod debian;
 mod deps;
 mod idle;
 mod kubectl;
-#[cfg(test)]
 mod licences;
 mod logged;
 mod man;

@@ -6,16 +6,17 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use licences::Licences;
 use serde::Serialize;
 
-use crate::blob::{Content, path_of};
+use crate::blob::{Content, LEVEL, path_of};
 use crate::catalog::{self, ImagePlan, Plan};
 use crate::digest::Digest;
 use crate::inputs::{Inputs, read_inputs};
 use crate::oci::{self, Annotations, Descriptor, ImageConfig, Index, Manifest, Platform, annotation};
 use crate::open::{FORMAT, check_replaceable};
 use crate::origins::{self, Origin};
-use crate::programs::Programs;
+use crate::programs::{KUBESTRAP, Programs, read_licences};
 use crate::replace::Staged;
 use crate::{Bundle, BundleError, Result};
 
@@ -26,6 +27,8 @@ pub struct Request<'a> {
     pub programs: &'a Path,
     /// Our own program, for its image and for the host.
     pub kubestrap: &'a Path,
+    /// The licences of what our own program is made of, in the form of the folder's `licences.json`.
+    pub licences: Option<&'a Path>,
     /// The bundle's directory.
     pub target: &'a Path,
 }
@@ -59,7 +62,8 @@ pub fn create(request: &Request<'_>) -> Result<(Bundle, Outcome)> {
     let plan = catalog::plan(&programs)?;
     let inputs = read_inputs(plan.contents.iter().flat_map(Content::sources))?;
     let origins = origins::of_inputs(&inputs, &programs);
-    let recipe = recipe(&plan, &inputs, &origins)?;
+    let licences = licences(request, &programs, &origins)?;
+    let recipe = recipe(&plan, &inputs, &(&origins, &licences))?;
 
     // One that cannot be opened is as good as none.
     let old = Bundle::open(request.target).ok();
@@ -71,15 +75,26 @@ pub fn create(request: &Request<'_>) -> Result<(Bundle, Outcome)> {
     let staged = Staged::new(request.target)?;
     host::fs::create_dir_all(&staged.path().join("blobs/sha256"), 0o755)?;
     let (blobs, outcome) = write_contents(&plan, &inputs, old.as_ref(), staged.path())?;
-    write_documents(&plan, &blobs, &origins, &recipe, staged.path())?;
+    let origins = write_origins(&origins, &licences, staged.path())?;
+    write_documents(&plan, &blobs, origins, &recipe, staged.path())?;
     staged.publish()?;
     Ok((Bundle::open(request.target)?, outcome))
 }
 
+/// Those of everything in it.
+fn licences(request: &Request<'_>, programs: &Programs, origins: &[Origin]) -> Result<Licences> {
+    let mut all = programs.licences().clone();
+    if let Some(own) = request.licences {
+        all.merge(read_licences(own)?.only_of(&[KUBESTRAP]));
+    }
+    origins::add_licences(&mut all, origins);
+    Ok(all)
+}
+
 /// A digest of everything that decides what the bundle will be.
-fn recipe(plan: &Plan, inputs: &Inputs, origins: &[Origin]) -> Result<Digest> {
+fn recipe(plan: &Plan, inputs: &Inputs, besides: &impl Serialize) -> Result<Digest> {
     let contents: Vec<_> = plan.contents.iter().map(|content| content.recipe(inputs)).collect();
-    Ok(Digest::of(&json(&(FORMAT, plan, contents, origins))?))
+    Ok(Digest::of(&json(&(FORMAT, plan, contents, besides))?))
 }
 
 /// Compresses all contents, or takes over the blobs of the old bundle that are the same.
@@ -127,7 +142,7 @@ fn take_over(old: &Bundle, known: &Descriptor, dir: &Path) -> Option<Descriptor>
 fn write_documents(
     plan: &Plan,
     blobs: &[Descriptor],
-    origins: &[Origin],
+    origins: Descriptor,
     recipe: &Digest,
     dir: &Path,
 ) -> Result<()> {
@@ -136,7 +151,7 @@ fn write_documents(
         manifests.push(write_image(image, blobs, dir)?);
     }
     manifests.push(write_programs(plan, blobs, dir)?);
-    manifests.push(write_origins(origins, dir)?);
+    manifests.push(origins);
     let annotations = [
         (annotation::FORMAT, FORMAT),
         (annotation::KUBERNETES, plan.kubernetes.as_str()),
@@ -180,9 +195,11 @@ fn write_programs(plan: &Plan, blobs: &[Descriptor], dir: &Path) -> Result<Descr
     Ok(descriptor)
 }
 
-fn write_origins(origins: &[Origin], dir: &Path) -> Result<Descriptor> {
+fn write_origins(origins: &[Origin], licences: &Licences, dir: &Path) -> Result<Descriptor> {
     let list = write_document(&json(&origins)?, oci::ORIGINS_LIST, dir)?;
-    let licences = write_document(origins::licences(origins).as_bytes(), oci::LICENCES, dir)?;
+    let packed = zstd::encode_all(json(licences)?.as_slice(), LEVEL);
+    let packed = packed.map_err(BundleError::io("compress the licences into", dir))?;
+    let licences = write_document(&packed, oci::LICENCES, dir)?;
     let config = write_document(b"{}", oci::EMPTY, dir)?;
     let manifest = json(&Manifest::new(Some(oci::ORIGINS), config, vec![list, licences]))?;
     let mut descriptor = write_document(&manifest, oci::MANIFEST, dir)?;
@@ -292,6 +309,53 @@ mod tests {
         // No path of the building host but those of packages.
         let unknown: Vec<_> = bundle.origins().iter().filter(|origin| origin.from.is_none()).collect();
         assert!(unknown.iter().all(|origin| origin.file == "kubestrap"), "{unknown:?}");
+    }
+
+    #[test]
+    fn it_has_the_licences_of_all_that_is_in_it_and_of_nothing_else() {
+        let fixture = Fixture::new();
+        let mut own = Licences::default();
+        let found = || vec![licences::Found { file: "LICENSE".to_owned(), text: "of crates".to_owned() }];
+        own.add("a-crate", "1.0.0", &["kubestrap"], found());
+        own.add("x/other", "v9", &["another program"], found());
+        let file = fixture.path("own.json");
+        host::fs::write(&file, &serde_json::to_vec(&own).unwrap(), 0o644).unwrap();
+        let (programs, target) = (fixture.programs(), fixture.path("bundle"));
+        let kubestrap = programs.join(KUBESTRAP);
+        let request =
+            Request { programs: &programs, kubestrap: &kubestrap, licences: Some(&file), target: &target };
+        let (bundle, _) = create(&request).unwrap();
+        let licences = bundle.licences().unwrap();
+        let within = |name: &str| licences.works().iter().find(|w| w.name == name).map(|w| w.within.len());
+        // kubeadm, which the folder tells of, too, is not in it.
+        assert_eq!(within("x/everywhere"), Some(catalog::needed_programs().len() - 1));
+        assert_eq!((within("a-crate"), within("x/other"), within("nftables")), (Some(1), None, Some(1)));
+        assert_eq!(licences.lost(), None);
+        // Other licences are another bundle.
+        let (other, outcome) = fixture.create();
+        assert!(matches!(outcome, Outcome::Written { compressed: 0, .. }), "{outcome:?}");
+        assert_ne!(other.digest(), bundle.digest());
+    }
+
+    #[test]
+    fn programs_of_which_nobody_tells_what_they_are_made_of_are_refused() {
+        let fixture = Fixture::new();
+        let file = fixture.programs().join(licences::FILE);
+        let known = host::fs::read_to_string(&file).unwrap();
+        let refused = |text: &str| {
+            host::fs::write(&file, text.as_bytes(), 0o644).unwrap();
+            fixture.create_at(&fixture.path("bundle")).unwrap_err().to_string()
+        };
+        let dir = fixture.programs();
+        let error = refused(&known.replace("\"runc\"", "\"crun\""));
+        assert_eq!(error, format!("{} lacks runc in licences.json", dir.display()));
+        let mut half: serde_json::Value = serde_json::from_str(&known).unwrap();
+        half["texts"] = serde_json::json!({});
+        let error = refused(&half.to_string());
+        assert!(error.contains("licences.json") && error.contains("it names a text "), "{error}");
+        host::fs::remove_file(&file).unwrap();
+        let error = fixture.create_at(&fixture.path("bundle")).unwrap_err();
+        assert_eq!(error.to_string(), format!("{} lacks licences.json", dir.display()));
     }
 
     #[test]

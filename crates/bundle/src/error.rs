@@ -93,12 +93,18 @@ pub enum BundleError {
         /// The bundle's directory.
         dir: PathBuf,
     },
+    /// The bundle has no licences of what is in it.
+    #[error("the bundle at {} has no licences of what is in it", dir.display())]
+    NoLicences {
+        /// The bundle's directory.
+        dir: PathBuf,
+    },
     /// The programs folder does not hold all that a bundle needs.
     #[error("{} lacks {}", dir.display(), names.join(", "))]
     MissingPrograms {
         /// The programs folder.
         dir: PathBuf,
-        /// What is missing: file names, or `<name> in versions.json`.
+        /// What is missing: file names, or `<name> in versions.json` (or `licences.json`).
         names: Vec<String>,
     },
     /// A tool of this host that goes into an image is not installed.

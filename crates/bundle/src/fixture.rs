@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use licences::{Found, Licences};
+
 use crate::catalog::needed_programs;
 use crate::programs::KUBESTRAP;
 use crate::{Bundle, Outcome, Request, Result, create};
@@ -28,6 +30,12 @@ impl Fixture {
             "kubernetes": "v1.2.3", "programs": versions, "images": {"etcd": "1.2.3-0"}, "origins": origins,
             "builder": "a test",
         });
+        let programs: Vec<&str> = needed_programs().into_iter().filter(|name| *name != KUBESTRAP).collect();
+        let text = Found { file: "LICENSE".to_owned(), text: "some terms".to_owned() };
+        let mut licences = Licences::default();
+        licences.add("x/everywhere", "v1", &[programs.as_slice(), &["kubeadm"]].concat(), vec![text]);
+        let licences = serde_json::to_vec(&licences).unwrap();
+        host::fs::write(&fixture.programs().join(licences::FILE), &licences, 0o644).unwrap();
         host::fs::write(&fixture.programs().join("versions.json"), versions.to_string().as_bytes(), 0o644)
             .unwrap();
         fixture
@@ -48,7 +56,8 @@ impl Fixture {
     }
 
     pub(crate) fn create_at(&self, target: &Path) -> Result<(Bundle, Outcome)> {
-        create(&Request { programs: &self.programs(), kubestrap: &self.programs().join(KUBESTRAP), target })
+        let (programs, kubestrap) = (self.programs(), self.programs().join(KUBESTRAP));
+        create(&Request { programs: &programs, kubestrap: &kubestrap, licences: None, target })
     }
 
     /// Makes a bundle at the usual place.

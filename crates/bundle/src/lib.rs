@@ -2,7 +2,8 @@
 //! usable with no network. It is an OCI image layout, so other tools can read it too:
 //!
 //! ```text
-//!  programs/ + versions.json ─┐
+//!  programs/, versions.json, ─┐
+//!  licences.json              │
 //!  this host's nft, iptables, ├─ create ─▶ oci-layout, index.json, blobs/sha256/…
 //!  busybox and libraries     ─┘                 │
 //!                                               ├─ Bundle::export_tar ──────▶ containerd

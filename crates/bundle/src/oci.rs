@@ -16,10 +16,10 @@ pub(crate) const PROGRAM: &str = "application/vnd.kubestrap.program.v1+zstd";
 /// The artifact that holds all of them.
 pub(crate) const HOST_PROGRAMS: &str = "application/vnd.kubestrap.host-programs.v1";
 
-/// The artifact that says where everything came from, its list, and the licences.
+/// The artifact that says where everything came from, its list, and the licences: JSON, compressed.
 pub(crate) const ORIGINS: &str = "application/vnd.kubestrap.origins.v1";
 pub(crate) const ORIGINS_LIST: &str = "application/vnd.kubestrap.origins.v1+json";
-pub(crate) const LICENCES: &str = "text/plain; charset=utf-8";
+pub(crate) const LICENCES: &str = "application/vnd.kubestrap.licences.v1+zstd";
 
 /// The image-spec's file that marks a layout, and its content.
 pub(crate) const LAYOUT_FILE: &str = "oci-layout";

@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use licences::Licences;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -63,6 +64,8 @@ pub struct Bundle {
     images: Vec<ImageRef>,
     programs: Vec<Program>,
     origins: Vec<Origin>,
+    /// The blob with the licences; a bundle that an earlier build made has none.
+    licences: Option<Descriptor>,
     /// The manifests of `images`, in the same order.
     pub(crate) image_manifests: Vec<(Descriptor, Manifest)>,
     /// The blobs of `programs`, in the same order.
@@ -85,6 +88,7 @@ impl Bundle {
             images: Vec::new(),
             programs: Vec::new(),
             origins: Vec::new(),
+            licences: None,
             image_manifests: Vec::new(),
             program_blobs: Vec::new(),
             blobs: BTreeMap::new(),
@@ -169,6 +173,7 @@ impl Bundle {
         if let Some(list) = list {
             self.origins = self.document(list, FOR)?;
         }
+        self.licences = manifest.layers.into_iter().find(|layer| layer.media_type == oci::LICENCES);
         Ok(())
     }
 
@@ -311,6 +316,22 @@ impl Bundle {
     /// Where everything in it came from.
     pub fn origins(&self) -> &[Origin] {
         &self.origins
+    }
+
+    /// Whose work is in it, with the text of each licence.
+    ///
+    /// # Errors
+    /// [`BundleError::NoLicences`] for one that an earlier build made, [`BundleError::Corrupt`], [`BundleError::Missing`] and
+    /// [`BundleError::Document`] for one that is damaged.
+    pub fn licences(&self) -> Result<Licences> {
+        let none = || BundleError::NoLicences { dir: self.dir.clone() };
+        let blob = self.licences.as_ref().ok_or_else(none)?;
+        self.verify_blob(&blob.digest)?;
+        let path = path_of(&self.dir, &blob.digest);
+        let file = fs::File::open(&path).map_err(BundleError::io("open", &path))?;
+        let decoder = zstd::Decoder::new(file).map_err(BundleError::io("unpack", &path))?;
+        serde_json::from_reader(io::BufReader::new(decoder))
+            .map_err(|source| BundleError::Document { path, source })
     }
 
     /// The host program of this name.

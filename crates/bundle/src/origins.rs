@@ -1,10 +1,11 @@
 //! Where everything in a bundle came from: each program from what the folder's builder says, each file of the packing host
-//! from a Debian package, with the digest that it had. Besides, under which licence that package is.
+//! from a Debian package, with the digest that it had. Besides, under which licence it is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use host::command::Command;
+use licences::Licences;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
@@ -89,21 +90,21 @@ fn other_name(file: &Path) -> PathBuf {
     }
 }
 
-/// The licences of those packages, as Debian has them beside each.
-pub(crate) fn licences(origins: &[Origin]) -> String {
-    let packages: BTreeSet<&str> = origins
-        .iter()
-        .filter(|origin| origin.file.starts_with('/'))
-        .filter_map(|origin| origin.from.as_deref())
-        .collect();
-    let licence = |package: &str| {
-        let name = package.split([' ', ':']).next().unwrap_or_default();
-        let file = Path::new("/usr/share/doc").join(name).join("copyright");
-        let licence = host::fs::read_to_string(&file)
-            .unwrap_or_else(|_| format!("(not installed where this was packed: {})\n", file.display()));
-        format!("==== {package} ====\n\n{}\n\n", licence.trim_end())
-    };
-    packages.into_iter().map(licence).collect()
+/// What has a Debian package within it: [`Origin`] says which files.
+const FILES: &str = "files of the host where the bundle was packed";
+
+/// Adds the licences of those packages, as Debian has them beside each.
+pub(crate) fn add_licences(list: &mut Licences, origins: &[Origin]) {
+    let of_host = origins.iter().filter(|origin| origin.file.starts_with('/'));
+    let packages: BTreeSet<&str> = of_host.filter_map(|origin| origin.from.as_deref()).collect();
+    for (name, version) in packages.into_iter().filter_map(|package| package.split_once(' ')) {
+        let found = licences::of_package(name);
+        if found.is_empty() {
+            list.add_without(name, version, &[FILES], "not installed where the bundle was packed");
+        } else {
+            list.add(name, version, &[FILES], found);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -123,7 +124,10 @@ mod tests {
             from: Some(format!("nftables {}", found[nft].version)),
             digest: Digest::of(b""),
         };
-        let licences = licences(&[origin]);
-        assert!(licences.starts_with("==== nftables ") && licences.contains("GPL"), "{licences}");
+        let mut list = Licences::default();
+        add_licences(&mut list, &[origin]);
+        assert_eq!(list.works()[0].name, "nftables");
+        // Its own text only names the one that many packages share.
+        assert!(list.texts().values().any(|text| text.contains("NO WARRANTY")), "{list}");
     }
 }

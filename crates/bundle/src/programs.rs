@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use licences::Licences;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::{BundleError, Result, elf};
 
@@ -30,21 +32,25 @@ pub(crate) struct Programs {
     dir: PathBuf,
     kubestrap: PathBuf,
     versions: Versions,
+    licences: Licences,
 }
 
 impl Programs {
-    /// Reads a folder and checks that every one of `needed` is there, with its version, and can
-    /// run alone in an image. `kubestrap` is the path of our own program.
+    /// Reads a folder and checks that every one of `needed` is there, with its version and the
+    /// licences of what it is made of, and can run alone in an image. `kubestrap` is the path of our own program.
     ///
     /// # Errors
     /// [`BundleError::MissingPrograms`] with everything that is missing, or
     /// [`BundleError::Unfit`] for the first program that cannot run.
     pub(crate) fn open(dir: &Path, kubestrap: &Path, needed: &[&str]) -> Result<Self> {
-        let path = dir.join(VERSIONS);
-        let text = host::fs::read(&path)?;
-        let versions: Versions =
-            serde_json::from_slice(&text).map_err(|source| BundleError::Document { path, source })?;
-        let programs = Self { dir: dir.to_owned(), kubestrap: kubestrap.to_owned(), versions };
+        let versions: Versions = read(&dir.join(VERSIONS))?;
+        let listed = dir.join(licences::FILE);
+        if !listed.is_file() {
+            let names = vec![licences::FILE.to_owned()];
+            return Err(BundleError::MissingPrograms { dir: dir.to_owned(), names });
+        }
+        let licences = read_licences(&listed)?.only_of(needed);
+        let programs = Self { dir: dir.to_owned(), kubestrap: kubestrap.to_owned(), versions, licences };
         let mut names = Vec::new();
         for name in needed.iter().filter(|name| **name != KUBESTRAP) {
             if !programs.path(name).is_file() {
@@ -52,6 +58,9 @@ impl Programs {
             }
             if !programs.versions.programs.contains_key(*name) {
                 names.push(format!("{name} in {VERSIONS}"));
+            }
+            if !programs.licences.tell_of(name) {
+                names.push(format!("{name} in {}", licences::FILE));
             }
         }
         if !names.is_empty() {
@@ -64,6 +73,11 @@ impl Programs {
     /// The Kubernetes release, with its `v`.
     pub(crate) fn kubernetes(&self) -> &str {
         &self.versions.kubernetes
+    }
+
+    /// Those of what the needed programs are made of.
+    pub(crate) fn licences(&self) -> &Licences {
+        &self.licences
     }
 
     /// Where a program lies.
@@ -95,4 +109,24 @@ impl Programs {
     pub(crate) fn tag(&self, image: &str, program: &str) -> &str {
         self.versions.images.get(image).map_or_else(|| self.version(program), String::as_str)
     }
+}
+
+/// A list that has all texts that it names.
+///
+/// # Errors
+/// [`BundleError::Document`], or [`BundleError::Unfit`] for one that lacks some.
+pub(crate) fn read_licences(path: &Path) -> Result<Licences> {
+    let list: Licences = read(path)?;
+    match list.lost() {
+        None => Ok(list),
+        Some(text) => {
+            let reason = format!("it names a text {text} that it does not have");
+            Err(BundleError::Unfit { path: path.to_owned(), reason })
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = host::fs::read(path)?;
+    serde_json::from_slice(&text).map_err(|source| BundleError::Document { path: path.to_owned(), source })
 }

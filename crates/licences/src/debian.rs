@@ -55,7 +55,7 @@ mod tests {
             host::fs::write(&path, text.as_bytes(), 0o644).unwrap();
         };
         let own = "see `/usr/share/common-licenses/GPL-2'\nand /usr/share/common-licenses/GPL-2.\n\
-                   or \"/usr/share/common-licenses/LGPL-2.1\"; /usr/share/common-licenses/gone";
+                   or /usr/share/common-licenses/LGPL-2.1.\n/usr/share/common-licenses/gone";
         write("usr/share/doc/tool/copyright", own);
         write("usr/share/common-licenses/GPL-2", "GNU GPL");
         write("usr/share/common-licenses/LGPL-2.1", "GNU LGPL");

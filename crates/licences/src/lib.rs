@@ -59,8 +59,8 @@ pub struct Licences {
 }
 
 impl Licences {
-    /// Notes that `within` has a work in it, which comes with these texts.
-    pub fn add(&mut self, name: &str, version: &str, within: &str, found: Vec<Found>) {
+    /// Notes that these programs or files have a work in them, which comes with these texts.
+    pub fn add(&mut self, name: &str, version: &str, within: &[&str], found: Vec<Found>) {
         let mut texts = BTreeMap::new();
         for Found { file, text } in found {
             let key = format!("{:x}", Sha256::digest(&text));
@@ -70,8 +70,8 @@ impl Licences {
         self.insert(name, version, within, texts, None);
     }
 
-    /// Notes that `within` has a work in it that comes without a text, and why that is no loss.
-    pub fn add_without(&mut self, name: &str, version: &str, within: &str, reason: &str) {
+    /// Notes that these programs or files have a work in them that comes without a text, and why that is no loss.
+    pub fn add_without(&mut self, name: &str, version: &str, within: &[&str], reason: &str) {
         self.insert(name, version, within, BTreeMap::new(), Some(reason.to_owned()));
     }
 
@@ -79,12 +79,13 @@ impl Licences {
         &mut self,
         name: &str,
         version: &str,
-        within: &str,
+        within: &[&str],
         texts: BTreeMap<String, String>,
         without: Option<String>,
     ) {
         let (name, version) = (name.to_owned(), version.to_owned());
-        self.put(Work { name, version, within: BTreeSet::from([within.to_owned()]), texts, without });
+        let within = within.iter().map(|file| (*file).to_owned()).collect();
+        self.put(Work { name, version, within, texts, without });
     }
 
     /// In its place; a work that is there already is in more programs then.
@@ -150,11 +151,11 @@ mod tests {
 
     fn some() -> Licences {
         let mut licences = Licences::default();
-        licences.add("x/net", "v1", "etcd", found("LICENSE", "BSD"));
-        licences.add("x/net", "v1", "runc", found("LICENSE", "BSD"));
-        licences.add("x/net", "v2", "runc", found("LICENSE.txt", "BSD"));
-        licences.add("a/b", "v1", "etcd", found("COPYING", "GPL"));
-        licences.add_without("a/c", "v1", "etcd", "its text is that of a/b");
+        licences.add("x/net", "v1", &["etcd"], found("LICENSE", "BSD"));
+        licences.add("x/net", "v1", &["runc"], found("LICENSE", "BSD"));
+        licences.add("x/net", "v2", &["runc"], found("LICENSE.txt", "BSD"));
+        licences.add("a/b", "v1", &["etcd"], found("COPYING", "GPL"));
+        licences.add_without("a/c", "v1", &["etcd"], "its text is that of a/b");
         licences
     }
 
@@ -182,8 +183,8 @@ mod tests {
     #[test]
     fn two_lists_become_one_in_which_all_is_said_once() {
         let mut all = Licences::default();
-        all.add("x/net", "v1", "bridge", found("LICENSE", "BSD"));
-        all.add("kept", "v1", "bridge", found("LICENSE", "MIT"));
+        all.add("x/net", "v1", &["bridge"], found("LICENSE", "BSD"));
+        all.add("kept", "v1", &["bridge"], found("LICENSE", "MIT"));
         all.merge(some());
         assert_eq!(all.works().len(), 5);
         assert_eq!(all.texts().len(), 3);

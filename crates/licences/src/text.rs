@@ -43,10 +43,9 @@ mod tests {
     fn each_work_names_its_texts_and_each_text_stands_there_once() {
         let found = |file: &str, text: &str| Found { file: file.to_owned(), text: text.to_owned() };
         let mut licences = Licences::default();
-        licences.add("b", "v1", "etcd", vec![found("LICENSE", "BSD\n\n"), found("NOTICE", "by b\n")]);
-        licences.add("a", "v2", "etcd", vec![found("COPYING", "BSD\n\n")]);
-        licences.add("a", "v2", "runc", vec![found("COPYING", "BSD\n\n")]);
-        licences.add_without("c", "v3", "runc", "as a");
+        licences.add("b", "v1", &["etcd"], vec![found("LICENSE", "BSD\n\n"), found("NOTICE", "by b\n")]);
+        licences.add("a", "v2", &["etcd", "runc"], vec![found("COPYING", "BSD\n\n")]);
+        licences.add_without("c", "v3", &["runc"], "as a");
         let expected = "a v2, in etcd, runc\n    COPYING: text 1\n\
                         b v1, in etcd\n    LICENSE: text 1\n    NOTICE: text 2\n\
                         c v3, in runc\n    no text: as a\n\

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <cache>/groups/<group>-<key>/<program>            one build or download each, by content key
-//! <cache>/programs/<kubernetes>-<key>/<program>     hard links to those, and versions.json
+//! <cache>/programs/<kubernetes>-<key>/<program>     hard links to those, versions.json, licences.json
 //! <cache>/go/<version>/                             a fetched Go, where the machine's is too old
 //! <cache>/roots/<release>-<key>/                    a Debian root file system for tests
 //! <cache>/tmp/                                      what compilers need while they run
@@ -17,6 +17,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use licences::Licences;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -127,7 +128,13 @@ impl Cache {
     }
 
     /// Makes a programs folder out of complete groups' folders.
-    pub(crate) fn assemble(&self, target: &Path, groups: &[&Path], versions: &Versions) -> Result<()> {
+    pub(crate) fn assemble(
+        &self,
+        target: &Path,
+        groups: &[&Path],
+        versions: &Versions,
+        licences: &Licences,
+    ) -> Result<()> {
         let programs = self.root.join("programs");
         host::fs::create_dir_all(&programs, 0o755)?;
         for old in host::fs::list(&programs)? {
@@ -143,6 +150,7 @@ impl Cache {
             let link = temp.join(name);
             std::fs::hard_link(&source, &link).or_else(|_| host::fs::copy(&source, &link, 0o755))?;
         }
+        host::fs::write(&temp.join(licences::FILE), &serde_json::to_vec(licences)?, 0o644)?;
         host::fs::write(&temp.join("versions.json"), &versions.json()?, 0o644)?;
         host::fs::remove_dir_all(target)?;
         Ok(host::fs::rename(&temp, target)?)
@@ -154,6 +162,7 @@ pub(crate) fn is_complete(dir: &Path, versions: &Versions) -> bool {
     let listed = host::fs::read(&dir.join("versions.json")).ok();
     listed.is_some()
         && listed == versions.json().ok()
+        && dir.join(licences::FILE).is_file()
         && versions.programs.keys().all(|p| dir.join(p).is_file())
 }
 
@@ -191,17 +200,20 @@ mod tests {
             images: BTreeMap::new(),
             origins: BTreeMap::new(),
         };
+        let licences = Licences::default();
         let target = cache.programs("v1", "k");
-        assert!(cache.assemble(&target, &[&group], &versions).is_err());
+        assert!(cache.assemble(&target, &[&group], &versions, &licences).is_err());
         assert!(!target.exists());
 
         host::fs::write(&group.join("a"), b"program", 0o755).unwrap();
-        cache.assemble(&target, &[&group], &versions).unwrap();
+        cache.assemble(&target, &[&group], &versions, &licences).unwrap();
         assert!(is_complete(&target, &versions));
-        host::fs::remove_file(&target.join("a")).unwrap();
-        assert!(!is_complete(&target, &versions));
-        cache.assemble(&target, &[&group], &versions).unwrap();
-        assert!(is_complete(&target, &versions));
+        for file in ["a", licences::FILE] {
+            host::fs::remove_file(&target.join(file)).unwrap();
+            assert!(!is_complete(&target, &versions));
+            cache.assemble(&target, &[&group], &versions, &licences).unwrap();
+            assert!(is_complete(&target, &versions));
+        }
         assert_eq!(host::fs::list(&dir.path().join("programs")).unwrap(), [target]);
     }
 }

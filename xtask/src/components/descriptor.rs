@@ -77,6 +77,10 @@ pub(crate) struct Group {
     /// Whether the programs need C: they are linked statically by gcc then.
     #[serde(default)]
     pub(crate) cgo: bool,
+    /// Debian's packages of the C libraries that are linked in. They change no program: they are what its licences are
+    /// found by.
+    #[serde(default, skip_serializing)]
+    pub(crate) libraries: Vec<String>,
     stamp: Option<Stamp>,
     reports: Reports,
     /// By name.

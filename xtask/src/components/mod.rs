@@ -5,12 +5,15 @@
 //! components/components.toml ─┐
 //! components/<group>/go.mod ──┼─> key ─> cache has it? ─no─> go build | gcc | curl ─> checked ─> cache
 //! go, gcc, flags ─────────────┘             └──yes──────────────────────────────────────────> folder
+//!                                              licences of what is linked in ───────────────┘
 //! ```
 
+mod buildinfo;
 mod cache;
 mod descriptor;
 mod elf;
 mod golang;
+mod licences;
 mod progress;
 mod release;
 mod toolchain;
@@ -20,12 +23,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ::licences::Licences;
 use anyhow::{Context, Result, bail, ensure};
 use host::command::Command;
 
 use cache::Versions;
 pub(crate) use cache::{Cache, key, root as cache_root};
 use descriptor::{Descriptor, Entry, Named, Program};
+use licences::Part;
 use progress::{GroupLine, Progress};
 use release::Downloads;
 use toolchain::Toolchain;
@@ -156,7 +161,10 @@ impl Workshop {
             images: descriptor.images(minor)?,
             origins: jobs.iter().flat_map(|job| self.origins(job)).collect(),
         };
-        let key = cache::key(jobs.iter().map(|j| j.key.as_bytes()));
+        let named: Vec<Named<'_>> = jobs.iter().map(|job| job.named).collect();
+        let listed = licences::recipe(&named);
+        let keys = jobs.iter().map(|j| j.key.as_bytes());
+        let key = cache::key(keys.chain([listed.as_bytes()]));
         let path = self.cache.programs(&release.version, &key);
         if !cache::is_complete(&path, &versions) {
             self.fill(&path, &jobs, &versions)?;
@@ -172,9 +180,10 @@ impl Workshop {
         }
         let scratch = self.cache.scratch(&lock)?;
         jobs.iter().try_for_each(|job| self.make(job, &scratch))?;
+        let licences = self.licences(jobs, &scratch)?;
         host::fs::remove_dir_all(&scratch)?;
         let dirs: Vec<&Path> = jobs.iter().map(|j| j.dir.as_path()).collect();
-        self.cache.assemble(path, &dirs, versions)
+        self.cache.assemble(path, &dirs, versions, &licences)
     }
 
     fn job<'a>(&self, named: Named<'a>, source: &Source) -> Result<Job<'a>> {
@@ -191,6 +200,20 @@ impl Workshop {
         };
         let dir = self.cache.group(named.name, &key);
         Ok(Job { named, downloads, key, dir })
+    }
+
+    /// Those of everything that is linked into the programs.
+    fn licences(&self, jobs: &[Job<'_>], scratch: &Path) -> Result<Licences> {
+        self.progress.line("licences         are collected");
+        let parts: Vec<_> = jobs
+            .iter()
+            .map(|job| Part {
+                named: job.named,
+                programs: &job.dir,
+                module: self.components.join(job.named.module()),
+            })
+            .collect();
+        licences::collect(&self.tools, &parts, scratch)
     }
 
     /// Where each program of a group comes from.

@@ -37,10 +37,26 @@ checksum = "https://code.example/SUMS"
 member = "bin/{program}"
 "#;
 
-/// Stands for Go: notes what it was asked for in one call, and dies in the middle of the program named in the file
-/// `killed-at`.
+/// Stands for Go: notes what it was asked to build in one call, and dies in the middle of the program named in the file
+/// `killed-at`. Each program says that two modules are in it; those that there are lie in `modules`.
 const GO: &str = r#"#!/bin/sh
+cp go.sum "$(dirname "$0")/sums" 2>/dev/null
 cd "$(dirname "$0")"
+case $1 in
+version) shift 2
+    for program; do
+        printf '%s: go1.26.8\n\tmod\tx/%s\t(devel)\n\tdep\tx/shared\tv1.0.0\th1:right=\n' "$program" "${program##*/}"
+    done
+    exit ;;
+env) pwd; exit ;;
+mod) shift 3
+    for module; do
+        dir=$PWD/modules/$module
+        [ -d "$dir" ] || { echo "no $module" >&2; exit 1; }
+        printf '{"Path": "%s", "Version": "%s", "Dir": "%s"}\n' "${module%@*}" "${module#*@}" "$dir"
+    done
+    exit ;;
+esac
 [ "$1" = build ] || exit 9
 while [ "$1" != -o ]; do [ "$1" = -tags ] && tags=$2; shift; done
 out=$2; shift 2
@@ -71,6 +87,11 @@ impl Bench {
         let go = dir.path().join("go");
         // Written by a child: a fork of another test's thread cannot hold it open for writing then.
         Command::new("install").args(["-m", "755"]).arg(dir.path().join("go.sh")).arg(&go).run().unwrap();
+        for module in ["x/kube-a@v1.1.1", "x/kube-b@v1.1.1", "x/tool@v2.0.0"] {
+            plant(dir.path(), module, "the licence of all");
+        }
+        plant(dir.path(), "x/shared@v1.0.0", "another licence");
+        host::fs::write(&dir.path().join("LICENSE"), b"Go's", 0o644).unwrap();
         let workshop = Workshop {
             components,
             cache: Cache::at(dir.path().join("cache")),
@@ -100,6 +121,65 @@ impl Bench {
         host::fs::remove_file(&path).unwrap();
         text.lines().map(str::to_owned).collect()
     }
+}
+
+/// A module in the cache of what stands for Go.
+fn plant(dir: &Path, module: &str, licence: &str) {
+    let folder = dir.join("modules").join(module);
+    host::fs::create_dir_all(&folder, 0o755).unwrap();
+    host::fs::write(&folder.join("LICENSE"), licence.as_bytes(), 0o644).unwrap();
+}
+
+fn licences_of(dir: &ProgramsDir) -> Licences {
+    serde_json::from_slice(&host::fs::read(&dir.path.join(::licences::FILE)).unwrap()).unwrap()
+}
+
+#[test]
+fn the_folder_has_the_licence_of_every_module_that_is_in_a_program_and_each_text_once() {
+    let bench = Bench::new();
+    let dir = bench.build().unwrap();
+    let licences = licences_of(&dir);
+    let works: Vec<_> = licences
+        .works()
+        .iter()
+        .map(|w| {
+            format!("{} {} in {}", w.name, w.version, w.within.iter().cloned().collect::<Vec<_>>().join(","))
+        })
+        .collect();
+    let expected = [
+        "Go's standard library go1.26.8 in kube-a,kube-b,tool",
+        "x/kube-a v1.1.1 in kube-a",
+        "x/kube-b v1.1.1 in kube-b",
+        "x/shared v1.0.0 in kube-a,kube-b,tool",
+        "x/tool v2.0.0 in tool",
+    ];
+    assert_eq!(works, expected);
+    let mut texts: Vec<_> = licences.texts().values().map(String::as_str).collect();
+    texts.sort_unstable();
+    assert_eq!(texts, ["Go's", "another licence", "the licence of all"]);
+    // What programs say of their modules is what Go has to find.
+    let sums = host::fs::read_to_string(&bench.dir.path().join("sums")).unwrap();
+    assert_eq!(sums, "x/shared v1.0.0 h1:right=\n");
+    assert_eq!(licences_of(&bench.download(&Server::start(releases())).unwrap()), licences);
+}
+
+#[test]
+fn a_module_without_a_licence_is_named_and_ends_it() {
+    let bench = Bench::new();
+    for module in ["x/shared@v1.0.0", "x/tool@v2.0.0"] {
+        let folder = bench.dir.path().join("modules").join(module);
+        host::fs::rename(&folder.join("LICENSE"), &folder.join("NOTICE")).unwrap();
+    }
+    let error = format!("{:#}", bench.build().unwrap_err());
+    assert!(error.contains("no licence is in the source of x/shared v1.0.0, x/tool v2.0.0: "), "{error}");
+    plant(bench.dir.path(), "x/shared@v1.0.0", "some");
+    host::fs::remove_dir_all(&bench.dir.path().join("modules/x/tool@v2.0.0")).unwrap();
+    let error = format!("{:#}", bench.build().unwrap_err());
+    assert!(error.contains("no x/tool@v2.0.0"), "{error}");
+    plant(bench.dir.path(), "x/tool@v2.0.0", "some");
+    bench.asked();
+    bench.build().unwrap();
+    assert!(bench.asked().is_empty(), "what was built is there");
 }
 
 #[test]

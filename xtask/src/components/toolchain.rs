@@ -3,9 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use host::command::Command;
 
+use super::buildinfo::Module;
 use super::descriptor::{self, Group, Program};
 use super::golang::{self, Go};
 
@@ -15,6 +16,21 @@ pub(crate) const DEBIAN_PACKAGES: &[&str] = &["gcc", "libc6-dev", "libseccomp-de
 /// Go's flags for every build. No debug information is made: the linker would leave it out (`-w`), and to make it takes a
 /// fifth of the time.
 pub(crate) const FLAGS: &str = "-mod=readonly -trimpath -buildvcs=false -gcflags=all=-dwarf=false";
+
+/// What `go mod download -json` says of a module.
+#[derive(Debug, Clone, serde::Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Source {
+    /// As in `golang.org/x/net`.
+    pub(crate) path: String,
+    /// As in `v0.49.0`.
+    pub(crate) version: String,
+    /// Where it is unpacked.
+    #[serde(default)]
+    pub(crate) dir: PathBuf,
+    #[serde(default)]
+    error: String,
+}
 
 /// The compilers of this machine.
 #[derive(Debug, Clone)]
@@ -62,7 +78,7 @@ impl Toolchain {
         if let [program] = programs
             && let Some(file) = &program.c_source
         {
-            let source = self.source_dir(module, &program.package)?.join(file);
+            let source = self.source(module, &program.package)?.dir.join(file);
             return self.compile_c(&source, group, &out.join(program.executable()));
         }
         Self::compile_go(self.go(module).env("GOTMPDIR", scratch), group, programs, out)
@@ -89,17 +105,52 @@ impl Toolchain {
         Ok(())
     }
 
-    /// The folder of a dependency's source in Go's module cache; downloaded when it is not there.
-    fn source_dir(&self, module: &Path, dependency: &str) -> Result<PathBuf> {
-        #[derive(serde::Deserialize)]
-        struct Downloaded {
-            #[serde(rename = "Dir")]
-            dir: PathBuf,
-        }
+    /// A dependency of the module in `module`; downloaded when Go's module cache does not have it.
+    pub(crate) fn source(&self, module: &Path, dependency: &str) -> Result<Source> {
         let answer = self.go(module).args(["mod", "download", "-json", dependency]).run()?;
-        let downloaded: Downloaded = serde_json::from_slice(&answer.stdout)
-            .with_context(|| format!("cannot read where go keeps the source of {dependency}"))?;
-        Ok(downloaded.dir)
+        serde_json::from_slice(&answer.stdout)
+            .with_context(|| format!("cannot read where go keeps the source of {dependency}"))
+    }
+
+    /// Modules as programs name them, and with the hashes that those tell; downloaded when Go's module cache does not have
+    /// them. In `scratch` Go finds which hashes are right.
+    pub(crate) fn sources(&self, scratch: &Path, modules: &[&Module]) -> Result<Vec<Source>> {
+        let line = |m: &&Module| Some(format!("{} {} {}\n", m.path, m.version, m.sum.as_deref()?));
+        let sums: String = modules.iter().filter_map(line).collect();
+        host::fs::write(&scratch.join("go.mod"), b"module licences\n", 0o644)?;
+        host::fs::write(&scratch.join("go.sum"), sums.as_bytes(), 0o644)?;
+        let command = self
+            .go(scratch)
+            .env("GO111MODULE", "on")
+            .env("GOFLAGS", "-mod=mod") // a program tells no hashes of go.mod files
+            .env("GOSUMDB", "off")
+            .args(["mod", "download", "-json"])
+            .args(modules.iter().map(|m| format!("{}@{}", m.path, m.version)));
+        let (status, output) = command.run_unchecked()?;
+        let answers = serde_json::Deserializer::from_slice(&output.stdout).into_iter();
+        let sources: Vec<Source> = answers.collect::<Result<_, _>>().context("cannot read go's answer")?;
+        let refused: Vec<&str> = sources.iter().map(|s| s.error.as_str()).filter(|e| !e.is_empty()).collect();
+        ensure!(
+            status.success() && refused.is_empty(),
+            "go mod download failed: {}{}",
+            refused.join("; "),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        Ok(sources)
+    }
+
+    /// What programs say of themselves ([`super::buildinfo`]).
+    pub(crate) fn build_info(&self, programs: &[&Path]) -> Result<String> {
+        // Its status is 1 where one of them says nothing.
+        let command = golang::local(&self.go).args(["version", "-m"]).args(programs);
+        let (_, output) = command.run_unchecked()?;
+        Ok(output.text())
+    }
+
+    /// Where Go itself is.
+    pub(crate) fn root(&self) -> Result<PathBuf> {
+        let answer = golang::local(&self.go).args(["env", "GOROOT"]).run()?;
+        Ok(PathBuf::from(answer.text().trim()))
     }
 
     /// Go with everything pinned that would change its output. Where modules come from (proxies,

@@ -27,6 +27,8 @@ enum Verb {
     Inspect(OpenArgs),
     /// Read every blob of a bundle and compare it with its digest
     Verify(OpenArgs),
+    /// Print whose work is in a bundle, and each licence's text
+    Licences(OpenArgs),
 }
 
 #[derive(Debug, Args)]
@@ -37,6 +39,9 @@ struct CreateArgs {
     /// The kubestrap program that goes into the bundle [default: this one]
     #[arg(long, value_name = "PATH")]
     kubestrap: Option<PathBuf>,
+    /// The licences of what that kubestrap is made of, as `cargo xtask bundle` writes them
+    #[arg(long, value_name = "FILE")]
+    licences: Option<PathBuf>,
     /// The directory of the bundle; one that is there is replaced in one step
     #[arg(value_name = "BUNDLE")]
     target: PathBuf,
@@ -49,7 +54,7 @@ struct OpenArgs {
     dir: PathBuf,
 }
 
-/// What all three verbs print with `-o json`.
+/// What the verbs that make and check print with `-o json`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Summary<'a> {
@@ -65,6 +70,16 @@ struct Summary<'a> {
     programs: &'a [Program],
     /// Where everything in it came from: each program, and each file of the host where it was packed.
     origins: &'a [Origin],
+    /// What `kubestrap bundle licences` prints.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    licences: Option<Counts>,
+}
+
+/// How much there is to read about licences.
+#[derive(Debug, Serialize)]
+struct Counts {
+    works: usize,
+    texts: usize,
 }
 
 impl<'a> Summary<'a> {
@@ -78,6 +93,19 @@ impl<'a> Summary<'a> {
             images: bundle.images(),
             programs: bundle.programs(),
             origins: bundle.origins(),
+            licences: None,
+        }
+    }
+
+    /// With the licences, where it has some.
+    fn with_licences(self, bundle: &Bundle) -> Result<Self, Failure> {
+        match bundle.licences() {
+            Ok(all) => {
+                let counts = Counts { works: all.works().len(), texts: all.texts().len() };
+                Ok(Self { licences: Some(counts), ..self })
+            }
+            Err(BundleError::NoLicences { .. }) => Ok(self),
+            Err(error) => Err(failure(error)),
         }
     }
 
@@ -96,6 +124,13 @@ impl<'a> Summary<'a> {
         let _ = write!(text, "\n\n{}", table(["IMAGE", "VERSION", "DIGEST", "SIZE"], images));
         let _ = write!(text, "\n\n{}", table(["PROGRAM", "VERSION", "DIGEST", "SIZE"], programs));
         let _ = write!(text, "\n\n{}", self.origins());
+        if let Some(Counts { works, texts }) = self.licences {
+            let dir = self.dir.display();
+            let _ = write!(
+                text,
+                "\n\nlicences of {works} modules, crates and packages, {texts} texts: kubestrap bundle licences {dir}"
+            );
+        }
         text
     }
 
@@ -135,8 +170,13 @@ pub(crate) fn run(args: BundleArgs, ui: &Ui) -> Result<(), Failure> {
         Verb::Create(args) => create(&args, ui),
         Verb::Inspect(args) => {
             let bundle = open(&args.dir)?;
-            let summary = Summary::of(&bundle, None);
+            let summary = Summary::of(&bundle, None).with_licences(&bundle)?;
             ui.output(&summary, || summary.tables());
+            Ok(())
+        }
+        Verb::Licences(args) => {
+            let licences = open(&args.dir)?.licences().map_err(failure)?;
+            ui.output(&licences, || licences.to_string());
             Ok(())
         }
         Verb::Verify(args) => {
@@ -176,7 +216,8 @@ fn create(args: &CreateArgs, ui: &Ui) -> Result<(), Failure> {
     let own = || std::env::current_exe().map_err(Failure::from);
     let kubestrap = args.kubestrap.clone().map_or_else(own, Ok)?;
     ui.step(format!("making the bundle {}", args.target.display()));
-    let request = Request { programs: &args.programs, kubestrap: &kubestrap, target: &args.target };
+    let CreateArgs { programs, licences, target, .. } = args;
+    let request = Request { programs, kubestrap: &kubestrap, licences: licences.as_deref(), target };
     let (bundle, outcome) = bundle::create(&request).map_err(failure)?;
     ui.step(match outcome {
         Outcome::UpToDate => "up to date".to_owned(),
@@ -204,6 +245,9 @@ pub(crate) fn failure(error: BundleError) -> Failure {
         ),
         BundleError::Format { .. } => {
             (Exit::Bundle, "Use the kubestrap that made it, or make it anew.".to_owned())
+        }
+        BundleError::NoLicences { .. } => {
+            (Exit::Bundle, "An earlier kubestrap made it: make it anew with `kubestrap bundle create`.".to_owned())
         }
         BundleError::Missing { .. } | BundleError::Corrupt { .. } | BundleError::Document { .. } => {
             (Exit::Bundle, "Copy it again, or run the same `kubestrap bundle create` again.".to_owned())
