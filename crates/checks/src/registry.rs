@@ -286,6 +286,10 @@ kinds! {
         looks_at "the images that are needed",
         fails "neither the node nor the bundle has one",
         remedy "name a bundle of that version, or start the container runtime when it cannot be asked";
+    IMAGE_PULLS: "ImagePulls", [Upgrade],
+        looks_at "whether a registry gives the images, where the admission plugin AlwaysPullImages has every pod pull its own",
+        fails "it does not: no new pod of the control plane could start, and none that undoes that",
+        remedy "leave the plugin out, or name a registry that has the images";
     SETTLED: "Settled", [Upgrade],
         looks_at "the components as they are",
         fails "never",

@@ -174,6 +174,16 @@ impl Cri {
         Ok(answer.images.into_iter().map(Into::into).collect())
     }
 
+    /// Has the runtime fetch an image from its registry, as the kubelet does for a pod that always pulls.
+    ///
+    /// # Errors
+    /// When it cannot be had, or not within a minute.
+    pub async fn pull_image(&self, name: &str) -> Result<(), CriError> {
+        let image = v1::ImageSpec { image: name.to_owned(), ..Default::default() };
+        let request = v1::PullImageRequest { image: Some(image), ..Default::default() };
+        self.change("PullImage", self.images_service().pull_image(request)).await.map(drop)
+    }
+
     /// Removes an image; one that is not there is no error.
     pub async fn remove_image(&self, name: &str) -> Result<(), CriError> {
         let image = v1::ImageSpec { image: name.to_owned(), ..Default::default() };

@@ -241,6 +241,18 @@ fn programs(observed: &Observed) -> Vec<Check> {
             "name a bundle of that version: --bundle DIR",
         ));
     }
+    if let Some((image, why)) = observed.images.unpullable.first() {
+        let all: Vec<_> = observed.images.unpullable.iter().map(|(image, _)| image.as_str()).collect();
+        checks.push(Check::failed(
+            &kind::IMAGE_PULLS,
+            format!(
+                "AlwaysPullImages has every new pod pull its images, and no registry gives {}: {image}: {why}",
+                all.join(", ")
+            ),
+            "leave AlwaysPullImages out of components.kubeAPIServer.extraArgs, or have a registry (images.repository) \
+             that has them: with the first rollout no pod of the control plane could be made any more",
+        ));
+    }
     let unsettled = observed.parts.iter().filter(|p| p.unsettled.is_some() && !p.changes.is_empty());
     if observed.unfinished.is_none() {
         checks.extend(unsettled.map(|part| {

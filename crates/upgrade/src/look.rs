@@ -98,6 +98,13 @@ impl Sight {
                 state.missing.push(image);
             }
         }
+        if target::always_pulls(wanted.values().flatten().map(|o| &o.value)) {
+            for image in target::images(wanted.values().flatten().map(|o| &o.value)) {
+                if let Err(error) = self.runtime.pull_image(&image).await {
+                    state.unpullable.push((image, host::error::chain(&error)));
+                }
+            }
+        }
         Ok(state)
     }
 

@@ -142,6 +142,9 @@ pub struct ImageState {
     pub import: Vec<String>,
     /// Those that neither has.
     pub missing: Vec<String>,
+    /// Those that no registry gives, and why, where every pod is made to pull its images.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unpullable: Vec<(String, String)>,
 }
 
 /// What is known of a run that did not end.

@@ -116,6 +116,7 @@ fn cluster(from: &str, to: &str) -> Observed {
                 Vec::new()
             },
             missing: Vec::new(),
+            unpullable: Vec::new(),
         },
         gate_kept: Some(true),
         assets: if moves {
@@ -289,6 +290,10 @@ fn everything_that_speaks_against_it_is_told_at_once() {
         },
     ];
     observed.images.missing = vec![image(Part::KubeApiserver, "v1.38.0")];
+    observed.images.unpullable = vec![
+        (image(Part::KubeApiserver, "v1.38.0"), "no such host".to_owned()),
+        ("b:1".to_owned(), String::new()),
+    ];
     observed.gate_kept = Some(false);
     observed.certificates[0].not_after = now();
     check("refused", &observed, "v1.38.0");
