@@ -112,15 +112,24 @@ pub(crate) async fn copies(runtime: &Cri, required: &[RequiredPod]) -> Result<Ve
     Ok(required.iter().filter(has_copy).map(|r| r.description.clone()).collect())
 }
 
-/// The pods of a namespace that are not ready, each with what it lacks.
+/// The pods of a namespace that are not ready, each with what it lacks. One that has ended is nobody's problem when nobody
+/// made it, or when whoever did has another one or wants none: it stays in the API until somebody deletes it.
 ///
 /// # Errors
 /// When the API does not answer.
 pub(crate) async fn unready_pods(client: &Client, namespace: &str) -> Result<Vec<String>, StartError> {
     let list =
         Call::get(format!("/api/v1/namespaces/{namespace}/pods")).object(client, REQUEST_LIMIT).await?;
-    let lacks = |pod: &Value| Some(format!("{}: {}", objects::name(pod), readiness::lack(pod, None)?));
-    Ok(objects::items(&list["items"]).iter().filter_map(lacks).collect())
+    let pods = objects::items(&list["items"]);
+    let mut owners = Owners { client, discovery: Discovery::default(), known: HashMap::new() };
+    let mut unready = Vec::new();
+    for pod in pods {
+        let Some(lack) = readiness::lack(pod, None) else { continue };
+        if !readiness::has_ended(pod) || owners.misses(pod, pods).await? {
+            unready.push(format!("{}: {lack}", objects::name(pod)));
+        }
+    }
+    Ok(unready)
 }
 
 async fn standing(
@@ -166,7 +175,8 @@ async fn standing(
 struct Owners<'a> {
     client: &'a Client,
     discovery: Discovery,
-    known: HashMap<String, bool>,
+    /// By the UID that was asked for; none where nobody has it any more.
+    known: HashMap<String, Option<Value>>,
 }
 
 impl Owners<'_> {
@@ -174,20 +184,42 @@ impl Owners<'_> {
         let Some(owner) = owner::controller(pod) else {
             return Ok(Some("the pod belongs to no controller".to_owned()));
         };
-        let uid = objects::text(&owner["uid"]);
+        let gone = self.find(owner, objects::namespace(pod)).await?.is_none();
         let wanted = owner::reference(owner, objects::namespace(pod));
+        Ok(gone.then(|| format!("its {} {} of that UID is gone", wanted.kind, wanted.name)))
+    }
+
+    /// Whether whoever made a pod that has ended still lacks another one.
+    async fn misses(&mut self, pod: &Value, pods: &[Value]) -> Result<bool, ApiError> {
+        let Some(owner) = owner::controller(pod) else { return Ok(false) };
+        let is_another = |other: &Value| {
+            !readiness::has_ended(other)
+                && owner::controller(other).is_some_and(|of| of["uid"] == owner["uid"])
+        };
+        // What a Job makes is to end.
+        if owner["kind"] == "Job" || pods.iter().any(is_another) {
+            return Ok(false);
+        }
+        let found = self.find(owner, objects::namespace(pod)).await?;
+        // The ReplicaSet of an earlier revision wants none; a DaemonSet does not say how many it wants.
+        Ok(found.is_some_and(|owner| owner["spec"]["replicas"] != 0))
+    }
+
+    /// The owner that a reference names; none when it is gone, or another one has its name.
+    async fn find(&mut self, owner: &Value, namespace: &str) -> Result<Option<&Value>, ApiError> {
+        let uid = objects::text(&owner["uid"]);
         if !self.known.contains_key(uid) {
+            let wanted = owner::reference(owner, namespace);
             self.discovery.load(self.client, REQUEST_LIMIT, std::iter::once(&wanted)).await;
             let path = self.discovery.path(&wanted)?;
-            let exists = match Call::get(path).object(self.client, REQUEST_LIMIT).await {
-                Ok(found) => objects::uid(&found) == uid,
-                Err(error) if error.is_not_found() => false,
+            let found = match Call::get(path).object(self.client, REQUEST_LIMIT).await {
+                Ok(found) => Some(found).filter(|found| objects::uid(found) == uid),
+                Err(error) if error.is_not_found() => None,
                 Err(error) => return Err(error),
             };
-            self.known.insert(uid.to_owned(), exists);
+            self.known.insert(uid.to_owned(), found);
         }
-        let gone = format!("its {} {} of that UID is gone", wanted.kind, wanted.name);
-        Ok((!self.known[uid]).then_some(gone))
+        Ok(self.known[uid].as_ref())
     }
 }
 
@@ -265,5 +297,39 @@ mod tests {
         assert_eq!(look(Place::Cluster, &other).await, None);
         assert_eq!(look(Place::Node, &other).await.unwrap(), "no pod of it is on this node yet");
         assert_eq!(look(Place::Cluster, &unbound).await.unwrap(), "no pod of it is on any node yet");
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_has_ended_counts_while_whoever_made_it_lacks_another() {
+        let cluster = Cluster::default();
+        let replicas = |name: &str, uid: &str, count: u32| {
+            let set = json!({"metadata": {"name": name, "namespace": "kube-system", "uid": uid},
+                "spec": {"replicas": count}});
+            cluster.put(&format!("/apis/apps/v1/namespaces/kube-system/replicasets/{name}"), set);
+        };
+        replicas("wanted", "wanted", 1);
+        replicas("earlier", "earlier", 0);
+        let put = |name: &str, phase: &str, kind: &str, owner: Option<&str>| {
+            let mut pod = json!({"kind": "Pod", "metadata": {"name": name, "namespace": "kube-system"},
+                "status": {"phase": phase}});
+            if let Some(owner) = owner {
+                pod["metadata"]["ownerReferences"] = json!([{"apiVersion": "apps/v1", "kind": kind,
+                    "name": owner, "uid": owner, "controller": true}]);
+            }
+            cluster.put(&format!("/api/v1/namespaces/kube-system/pods/{name}"), pod);
+        };
+        put("nobody-s", "Succeeded", "", None);
+        put("of-an-earlier-revision", "Failed", "ReplicaSet", Some("earlier"));
+        put("of-one-that-is-gone", "Failed", "ReplicaSet", Some("gone"));
+        put("of-a-job", "Succeeded", "Job", Some("job"));
+        put("lost", "Failed", "ReplicaSet", Some("wanted"));
+        let unready = async || unready_pods(&cluster.client(), "kube-system").await.unwrap();
+        assert_eq!(unready().await, ["lost: the pod is Failed and not Ready"]);
+        put("its-successor", "Pending", "ReplicaSet", Some("wanted"));
+        assert_eq!(unready().await, ["its-successor: the pod is Pending and not Ready"]);
+        cluster.change("/api/v1/namespaces/kube-system/pods/its-successor", |pod| {
+            pod["status"] = of("x")["status"].clone();
+        });
+        assert_eq!(unready().await, [] as [&str; 0]);
     }
 }
