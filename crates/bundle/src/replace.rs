@@ -2,12 +2,11 @@
 //! that place in one step. Whoever is killed before leaves the place as it was.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+use host::lock::{Lock, Taken};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use crate::{BundleError, Result};
@@ -17,8 +16,8 @@ use crate::{BundleError, Result};
 pub(crate) struct Staged {
     path: PathBuf,
     target: PathBuf,
-    /// Held open for its lock: nobody else works on the same target meanwhile.
-    _lock: File,
+    /// Nobody else works on the same target meanwhile.
+    _lock: Lock,
 }
 
 impl Staged {
@@ -33,17 +32,10 @@ impl Staged {
         name.push(".new");
         let path = parent.join(name);
         fs::create_dir_all(&path).map_err(BundleError::io("create directory", &path))?;
-        let busy = || BundleError::Busy { dir: target.to_owned() };
-        let lock = File::open(&path).map_err(BundleError::io("open", &path))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) => return Err(busy()),
-            result => result.map_err(|e| BundleError::io("lock", &path)(e.into()))?,
-        }
-        // The one who had the lock before may have published the very directory that we locked.
-        let inode = |meta: io::Result<fs::Metadata>| meta.map(|m| (m.dev(), m.ino())).ok();
-        if inode(lock.metadata()) != inode(fs::metadata(&path)) {
-            return Err(busy());
-        }
+        let lock = match host::lock::take(&path)? {
+            Taken::Ours(lock) => lock,
+            Taken::Theirs(_) => return Err(BundleError::Busy { dir: target.to_owned() }),
+        };
         let staged = Self { path, target: target.to_owned(), _lock: lock };
         for left in host::fs::list(&staged.path)? {
             if left.is_dir() {

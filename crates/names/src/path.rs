@@ -147,6 +147,10 @@ pub const RESOLVED_RESOLV_CONF: &str = "/run/systemd/resolve/resolv.conf";
 /// All that kubestrap keeps on a host.
 pub const STATE: &str = "/var/lib/kubestrap";
 
+/// What whoever changes this host holds locked meanwhile; it is there for that time only, and at the next boot in no case
+/// (file-hierarchy(7)).
+pub const HOST_LOCK: &str = "/run/kubestrap";
+
 /// What an install put on this host and what it found there, JSON: what `reset` goes by.
 pub const INSTALLED: &str = "/var/lib/kubestrap/installed.json";
 

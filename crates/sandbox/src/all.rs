@@ -243,7 +243,6 @@ impl Sandboxes {
                     host::fs::remove_file(&path)?;
                 }
             }
-            host::fs::remove_file(&self.dir.join(".lock"))?;
             // Somebody may keep other files in it.
             let _ = std::fs::remove_dir(&self.dir);
         }

@@ -126,7 +126,7 @@ fn a_node_and_its_power_supply_end_together() {
     };
     let [pid] = supply(&world)[..] else { panic!("{:?}", supply(&world)) };
     // It holds nothing of whoever made the node: stdin, stdout, stderr and what it opened itself.
-    let of_ours = world.dir.join(".lock");
+    let of_ours = world.dir.clone();
     let held = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
     assert!(held.filter_map(|fd| fs::read_link(fd.path()).ok()).all(|file| file != of_ours));
     Command::new("kill").args(["-KILL", &pid.to_string()]).run().unwrap();
