@@ -344,6 +344,11 @@ kinds! {
         fails "it is missing or expired: the API would not know the node",
         warns "less than a tenth of the certificate's life is left: it does not renew itself",
         remedy "give the kubelet a new one: `kubestrap up` does";
+    NODE_NAME: "NodeName", [Doctor],
+        looks_at "the host's name, and the one under which its kubelet registers",
+        fails "never",
+        warns "the host got another name since it was made a node: it is the same node still, under its old name",
+        remedy "give the host its old name back, or make it another node: `kubestrap reset`, then `up`";
     STATIC_PODS: "StaticPods", [Doctor],
         looks_at "the static pods that are in place",
         fails "two files name the same pod",

@@ -36,6 +36,8 @@ pub struct Options {
     pub socket: PathBuf,
     /// The node's own addresses: an etcd at one of them is its own.
     pub addresses: Vec<IpAddr>,
+    /// What the host calls itself; none where that is not known.
+    pub host_name: Option<String>,
     /// Components without which it does not come back.
     pub required: Vec<Component>,
     /// How long certificates have to be valid yet.
@@ -52,6 +54,7 @@ impl Options {
             checkpoints: path::CHECKPOINTS.into(),
             static_pod_dir: path::STATIC_PODS.into(),
             addresses,
+            host_name: None,
             required: names::component::CONTROL_PLANE.map(component).into(),
             limits: Limits::default(),
         }
@@ -158,6 +161,7 @@ pub(crate) fn judge(options: &Options, disk: &Disk, live: &Live, now: Timestamp)
     all.extend(container_runtime(files, &live.runtime));
     all.extend(kubelet.checks(files, static_pod_dir, *limits, now));
     all.push(checks::kubelet::running(live.kubelet.as_ref()));
+    all.extend(checks::kubelet::name(&options.root, options.host_name.as_deref()));
     all.push(static_pods(manifests));
     all.extend(checks::etcd::on_disk(
         files,

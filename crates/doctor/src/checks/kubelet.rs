@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use ::checks::{Check, Kind, kind};
 use jiff::Timestamp;
 use names::path;
+use node::Root;
 use serde_json::Value;
 
 use crate::certificates::{self, Limits, Renewal};
@@ -167,6 +168,25 @@ impl Kubelet {
     }
 }
 
+/// Whether the host is called as its node is; nothing where either is not known.
+pub(crate) fn name(root: &Root, host: Option<&str>) -> Option<Check> {
+    const NAME: &Kind = &kind::NODE_NAME;
+    let (host, node) = (host?, node::identity::installed(root)?);
+    if host == node {
+        return Some(Check::ok(NAME, format!("host and node are called {node}")));
+    }
+    let remedy = format!(
+        "nothing has to be done; `hostnamectl set-hostname {node}` gives the old name back, `kubestrap reset` and \
+         `kubestrap up` make it node {host}"
+    );
+    Some(Check::warning(NAME, renamed(host, &node), remedy))
+}
+
+/// That a host has another name than its node, as a clause.
+pub(crate) fn renamed(host: &str, node: &str) -> String {
+    format!("this host is called {host} now, and is node {node} still, as {} says", path::KUBELET_UNIT)
+}
+
 /// Whether the kubelet answers now: `None` is "nobody asked it".
 pub(crate) fn running(answer: Option<&Result<(), String>>) -> Check {
     const NAME: &Kind = &kind::KUBELET_RUNNING;
@@ -182,5 +202,27 @@ pub(crate) fn running(answer: Option<&Result<(), String>>) -> Check {
             "the kubelet's health endpoint is turned off",
             "set healthzPort in its configuration",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_got_another_name_is_told_and_is_the_same_node() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::below(dir.path());
+        assert!(name(&root, Some("a")).is_none(), "nothing is installed");
+        let unit = root.path(path::UNITS).join(path::KUBELET_UNIT);
+        host::fs::create_dir_all(unit.parent().unwrap(), 0o755).unwrap();
+        let text = "# Written by kubestrap; a change here is lost at its next run.\n\
+            ExecStart=/usr/local/bin/kubelet --hostname-override=a\n";
+        host::fs::write(&unit, text.as_bytes(), 0o644).unwrap();
+        assert!(!name(&root, Some("a")).unwrap().is_problem());
+        let check = name(&root, Some("b")).unwrap();
+        assert!(check.is_problem() && !check.is_failure());
+        assert_eq!(check.what, "this host is called b now, and is node a still, as kubelet.service says");
+        assert!(name(&root, None).is_none());
     }
 }

@@ -26,6 +26,8 @@ pub struct NodeView {
     pub name: String,
     /// Whether its kubelet reported that it is ready.
     pub ready: bool,
+    /// Its kubelet's version, as that said last.
+    pub kubelet: Option<String>,
     /// The control plane's pods on it.
     pub pods: Vec<PodStatus>,
     /// Its guardian's report, or why there is none.
@@ -89,6 +91,7 @@ fn view(version: String, pods: &[Value], nodes: &[Value], leases: Vec<Value>) ->
         on_node.sort_by(|a, b| (&a.component, &a.pod).cmp(&(&b.component, &b.pod)));
         NodeView {
             ready: readiness::is_ready(node),
+            kubelet: node["status"]["nodeInfo"]["kubeletVersion"].as_str().map(str::to_owned),
             report: report(pods, &name(node)),
             pods: on_node,
             name: name(node),

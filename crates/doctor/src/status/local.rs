@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use checkpoint::Component;
 use cri::{Container, ContainerState, Cri, CriError, Filter, Pod, PodState};
 use jiff::Timestamp;
-use names::{label, object};
+use names::{label, object, path};
 use objects::Origin;
 
 use super::model::{CertificateStatus, EtcdStatus, PodStatus, image_version};
-use crate::certificates;
 use crate::checks::checkpoints::{Checkpoints, Kept};
 use crate::diagnose::{Disk, Options};
 use crate::report::{ComponentReport, GenerationReport};
 use crate::source;
+use crate::{certificates, checks};
 
 /// This node as it tells itself.
 #[derive(Clone, Debug)]
@@ -30,6 +30,10 @@ pub struct LocalView {
     pub certificates: Vec<CertificateStatus>,
     /// What etcd says of itself.
     pub etcd: EtcdStatus,
+    /// The version that the asset directory is rendered for; none where there is no such directory.
+    pub rendered: Option<String>,
+    /// That the host has another name than the node, as a clause.
+    pub renamed: Option<String>,
     /// What could not be found out, and why.
     pub unknown: Vec<String>,
 }
@@ -55,11 +59,24 @@ pub async fn look(options: &Options, node: String, now: Timestamp) -> LocalView 
         pods: answer.is_ok().then(|| pods(sandboxes, containers, &disk.checkpoints, &node)),
         components: components(&disk.checkpoints, sandboxes),
         certificates: expiries(&disk),
+        rendered: rendered(options),
+        renamed: renamed(options),
         node,
         time: now,
         etcd,
         unknown,
     }
+}
+
+fn rendered(options: &Options) -> Option<String> {
+    let path = options.root.path(path::ASSETS).join(assets::CONFIG_FILE);
+    let documents = assets::parse_documents(&host::fs::read_to_string(&path).ok()?).ok()?;
+    documents.first()?.value["kubernetesVersion"].as_str().map(str::to_owned)
+}
+
+fn renamed(options: &Options) -> Option<String> {
+    let (host, node) = (options.host_name.as_deref()?, node::identity::installed(&options.root)?);
+    (host != node).then(|| checks::kubelet::renamed(host, &node))
 }
 
 async fn runtime(options: &Options) -> Result<(Vec<Pod>, Vec<Container>), CriError> {

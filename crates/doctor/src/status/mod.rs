@@ -9,6 +9,7 @@
 mod api;
 mod local;
 mod model;
+mod versions;
 
 use jiff::Timestamp;
 
@@ -35,12 +36,16 @@ pub fn combine(api: &Result<ApiView, String>, local: Option<LocalView>, now: Tim
     let view = api.as_ref().ok();
     let node = |name: &str| view.and_then(|view| view.nodes.iter().find(|node| node.name == name));
     if let Some(local) = local {
-        nodes.push(local_node(local, view.is_some(), node));
+        nodes.push(local_node(local, view.map(|view| view.version.as_str()), node));
     }
     let others = view.into_iter().flat_map(|view| &view.nodes);
     nodes.extend(others.filter(|node| Some(&node.name) != local_name.as_ref()).map(other_node));
+    let kubelet = |name: &str| node(name)?.kubelet.clone();
     for node in &mut nodes {
         node.held_up = held_up(&node.pods);
+        let api = view.map(|view| view.version.as_str());
+        node.mixed
+            .extend(versions::kubelet(&kubelet(&node.name).unwrap_or_default(), api.unwrap_or_default()));
     }
     let (answers, version, why) = match api {
         Ok(view) => (true, Some(view.version.clone()), None),
@@ -52,12 +57,12 @@ pub fn combine(api: &Result<ApiView, String>, local: Option<LocalView>, now: Tim
 
 fn local_node<'a>(
     local: LocalView,
-    api_answers: bool,
+    api: Option<&str>,
     node: impl Fn(&str) -> Option<&'a NodeView>,
 ) -> NodeStatus {
     let known = node(&local.node);
     let mut unknown = local.unknown;
-    if known.is_none() && api_answers {
+    if known.is_none() && api.is_some() {
         unknown.push(format!("the API knows no control-plane node {}", local.node));
     }
     let pods = match (known, local.pods) {
@@ -66,6 +71,8 @@ fn local_node<'a>(
         (None, running) => running.unwrap_or_default(),
     };
     let report = known.and_then(|node| node.report.as_ref().ok());
+    let mut mixed: Vec<String> = local.renamed.into_iter().collect();
+    mixed.extend(local.rendered.as_deref().zip(api).and_then(|(ours, api)| versions::assets(ours, api)));
     NodeStatus {
         ready: known.map(|node| node.ready),
         name: local.node,
@@ -79,6 +86,7 @@ fn local_node<'a>(
         last_revert: report.and_then(|report| report.last_revert.clone()),
         verdict: verdict(report),
         held_up: Vec::new(),
+        mixed,
         unknown,
     }
 }
@@ -134,6 +142,7 @@ fn other_node(node: &NodeView) -> NodeStatus {
         last_revert: report.and_then(|report| report.last_revert.clone()),
         verdict: verdict(report),
         held_up: Vec::new(),
+        mixed: Vec::new(),
         unknown: node.report.as_ref().err().cloned().into_iter().collect(),
     }
 }

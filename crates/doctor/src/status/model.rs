@@ -83,6 +83,8 @@ pub struct NodeStatus {
     pub verdict: Option<Verdict>,
     /// What goes no further, why, and what lets it go on.
     pub held_up: Vec<String>,
+    /// What does not belong together, such as versions or names, and what to do.
+    pub mixed: Vec<String>,
     /// What could not be found out, and why.
     pub unknown: Vec<String>,
 }

@@ -53,8 +53,11 @@ impl ClusterArgs {
     /// This machine; none when nothing of a control plane is on its disk.
     pub(crate) fn here(&self) -> Result<Option<Here>, Failure> {
         let root = if self.root == Path::new("/") { Root::host() } else { Root::below(&self.root) };
+        let is_ours = self.root == Path::new("/");
         let Facts { hostname, addresses, .. } = node::facts::detect(&root);
         let mut options = Options::new(root.clone(), addresses);
+        // What another root's host calls itself nobody here knows.
+        options.host_name = is_ours.then(|| hostname.clone());
         options.static_pod_dir.clone_from(&self.pod_manifest_path);
         if !options.is_control_plane() {
             return Ok(None);

@@ -131,6 +131,7 @@ fn node_text(node: &NodeStatus, now: Timestamp) -> String {
         }),
     );
     lines.extend(node.held_up.iter().map(|what| format!("held up: {what}")));
+    lines.extend(node.mixed.iter().map(|what| format!("mixed: {what}")));
     lines.extend(node.unknown.iter().map(|why| format!("unknown: {why}")));
     let rows = node.components.iter().flat_map(|component| {
         component.generations.iter().rev().map(move |generation| {

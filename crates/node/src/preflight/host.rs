@@ -184,7 +184,12 @@ fn overlayfs(facts: &Facts) -> Check {
     )
 }
 
-/// The name must be one that Kubernetes takes for an object: an RFC 1123 subdomain.
+/// How many bytes the value of a label has at most (`LabelValueMaxLength` in
+/// staging/src/k8s.io/apimachinery/pkg/api/validate/content/kube.go).
+const LABEL_VALUE: usize = 63;
+
+/// The name must be one that Kubernetes takes for an object, an RFC 1123 subdomain, and for the value of a label: each
+/// kubelet labels its node with it.
 fn hostname(name: &str) -> Check {
     const NAME: &Kind = &kind::HOSTNAME;
     let good = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
@@ -193,10 +198,16 @@ fn hostname(name: &str) -> Check {
             && l.bytes().next().is_some_and(good)
             && l.bytes().last().is_some_and(good)
     };
-    if !name.is_empty() && name.len() <= 253 && name.split('.').all(label) {
+    let cause = if name.split('.').next() == Some("localhost") {
+        format!("{name:?} cannot be a node's name: every host calls itself so")
+    } else if name.len() > LABEL_VALUE {
+        let length = name.len();
+        format!("{name:?} cannot be a node's name: it has {length} characters, and {LABEL_VALUE} are allowed")
+    } else if name.split('.').all(label) {
         return Check::passed(NAME);
-    }
-    let cause = format!("{name:?} cannot be a node's name: only a-z, 0-9, - and . are allowed");
+    } else {
+        format!("{name:?} cannot be a node's name: only a-z, 0-9, - and . are allowed")
+    };
     Check::failed(
         NAME,
         cause,

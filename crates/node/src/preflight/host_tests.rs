@@ -143,3 +143,22 @@ fn an_old_containerd_is_refused() {
     assert!(check.is_failure());
     assert!(check.to_string().contains("containerd 1.6.20 lacks the CRI call RuntimeConfig"), "{check}");
 }
+
+#[test]
+fn a_name_that_no_node_can_have_is_refused_with_the_reason() {
+    let said = |name: &str| {
+        let input = HostInput { node_name: name, ..input() };
+        problems(&of_facts(&facts(), &input)).join("\n")
+    };
+    let long = format!("{}.org", "n".repeat(60));
+    for name in ["a", "a-1.example.org", "localhosts", &long[1..]] {
+        assert_eq!(said(name), "", "{name}");
+    }
+    for name in ["localhost", "localhost.localdomain"] {
+        assert!(said(name).contains("every host calls itself so"), "{}", said(name));
+    }
+    assert!(said(&long).contains("it has 64 characters, and 63 are allowed"), "{}", said(&long));
+    for name in ["", "A", "a..b", "-a", "a_b"] {
+        assert!(said(name).contains("only a-z, 0-9, - and . are allowed"), "{}", said(name));
+    }
+}
