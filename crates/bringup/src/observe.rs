@@ -37,7 +37,7 @@ pub(crate) async fn observe(context: &Context<'_>) -> Result<Observed, StartErro
 }
 
 /// Whether the guardian and something that it could start are on this node's disk.
-fn restorable(options: &Options) -> bool {
+pub(crate) fn restorable(options: &Options) -> bool {
     let guardian = options.manifest_dir.join(names::path::GUARDIAN_FILE);
     let store = Store::view(&options.checkpoint_dir, &options.checkpoint_dir);
     let has_one = |component: &Component| store.generations(component).is_ok_and(|all| !all.is_empty());

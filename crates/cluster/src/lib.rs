@@ -13,6 +13,7 @@ mod config;
 mod decode;
 mod defaults;
 mod derived;
+mod differences;
 mod error;
 mod images;
 mod parse;
@@ -29,6 +30,7 @@ pub use config::{
     NetworkConfig, NetworkProvider, NodeCidrMasks, PodSecurityConfig, PodSecurityLevel, ProxyConfig,
     ProxyMode,
 };
+pub use differences::{Difference, differences};
 pub use error::{ConfigError, ConfigErrors};
 pub use images::{Component, Images};
 pub use reference::{DEFAULT_FILE, KeyReference, json_schema, keys, markdown};

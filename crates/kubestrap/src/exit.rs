@@ -38,11 +38,15 @@ pub(crate) enum Exit {
     Reverted = 14,
     /// An upgrade failed, and so did the step back: what was there before is saved.
     NotReverted = 15,
+    /// The cluster that runs here is another one than is asked for: the keys are listed, nothing was changed.
+    Differs = 16,
+    /// Another kubestrap is at work on the same host or asset directory: it is named.
+    Busy = 17,
 }
 
 impl Exit {
     /// All codes with one line each, for the reference.
-    pub(crate) const ALL: [(Self, &'static str); 15] = [
+    pub(crate) const ALL: [(Self, &'static str); 17] = [
         (Self::Other, "something failed that has no code of its own"),
         (Self::Usage, "the command line is wrong"),
         (
@@ -81,6 +85,14 @@ impl Exit {
         (
             Self::NotReverted,
             "an upgrade failed, and so did the step back; what was there before is saved, and both directions can be tried again",
+        ),
+        (
+            Self::Differs,
+            "the cluster that runs here has another version or config than is asked for; the keys are listed, and nothing was changed: `kubestrap upgrade` changes it",
+        ),
+        (
+            Self::Busy,
+            "another kubestrap is at work on this host or this asset directory; it is named, and nothing was changed",
         ),
     ];
 }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use names::path;
 use serde::Serialize;
 
+use super::hold::{Places, SHORTLY};
 use super::{agree, render};
 use crate::exit::{Exit, Failure};
 use crate::ui::Ui;
@@ -57,6 +58,7 @@ struct Signed {
 
 pub(crate) fn run(args: CertsArgs, ui: &Ui) -> Result<(), Failure> {
     let CertsVerb::Sign(args) = args.verb;
+    let _held = super::run_async(Places::default().and_assets_if_any(&args.asset_dir).hold(SHORTLY, ui))?;
     let assets = AssetTree::read(&args.asset_dir).map_err(render::tree_failure)?.ok_or_else(|| {
         let error = anyhow::anyhow!("{} has no {CONFIG_FILE}", args.asset_dir.display());
         Failure::new(Exit::Config, error).hint("name the asset directory of the cluster: --asset-dir DIR")

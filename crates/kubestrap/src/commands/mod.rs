@@ -1,14 +1,17 @@
 //! One file a verb: its arguments, its wiring, its printing, and which exit code a failure has.
 
+pub(crate) mod asked;
 pub(crate) mod bundle;
 pub(crate) mod certs;
 mod check_list;
 mod checks;
 pub(crate) mod cluster;
 pub(crate) mod completion;
+mod config;
 pub(crate) mod doctor;
 pub(crate) mod guardian;
 pub(crate) mod hidden;
+pub(crate) mod hold;
 pub(crate) mod init_config;
 pub(crate) mod man;
 pub(crate) mod reference;

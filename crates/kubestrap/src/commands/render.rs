@@ -13,25 +13,14 @@ use node::provision::Rendered;
 use pki::NodeIdentity;
 use serde::Serialize;
 
+use super::asked::{self, Asked};
+use super::config::{ConfigArgs, load_config};
+use super::hold::{Places, SHORTLY};
 use crate::exit::{Exit, Failure};
 use crate::ui::Ui;
 
 /// Files that name the resolvers that pods inherit; the second where systemd-resolved stands in the first.
 const RESOLVER_FILES: [&str; 2] = [path::RESOLV_CONF, path::RESOLVED_RESOLV_CONF];
-
-/// What is rendered.
-#[derive(Debug, Clone, Default, clap::Args)]
-pub(crate) struct ConfigArgs {
-    /// The config file (`kubestrap init-config` prints one); every default without it
-    #[arg(long, short, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-    /// Set one key, over the config file: network.provider=none
-    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
-    pub(crate) set: Vec<(String, String)>,
-    /// Host or address, and port, under which clients reach the API (the key api.endpoint)
-    #[arg(long, value_name = "HOST[:PORT]")]
-    pub(crate) api_endpoint: Option<String>,
-}
 
 /// Arguments of `kubestrap render`.
 #[derive(Debug, clap::Args)]
@@ -75,13 +64,11 @@ struct Outcome<'a> {
     changes: &'a [Change],
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE, such as network.provider=none")?;
-    Ok((key.trim().to_owned(), value.to_owned()))
-}
-
 pub(crate) fn run(args: RenderArgs, ui: &Ui) -> Result<(), Failure> {
-    let config = load_config(&args.config)?;
+    let places = if args.diff { Places::default() } else { Places::default().and_assets(&args.asset_dir) };
+    let _held = super::run_async(places.hold(SHORTLY, ui))?;
+    let wanted = asked::file(&args.config, &args.asset_dir);
+    let config = load_config(&ConfigArgs { config: wanted, ..args.config.clone() })?;
     let node = identity(&args, &config)?;
     let upstream_dns = match args.upstream_dns {
         UpstreamDns::Auto => has_resolver(),
@@ -96,35 +83,34 @@ pub(crate) fn run(args: RenderArgs, ui: &Ui) -> Result<(), Failure> {
     let dir = &args.asset_dir;
     let outcome = Outcome { asset_dir: dir, files: tree.len(), written: !args.diff, changes: &changes };
     ui.output(&outcome, || if args.diff { differences(&changes) } else { summary(dir, &tree, &changes) });
+    if let Some(text) = of_cluster_here(&Root::host(), &args, &config)? {
+        ui.warn(text);
+    }
     Ok(())
 }
 
-/// Reads the config file and puts the command line's overrides over it; paths in it count from the
-/// file's own directory.
-pub(crate) fn load_config(args: &ConfigArgs) -> Result<ClusterConfig, Failure> {
-    let (name, text) = match &args.config {
-        None => ("the command line".to_owned(), String::new()),
-        Some(path) => {
-            let text = host::fs::read_to_string(path).map_err(|error| {
-                let exit = if error.is_not_found() { Exit::NotFound } else { Exit::Io };
-                Failure::new(exit, error).hint("`kubestrap init-config > kubestrap.yaml` makes a config file")
-            })?;
-            (path.display().to_string(), text)
-        }
-    };
-    let mut overrides = args.set.clone();
-    if let Some(endpoint) = &args.api_endpoint {
-        // Quoted, because `[fd00::1]:6443` would be a list in YAML.
-        overrides.push(("api.endpoint".to_owned(), serde_json::Value::from(endpoint.as_str()).to_string()));
+/// What to know of a directory whose cluster runs on this node, and was made with another config than is rendered.
+fn of_cluster_here(
+    root: &Root,
+    args: &RenderArgs,
+    config: &ClusterConfig,
+) -> Result<Option<String>, Failure> {
+    let Some(made_with) = asked::made_with(root, &args.asset_dir)? else { return Ok(None) };
+    // What is in the directory now is what an upgrade begins with.
+    let (none, asset_dir) = (ConfigArgs::default(), args.asset_dir.as_path());
+    let asked = Asked { args: &none, asset_dir, bundle: None };
+    let mut config = config.clone();
+    asked::keep_etcd(&mut config, &made_with);
+    let differences = asked.differences(&made_with, &config);
+    if differences.is_empty() {
+        return Ok(None);
     }
-    let mut config = ClusterConfig::parse_with_overrides(&name, &text, &overrides).map_err(|errors| {
-        Failure::new(Exit::Config, errors)
-            .hint("`kubestrap init-config` prints a config file with every key and its meaning")
-    })?;
-    if let Some(dir) = args.config.as_deref().and_then(Path::parent) {
-        config.resolve_paths(dir);
-    }
-    Ok(config)
+    Ok(Some(format!(
+        "the cluster of this directory was made with another config on this node, and stays as it is until \
+         `kubestrap upgrade apply`; see `{}`\n  {}",
+        asked.upgrade(&made_with),
+        asked::lines(&differences)
+    )))
 }
 
 /// Renders for a directory: the secrets that it holds from an earlier render are kept.

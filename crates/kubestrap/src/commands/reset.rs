@@ -10,6 +10,7 @@ use node::reset::{Host, ResetError};
 use node::{Root, plan, reset};
 use serde::Serialize;
 
+use super::hold::{Places, SHORTLY};
 use crate::exit::{Exit, Failure};
 use crate::ui::Ui;
 
@@ -45,6 +46,9 @@ pub(crate) fn run(args: &ResetArgs, ui: &Ui) -> Result<(), Failure> {
         let error = anyhow::anyhow!("you are not root");
         return Err(Failure::new(Exit::Unsupported, error).hint("run it with sudo"));
     }
+    let held = Places::host(&root, true).and_assets_if_any(&args.asset_dir);
+    let held = if args.dry_run { Places::default() } else { held };
+    let _held = super::run_async(held.hold(SHORTLY, ui))?;
     let Some(record) = record(&root)? else {
         ui.output(&Outcome { plan: &Uninstall::default(), done: !args.dry_run, errors: Vec::new() }, || {
             "nothing to do: kubestrap has installed nothing on this host".to_owned()

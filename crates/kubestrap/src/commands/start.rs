@@ -15,6 +15,7 @@ use node::{Facts, Root};
 use serde_json::json;
 
 use super::checks::CheckArgs;
+use super::hold::Places;
 use crate::exit::{Exit, Failure};
 use crate::ui::Ui;
 
@@ -55,10 +56,15 @@ pub(crate) struct HowArgs {
 }
 
 impl HowArgs {
+    /// How long each wait may take.
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
+
     /// The options of a bring-up.
     pub(crate) fn options(&self, asset_dir: PathBuf, node_name: String) -> Result<Options, Failure> {
         let mut options = Options::new(asset_dir, node_name);
-        options.timeout = Duration::from_secs(self.timeout);
+        options.timeout = self.timeout();
         options.required =
             bringup::required(&self.required_pods).map_err(|error| Failure::new(Exit::Usage, error))?;
         Ok(options)
@@ -76,6 +82,8 @@ pub(crate) fn run(args: StartArgs, ui: &Ui) -> Result<(), Failure> {
         if args.how.dry_run {
             return dry_run(&options, ui).await;
         }
+        let places = Places::host(&root, facts.root).and_assets_if_any(&args.asset_dir);
+        let _held = places.hold(options.timeout, ui).await?;
         preflight(&args, &facts, ui).await?;
         let summary = bring_up(&options, ui).await?;
         say_done(&summary, ui);

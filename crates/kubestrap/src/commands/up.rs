@@ -5,14 +5,18 @@ mod steps;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bringup::ThisHost;
+use bringup::{Options, ThisHost};
+use bundle::Bundle;
+use cluster::ClusterConfig;
 use names::path;
 use node::Root;
 use node::provision::{Provision, Role};
 
 use self::steps::{Goal, Outcome, Place, Step, Up};
+use super::asked::{self, Asked};
 use super::bundle::Pin;
-use super::render::ConfigArgs;
+use super::config::ConfigArgs;
+use super::hold::Places;
 use super::start::HowArgs;
 use crate::exit::Failure;
 use crate::ui::Ui;
@@ -53,11 +57,16 @@ pub(crate) fn run(args: UpArgs, ui: &Ui) -> Result<(), Failure> {
 
 async fn up(args: &UpArgs, place: &Place, begins: &dyn Fn(Step), ui: &Ui) -> Result<Outcome, Failure> {
     let Place { root, facts, surroundings } = place;
+    let goal = goal(args);
+    let places = Places::host(root, facts.root).and_assets(&args.asset_dir);
+    let places = if goal == Goal::Plan { Places::default() } else { places };
+    let _held = places.hold(args.how.timeout(), ui).await?;
     let bundle = args.pin.open(&args.bundle)?;
-    let cluster = steps::config(&args.config, &bundle)?;
     let identity = node::identity::identity(root, facts, args.how.node_name.as_deref());
     let identity = identity.map_err(super::cluster::who)?;
     let options = args.how.options(args.asset_dir.clone(), identity.name.clone())?;
+    let options = options.below(&root.path("/"), Arc::clone(surroundings));
+    let cluster = config(args, &bundle, root, &options, ui).await?;
     let node = Provision {
         root: root.clone(),
         facts,
@@ -67,8 +76,34 @@ async fn up(args: &UpArgs, place: &Place, begins: &dyn Fn(Step), ui: &Ui) -> Res
         identity,
         existing_containerd: args.use_existing_containerd,
     };
-    let options = options.below(&root.path("/"), Arc::clone(surroundings));
-    Up { node, options, checks: &args.how.checks, goal: goal(args), begins, ui }.run().await
+    Up { node, options, checks: &args.how.checks, goal, begins, ui }.run().await
+}
+
+/// The config that is asked for. Where the control plane is self-hosted it has to be that of the cluster; before, it may
+/// be another one each time.
+async fn config(
+    args: &UpArgs,
+    bundle: &Bundle,
+    root: &Root,
+    options: &Options,
+    ui: &Ui,
+) -> Result<ClusterConfig, Failure> {
+    let UpArgs { config: config_args, asset_dir, .. } = args;
+    let made_with = match asked::made_with(root, asset_dir)? {
+        Some(made_with) if bringup::is_self_hosted(options).await => made_with,
+        _ => {
+            let config = asked::of_up(config_args, asset_dir, bundle)?;
+            return steps::has_images(bundle, &config).map(|()| config);
+        }
+    };
+    let config = asked::of_up_here(config_args, asset_dir, bundle, &made_with)?;
+    let asked = Asked { args: config_args, asset_dir, bundle: Some((bundle, &args.bundle)) };
+    asked.refuse(&made_with, &config)?;
+    // What runs has its images; only where they were lost, too, are they missed.
+    if let Err(failure) = steps::has_images(bundle, &config) {
+        ui.warn(format!("{:#}", failure.error));
+    }
+    Ok(config)
 }
 
 fn goal(args: &UpArgs) -> Goal {

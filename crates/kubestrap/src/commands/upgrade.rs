@@ -9,14 +9,16 @@ use std::time::Duration;
 
 use ::checks::Check;
 use cri::Cri;
+use node::Root;
 use serde_json::json;
 use upgrade::{Event, Looked, Plan, Target, Upgrade};
 
-use self::args::{ApplyArgs, BackArgs, TargetArgs, UpgradeVerb};
+use self::args::{ApplyArgs, BackArgs, HereArgs, TargetArgs, UpgradeVerb};
 use self::prepare::{Prepared, prepare};
 use self::tell::{failed, look_failed, show, tell};
 use super::bundle::Pin;
-use super::render::ConfigArgs;
+use super::config::ConfigArgs;
+use super::hold::{Places, SHORTLY};
 use super::start;
 use crate::exit::{Exit, Failure};
 use crate::ui::Ui;
@@ -34,7 +36,16 @@ pub(crate) fn run(args: UpgradeArgs, ui: &Ui) -> Result<(), Failure> {
     }
 }
 
+/// What an upgrade changes.
+fn places(here: &HereArgs) -> Places {
+    let root = Root::host();
+    let is_root = node::facts::detect(&root).root;
+    Places::host(&root, is_root).and_assets_if_any(&here.asset_dir)
+}
+
 async fn apply(args: ApplyArgs, ui: &Ui) -> Result<(), Failure> {
+    let places = if args.dry_run { Places::default() } else { places(&args.target.here) };
+    let _held = places.hold(SHORTLY, ui).await?;
     let report = |event: Event| tell(&event, ui);
     let Ready { upgrade, immutable } = ready(args.target, ui, &report).await?;
     let ready = Ready { upgrade: upgrade.with_patience(args.patience.patience()), immutable };
@@ -64,6 +75,7 @@ async fn apply(args: ApplyArgs, ui: &Ui) -> Result<(), Failure> {
 }
 
 async fn back(args: BackArgs, ui: &Ui) -> Result<(), Failure> {
+    let _held = places(&args.here).hold(SHORTLY, ui).await?;
     let report = |event: Event| tell(&event, ui);
     let (version, bundle, config) = (None, None, ConfigArgs::default());
     let target = TargetArgs { version, config, bundle, pin: Pin::default(), drain: false, here: args.here };

@@ -24,7 +24,7 @@ use node::{Facts, Root};
 use serde::Serialize;
 
 use super::super::checks::CheckArgs;
-use super::super::render::{self, ConfigArgs};
+use super::super::render;
 use super::super::start;
 use crate::exit::{Exit, Failure};
 use crate::ui::Ui;
@@ -126,16 +126,14 @@ impl fmt::Display for Planned {
     }
 }
 
-/// The config, with the bundle's version where it names none, and only if the bundle serves it.
-pub(super) fn config(args: &ConfigArgs, bundle: &Bundle) -> Result<ClusterConfig, Failure> {
-    let mut wanted = args.clone();
-    if wanted.config.is_none() && !wanted.set.iter().any(|(key, _)| key == "kubernetesVersion") {
-        wanted.set.push(("kubernetesVersion".to_owned(), bundle.kubernetes_version().to_owned()));
-    }
-    let config = render::load_config(&wanted)?;
-    let missing = missing_images(bundle, &config);
+/// Whether the bundle serves a config.
+///
+/// # Errors
+/// [`Exit::Bundle`] with the images that it lacks.
+pub(super) fn has_images(bundle: &Bundle, config: &ClusterConfig) -> Result<(), Failure> {
+    let missing = missing_images(bundle, config);
     if missing.is_empty() {
-        return Ok(config);
+        return Ok(());
     }
     let error = anyhow!(
         "the bundle {} is of Kubernetes {} and lacks images that the config needs:\n  {}",

@@ -142,7 +142,11 @@ async fn a_control_plane_that_never_gets_ready_is_told_with_what_to_do_next() {
 async fn add_ons_that_never_get_ready_are_named_unless_nobody_waits_for_them() {
     let world = World::new();
     world.kubelet(|kubelet| kubelet.network = false);
+    world.up(&["--no-wait"]).await.unwrap();
+    let began = Instant::now();
     let failure = world.up(&[]).await.unwrap_err();
+    // Five seconds are what it was told to wait.
+    assert!((5..6).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
     assert_eq!(failure.exit, Exit::NotReady);
     let said = failure.error.to_string();
     assert!(
@@ -305,4 +309,105 @@ async fn nothing_is_started_on_an_etcd_that_does_not_answer() {
     is_prepared(&world);
     assert_eq!(world.pods(), Vec::<String>::new());
     assert!(!world.root(path::ADMIN_KUBECONFIG).exists());
+}
+
+/// Nothing is done, and it is said what differs and what to do instead.
+async fn is_refused(world: &World, more: &[&str], said: &[&str], hint: &[&str]) {
+    let (files, called) = (world.files(), world.machine().called().len());
+    for line in [more, &[more, &["--dry-run"]].concat()] {
+        let failure = world.up(line).await.unwrap_err();
+        assert_eq!(failure.exit, Exit::Differs, "{:#}", failure.error);
+        let (error, hinted) = (failure.error.to_string(), failure.hint.unwrap());
+        assert_eq!(error.lines().skip(1).map(str::trim).collect::<Vec<_>>(), said);
+        assert!(hint.iter().all(|part| hinted.contains(part)), "{hinted}");
+    }
+    assert!(world.files() == files, "files were changed");
+    assert_eq!(world.machine().called().len(), called);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_runs_keeps_its_config_and_another_one_is_refused() {
+    let world = World::new();
+    world.up(&["--set", "audit.enabled=false"]).await.unwrap();
+    let files = world.files();
+    // The config that counts without a flag is the directory's own.
+    assert!(!changed(&world.up(&[]).await.unwrap()));
+    assert!(world.files() == files, "files were changed");
+    let assets = world.assets();
+    let hint = format!("`kubestrap upgrade plan --set audit.enabled=true --asset-dir {}`", assets.display());
+    is_refused(&world, &["--set", "audit.enabled=true"], &["audit.enabled: false → true"], &[&hint]).await;
+    let config = world.dir().join("cluster.yaml");
+    host::fs::write(&config, b"network: {podCIDRs: [10.50.0.0/16]}\n", 0o644).unwrap();
+    let said = ["audit.enabled: false → true", "network.podCIDRs: [\"10.244.0.0/16\"] → [\"10.50.0.0/16\"]"];
+    let hint = format!("--config {}", config.display());
+    is_refused(&world, &["--config", config.to_str().unwrap()], &said, &[&hint]).await;
+    // One that was changed in the directory is not what the cluster was made with.
+    let own = assets.join("kubestrap.yaml");
+    let text =
+        host::fs::read_to_string(&own).unwrap().replace("clusterName: kubernetes", "clusterName: other");
+    host::fs::write(&own, text.as_bytes(), 0o600).unwrap();
+    is_refused(&world, &[], &["clusterName: kubernetes → other"], &["`kubestrap upgrade plan --asset-dir"])
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bring_up_that_failed_is_gone_on_with_with_another_config() {
+    let world = World::new();
+    world.kubelet(|kubelet| kubelet.ready = false);
+    world.up(&["--set", "audit.enabled=false"]).await.unwrap_err();
+    let made_with = || {
+        let path = world.root(path::CONTROL_PLANE).join("kubestrap.yaml");
+        ClusterConfig::parse("c", &host::fs::read_to_string(&path).unwrap()).unwrap()
+    };
+    assert!(!made_with().audit.enabled);
+    world.kubelet(|kubelet| kubelet.ready = true);
+    assert!(changed(&world.up(&["--set", "audit.enabled=true"]).await.unwrap()));
+    assert!(made_with().audit.enabled);
+    is_whole(&world);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bundle_of_another_version_is_not_put_on_a_node_whose_cluster_runs() {
+    let world = World::new();
+    world.up(&[]).await.unwrap();
+    let running = ClusterConfig::default().kubernetes_version.to_string();
+    for other in ["v1.36.3", "v1.37.99"] {
+        host::fs::remove_dir_all(&world.bundle()).unwrap();
+        let of_other =
+            ClusterConfig { kubernetes_version: other.parse().unwrap(), ..ClusterConfig::default() };
+        let images: Vec<_> = of_other.images().iter().map(|(_, image)| image.to_string()).collect();
+        fakes::bundle::write(&world.bundle(), other, &images, &bundle::HOST_PROGRAMS);
+        let said = format!("kubernetesVersion: {running} → {other}");
+        let plan = format!("`kubestrap upgrade plan {other} --bundle {}", world.bundle().display());
+        is_refused(&world, &[], &[&said], &[&plan]).await;
+        // Also when the config says the version that runs.
+        let set = format!("kubernetesVersion={running}");
+        is_refused(&world, &["--set", &set], &[&said], &[]).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_on_a_host_or_an_asset_directory_the_second_waits_and_says_for_whom() {
+    let world = World::new();
+    let files = world.files();
+    for (place, what) in [
+        (world.root(path::HOST_LOCK), "this host".to_owned()),
+        (world.assets(), world.assets().display().to_string()),
+    ] {
+        let host::lock::Taken::Ours(held) = host::lock::take(&place).unwrap() else {
+            panic!("{what} is taken")
+        };
+        let began = Instant::now();
+        let failure = world.up(&[]).await.unwrap_err();
+        assert_eq!(failure.exit, Exit::Busy);
+        assert!((5..6).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());
+        let (said, pid) = (failure.error.to_string(), std::process::id());
+        assert!(said.contains(&format!("(pid {pid}, begun ")), "{said}");
+        assert!(said.ends_with(&format!("is at work on {what}, and nothing was changed")), "{said}");
+        assert_eq!(world.files(), files);
+        drop(held);
+        assert!(!place.exists(), "nothing is left of it");
+    }
+    world.up(&[]).await.unwrap();
+    assert!(!world.root(path::HOST_LOCK).exists());
 }

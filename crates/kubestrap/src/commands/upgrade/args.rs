@@ -9,7 +9,7 @@ use upgrade::Patience;
 
 use crate::commands::bundle::Pin;
 use crate::commands::checks::CheckArgs;
-use crate::commands::render::ConfigArgs;
+use crate::commands::config::ConfigArgs;
 
 /// Arguments of `upgrade`.
 #[derive(Debug, clap::Args)]

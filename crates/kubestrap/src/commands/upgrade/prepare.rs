@@ -13,7 +13,9 @@ use pki::NodeIdentity;
 use upgrade::{StateDir, Target};
 
 use super::args::{HereArgs, TargetArgs};
-use crate::commands::render::{self, ConfigArgs};
+use crate::commands::asked::{self, VERSION};
+use crate::commands::config::{ConfigArgs, load_config};
+use crate::commands::render;
 use crate::exit::{Exit, Failure};
 use crate::ui::Ui;
 
@@ -29,9 +31,9 @@ pub(super) struct Prepared {
 pub(super) fn prepare(args: TargetArgs, ui: &Ui) -> Result<Prepared, Failure> {
     let TargetArgs { version, config, bundle, pin, drain, here: HereArgs { asset_dir, node_name } } = args;
     let root = Root::host();
-    let old = own_config(&asset_dir)?;
+    let own = own_config(&asset_dir)?;
     let bundle = bundle.as_deref().map(|dir| pin.open(dir)).transpose()?;
-    let version = pinned(version, &config, old.kubernetes_version, bundle.as_ref())?;
+    let version = pinned(version, &config, own.kubernetes_version, bundle.as_ref())?;
     let mut config = wanted_config(config, version, &asset_dir)?;
     keep_etcd(&mut config, &root);
     let facts = node::facts::detect(&root);
@@ -47,6 +49,8 @@ pub(super) fn prepare(args: TargetArgs, ui: &Ui) -> Result<Prepared, Failure> {
     let secrets = if goes_on { &staged } else { &asset_dir };
     let tree = render::render_here(&config, identity.clone(), !facts.resolv_conf_empty, secrets, &root)?;
     let node = this_node(&root, &config, bundle.as_ref(), &identity, &tree)?;
+    // Somebody may have changed the directory since.
+    let old = asked::made_with(&root, &asset_dir)?.unwrap_or(own);
     let immutable = upgrade::immutable(&old, &config);
     Ok(Prepared {
         target: Target { config, tree, asset_dir, bundle, node, facts, root, drain },
@@ -55,10 +59,10 @@ pub(super) fn prepare(args: TargetArgs, ui: &Ui) -> Result<Prepared, Failure> {
     })
 }
 
-/// The config that the cluster was made from.
+/// The directory's own config.
 fn own_config(asset_dir: &Path) -> Result<ClusterConfig, Failure> {
     let args = ConfigArgs { config: Some(asset_dir.join(CONFIG_FILE)), ..ConfigArgs::default() };
-    render::load_config(&args).map_err(|failure| {
+    load_config(&args).map_err(|failure| {
         failure.hint("run it on a control-plane node that has the asset directory: --asset-dir DIR")
     })
 }
@@ -68,9 +72,9 @@ fn wanted_config(
     version: Option<KubernetesVersion>,
     asset_dir: &Path,
 ) -> Result<ClusterConfig, Failure> {
-    args.set.extend(version.map(|version| (KEY.to_owned(), version.to_string())));
+    args.set.extend(version.map(|version| (VERSION.to_owned(), version.to_string())));
     args.config.get_or_insert_with(|| asset_dir.join(CONFIG_FILE));
-    render::load_config(&args)
+    load_config(&args)
 }
 
 /// This node as it shall be. A containerd that is not ours stays as it is.
@@ -92,9 +96,6 @@ fn this_node(
     Ok(node)
 }
 
-/// The config's key of the version.
-const KEY: &str = "kubernetesVersion";
-
 /// Which version is meant where the config does not say it: a config file that names none does not mean the newest.
 /// None when the config says it.
 fn pinned(
@@ -106,27 +107,16 @@ fn pinned(
     if version.is_some() {
         return Ok(version);
     }
-    if config.set.iter().any(|(key, _)| key == KEY) {
+    if asked::names_version(config) {
         return Ok(None);
     }
-    if let Some(path) = &config.config {
-        let named = host::fs::read_to_string(path).is_ok_and(|text| names_version(&text));
-        return Ok((!named).then_some(old));
-    }
-    match bundle {
+    match bundle.filter(|_| config.config.is_none()) {
         Some(bundle) if config.set.is_empty() => {
             let version = bundle.kubernetes_version().parse();
             version.map(Some).map_err(|error| Failure::new(Exit::Bundle, error))
         }
         _ => Ok(Some(old)),
     }
-}
-
-/// Whether a config file says which version it wants, in whatever way YAML can be written. One that is no YAML says
-/// nothing: what is wrong with it is told where it is read.
-fn names_version(text: &str) -> bool {
-    let documents = assets::parse_documents(text).unwrap_or_default();
-    documents.iter().any(|document| document.value.get(KEY).is_some_and(|version| !version.is_null()))
 }
 
 /// A restart of its only etcd is a pause of the API, and an etcd of a newer minor does not go back: it stays
@@ -152,29 +142,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_version_is_found_however_the_file_writes_it() {
-        for text in [
-            "kubernetesVersion: v1.37.2\n",
-            "# x\n\"kubernetesVersion\": v1.37.2\n",
-            "{network: {provider: none}, kubernetesVersion: v1.37.2}\n",
-            "---\nkubernetesVersion : 'v1.37.2'\n",
-        ] {
-            assert!(names_version(text), "{text}");
-        }
-        for text in [
-            "",
-            "network: {provider: none}\n",
-            "# kubernetesVersion: v1.37.2\n",
-            "kubernetesVersion:\n",
-            "kubernetesVersionX: v1\n",
-            "certificates:\n  validity: |\n    x\nkubernetesVersion",
-            "a: [",
-        ] {
-            assert!(!names_version(text), "{text}");
-        }
-    }
-
-    #[test]
     fn the_version_is_that_of_whoever_names_one() {
         let dir = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &str| {
@@ -193,8 +160,8 @@ mod tests {
         assert_eq!(pinned(Some(new), &silent, Vec::new()), Some(new));
         assert_eq!(pinned(None, &named, Vec::new()), None);
         assert_eq!(pinned(None, &silent, Vec::new()), Some(old));
-        assert_eq!(pinned(None, &silent, set(KEY)), None);
-        assert_eq!(pinned(None, &None, set(KEY)), None);
+        assert_eq!(pinned(None, &silent, set(VERSION)), None);
+        assert_eq!(pinned(None, &None, set(VERSION)), None);
         assert_eq!(pinned(None, &None, set("x")), Some(old));
     }
 }

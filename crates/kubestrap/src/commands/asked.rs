@@ -1,0 +1,211 @@
+//! The config that is asked for, beside the one that the cluster here was made with. A cluster that runs gets another
+//! config or version by `upgrade` alone: every other verb would change files and leave the cluster as it is.
+//!
+//! ```text
+//! --config, or the directory's own ─ --set ─▶ asked for ──┐
+//! on the node since `start` or `upgrade` ──▶ made with ───┴─▶ the same, or which keys differ
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use assets::CONFIG_FILE;
+use bundle::Bundle;
+use cluster::{ClusterConfig, Component, Difference, differences};
+use names::path;
+use node::Root;
+
+use super::config::{ConfigArgs, load_config};
+use crate::exit::{Exit, Failure};
+
+/// The config's key of the version.
+pub(crate) const VERSION: &str = "kubernetesVersion";
+
+/// The config that the cluster of an asset directory was made with, as this node has it; none where that cluster is not
+/// on this node.
+pub(crate) fn made_with(root: &Root, asset_dir: &Path) -> Result<Option<ClusterConfig>, Failure> {
+    let ca = |path: &Path| host::fs::read(path).ok();
+    let ours = ca(&root.path(path::CA_CERTIFICATE));
+    let file = root.path(path::CONTROL_PLANE).join(CONFIG_FILE);
+    if ours.is_none() || ours != ca(&asset_dir.join("tls/ca.crt")) || !file.exists() {
+        return Ok(None);
+    }
+    load_config(&ConfigArgs { config: Some(file), ..ConfigArgs::default() }).map(Some)
+}
+
+/// The config file that counts: the one that is named, else the directory's own.
+pub(crate) fn file(args: &ConfigArgs, asset_dir: &Path) -> Option<PathBuf> {
+    let own = asset_dir.join(CONFIG_FILE);
+    args.config.clone().or_else(|| own.exists().then_some(own))
+}
+
+/// Whether the command line, or a config file that it names, says which version it wants.
+pub(crate) fn names_version(args: &ConfigArgs) -> bool {
+    let in_file = |path: &PathBuf| host::fs::read_to_string(path).is_ok_and(|text| has_version(&text));
+    args.set.iter().any(|(key, _)| key == VERSION) || args.config.as_ref().is_some_and(in_file)
+}
+
+/// Whether a config file says which version it wants, in whatever way YAML can be written. One that is no YAML says
+/// nothing: what is wrong with it is told where it is read.
+fn has_version(text: &str) -> bool {
+    let documents = assets::parse_documents(text).unwrap_or_default();
+    documents.iter().any(|document| document.value.get(VERSION).is_some_and(|version| !version.is_null()))
+}
+
+/// An upgrade leaves etcd as it is, and says so in the config of the cluster: who does not name another one means that.
+pub(crate) fn keep_etcd(config: &mut ClusterConfig, made_with: &ClusterConfig) {
+    let etcd = Component::Etcd.name();
+    if let Some(image) = made_with.images.overrides.get(etcd) {
+        config.images.overrides.entry(etcd.to_owned()).or_insert_with(|| image.clone());
+    }
+}
+
+/// The config that `up` is asked for with a bundle. Who names no version means the bundle's.
+pub(crate) fn of_up(args: &ConfigArgs, asset_dir: &Path, bundle: &Bundle) -> Result<ClusterConfig, Failure> {
+    let mut wanted = args.clone();
+    wanted.config = file(args, asset_dir);
+    // A config file that was written for a cluster to be and names none means the newest.
+    if args.config.is_none() && !names_version(args) {
+        wanted.set.push((VERSION.to_owned(), bundle.kubernetes_version().to_owned()));
+    }
+    load_config(&wanted)
+}
+
+/// The same for a cluster that runs: a config file that names no version does not mean the newest, and etcd stays.
+pub(crate) fn of_up_here(
+    args: &ConfigArgs,
+    asset_dir: &Path,
+    bundle: &Bundle,
+    made_with: &ClusterConfig,
+) -> Result<ClusterConfig, Failure> {
+    let mut wanted = args.clone();
+    if !names_version(args) {
+        wanted.set.push((VERSION.to_owned(), bundle.kubernetes_version().to_owned()));
+    }
+    let mut config = of_up(&wanted, asset_dir, bundle)?;
+    keep_etcd(&mut config, made_with);
+    Ok(config)
+}
+
+/// What somebody has asked for, to be told what to ask for instead.
+#[derive(Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) args: &'a ConfigArgs,
+    pub(crate) asset_dir: &'a Path,
+    /// The bundle, and where it was said to be.
+    pub(crate) bundle: Option<(&'a Bundle, &'a Path)>,
+}
+
+impl Asked<'_> {
+    /// In what a config differs from what the cluster was made with, the bundle's version among it.
+    pub(crate) fn differences(&self, made_with: &ClusterConfig, config: &ClusterConfig) -> Vec<Difference> {
+        let mut all = differences(made_with, config);
+        let (ours, theirs) = (made_with.kubernetes_version.to_string(), self.other_version(made_with));
+        if let Some(theirs) = theirs.filter(|_| !all.iter().any(|one| one.key == VERSION)) {
+            all.push(Difference { key: VERSION.to_owned(), old: Some(ours), new: Some(theirs) });
+        }
+        all
+    }
+
+    /// Nothing is done where the cluster would stay as it is and its files would not.
+    ///
+    /// # Errors
+    /// [`Exit::Differs`] with every key, and the command that changes the cluster.
+    pub(crate) fn refuse(&self, made_with: &ClusterConfig, config: &ClusterConfig) -> Result<(), Failure> {
+        let all = self.differences(made_with, config);
+        if all.is_empty() {
+            return Ok(());
+        }
+        let error = anyhow::anyhow!(
+            "a cluster runs here that was made otherwise than is asked for; nothing was changed\n  {}",
+            lines(&all)
+        );
+        Err(Failure::new(Exit::Differs, error).hint(format!(
+            "`{}` says what it takes to change it, and with apply in the place of plan it is done",
+            self.upgrade(made_with)
+        )))
+    }
+
+    /// The command that shows what the change takes.
+    pub(crate) fn upgrade(&self, made_with: &ClusterConfig) -> String {
+        let mut words = vec!["kubestrap upgrade plan".to_owned()];
+        let other = self.other_version(made_with);
+        words.extend(other.clone().filter(|_| !names_version(self.args)));
+        if let Some((_, dir)) = self.bundle.filter(|_| other.is_some()) {
+            words.push(format!("--bundle {}", quoted(&dir.display().to_string())));
+        }
+        let ConfigArgs { config, set, api_endpoint } = self.args;
+        words.extend(config.iter().map(|file| format!("--config {}", quoted(&file.display().to_string()))));
+        words.extend(set.iter().map(|(key, value)| format!("--set {}", quoted(&format!("{key}={value}")))));
+        words.extend(api_endpoint.iter().map(|endpoint| format!("--api-endpoint {}", quoted(endpoint))));
+        if self.asset_dir != Path::new(path::ASSETS) {
+            words.push(format!("--asset-dir {}", quoted(&self.asset_dir.display().to_string())));
+        }
+        words.join(" ")
+    }
+
+    /// The bundle's version, if the cluster has another one.
+    fn other_version(&self, made_with: &ClusterConfig) -> Option<String> {
+        let version = self.bundle?.0.kubernetes_version();
+        (version != made_with.kubernetes_version.to_string()).then(|| version.to_owned())
+    }
+}
+
+/// Each on a line, below a first one.
+pub(crate) fn lines(differences: &[Difference]) -> String {
+    differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  ")
+}
+
+/// As a shell takes it for one word.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_found_however_the_file_writes_it() {
+        for text in [
+            "kubernetesVersion: v1.37.2\n",
+            "# x\n\"kubernetesVersion\": v1.37.2\n",
+            "{network: {provider: none}, kubernetesVersion: v1.37.2}\n",
+            "---\nkubernetesVersion : 'v1.37.2'\n",
+        ] {
+            assert!(has_version(text), "{text}");
+        }
+        for text in [
+            "",
+            "network: {provider: none}\n",
+            "# kubernetesVersion: v1.37.2\n",
+            "kubernetesVersion:\n",
+            "kubernetesVersionX: v1\n",
+            "certificates:\n  validity: |\n    x\nkubernetesVersion",
+            "a: [",
+        ] {
+            assert!(!has_version(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_command_that_changes_a_cluster_has_the_very_flags() {
+        let args = ConfigArgs {
+            config: Some("my cluster.yaml".into()),
+            set: vec![("featureGates".to_owned(), "{A: true}".to_owned())],
+            api_endpoint: Some("k.lan:6443".to_owned()),
+        };
+        let asked = Asked { args: &args, asset_dir: Path::new("/assets"), bundle: None };
+        assert_eq!(
+            asked.upgrade(&ClusterConfig::default()),
+            "kubestrap upgrade plan --config 'my cluster.yaml' --set 'featureGates={A: true}' \
+             --api-endpoint k.lan:6443 --asset-dir /assets"
+        );
+        let (args, asset_dir) = (ConfigArgs::default(), Path::new(path::ASSETS));
+        let asked = Asked { args: &args, asset_dir, bundle: None };
+        assert_eq!(asked.upgrade(&ClusterConfig::default()), "kubestrap upgrade plan");
+    }
+}
