@@ -301,4 +301,17 @@ mod tests {
         let released = json!({"metadata": {"name": "kube-scheduler"}, "spec": {"holderIdentity": ""}});
         assert_eq!(leader(&released, Timestamp::UNIX_EPOCH).holder, None);
     }
+
+    #[test]
+    fn a_kubelet_that_the_api_s_version_does_not_allow_is_told_with_its_node() {
+        let node = |name: &str, kubelet: &str| {
+            json!({"metadata": {"name": name, "labels": {label::CONTROL_PLANE_NODE: ""}},
+                "status": {"nodeInfo": {"kubeletVersion": kubelet}}})
+        };
+        let nodes = [node("newer", "v1.37.2"), node("older", "v1.35.9")];
+        let view = view("v1.36.3".to_owned(), &[], &nodes, Vec::new());
+        let status = super::super::combine(&Ok(view), None, Timestamp::UNIX_EPOCH);
+        let mixed: Vec<_> = status.nodes.iter().map(|node| (node.name.as_str(), node.mixed.len())).collect();
+        assert_eq!(mixed, [("newer", 1), ("older", 0)]);
+    }
 }
