@@ -1,10 +1,11 @@
 //! A client of one API server: HTTP/2, so that any number of requests at the same time share one
-//! TLS connection, and only ever to an IP address.
+//! TLS connection, and only ever to an IP address: a server by name is looked up first, without the C library.
 
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use host::resolve::{ResolveError, Resolver};
 use http::header::{HeaderValue, USER_AGENT};
 use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HttpClient;
@@ -13,6 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::client::ConfigExt;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
+use names::path;
 use rustls::pki_types::ServerName;
 use tower::ServiceBuilder;
 
@@ -39,11 +41,13 @@ pub enum ClientError {
         /// What is wrong.
         source: http::uri::InvalidUri,
     },
-    /// The server is given by name. This program has no resolver.
-    #[error("`{server}` names a host: an IP address is needed")]
+    /// The server is given by name, and that has no address.
+    #[error("the API server `{server}` cannot be reached by name")]
     HostName {
-        /// The address.
+        /// The URL.
         server: String,
+        /// What is wrong.
+        source: ResolveError,
     },
     /// The certificates or the key cannot be used.
     #[error("cannot use the credentials of kubeconfig {name}")]
@@ -184,18 +188,38 @@ async fn connection(
     if options.tls_server_name.is_some() {
         config.tls_server_name.clone_from(&options.tls_server_name);
     }
-    refuse_host_names(&config)?;
+    dial_an_address(&mut config).await?;
     config.headers.push((USER_AGENT, HeaderValue::from_static(options.user_agent)));
     Ok(Connection { config, name, connect_timeout: options.connect_timeout })
 }
 
-/// A static binary must not call the C library's resolver, so names are refused and not looked up.
-fn refuse_host_names(config: &Config) -> Result<(), ClientError> {
-    let host = bare(config.cluster_url.host().unwrap_or_default());
-    if host.parse::<IpAddr>().is_err() {
-        return Err(ClientError::HostName { server: config.cluster_url.to_string() });
+/// A static program must not call the C library's resolver, as hyper would: a name is looked up here, and stays the one
+/// that the certificate has to have.
+async fn dial_an_address(config: &mut Config) -> Result<(), ClientError> {
+    let host = bare(config.cluster_url.host().unwrap_or_default()).to_owned();
+    if host.parse::<IpAddr>().is_ok() {
+        return Ok(());
     }
+    let unknown = |source| ClientError::HostName { server: config.cluster_url.to_string(), source };
+    let name = host.clone();
+    let look_up = move || Resolver::read(Path::new(path::HOSTS), Path::new(path::RESOLV_CONF)).resolve(&name);
+    let found = tokio::task::spawn_blocking(look_up).await;
+    let found =
+        found.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())).map_err(unknown)?;
+    let Some(address) = found.first() else { return Ok(()) };
+    config.cluster_url = at(&config.cluster_url, *address)?;
+    config.tls_server_name.get_or_insert(host);
     Ok(())
+}
+
+/// The URL with an address in the place of its host.
+fn at(url: &http::Uri, address: IpAddr) -> Result<http::Uri, ClientError> {
+    let port = url.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
+    let host = if address.is_ipv6() { format!("[{address}]") } else { address.to_string() };
+    let (scheme, rest) =
+        (url.scheme_str().unwrap_or("https"), url.path_and_query().map_or("", |rest| rest.as_str()));
+    let server = format!("{scheme}://{host}{port}{rest}");
+    server.parse().map_err(|source| ClientError::Server { server, source })
 }
 
 /// kube's own stack speaks HTTP/1 only and opens a connection for each request at the same time.
@@ -235,6 +259,15 @@ fn build(connection: &Connection) -> Result<Client, ClientError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_address_takes_the_place_of_the_host_alone() {
+        let with = |url: &str, address: &str| {
+            at(&url.parse().unwrap(), address.parse().unwrap()).unwrap().to_string()
+        };
+        assert_eq!(with("https://k.lan:6443/a?b=c", "192.0.2.1"), "https://192.0.2.1:6443/a?b=c");
+        assert_eq!(with("https://k.lan", "fd00::1"), "https://[fd00::1]/");
+    }
 
     #[test]
     fn the_server_s_host_is_what_its_certificate_is_valid_for() {

@@ -63,11 +63,21 @@ async fn a_refused_connection_is_said_in_words() {
 }
 
 #[tokio::test]
-async fn host_names_are_not_dialled() {
-    let error = client("https://localhost:6443", "", &ClientOptions::default()).await.err().unwrap();
-    assert_eq!(error.to_string(), "`https://localhost:6443/` names a host: an IP address is needed");
-    let options = ClientOptions { server: Some("https://[::1]:6443".to_owned()), ..ClientOptions::default() };
-    assert!(client("https://localhost:6443", "", &options).await.is_ok());
+async fn a_server_by_name_is_looked_up_in_the_host_s_own_table() {
+    let connection = |server: &str| {
+        let text = kubeconfig(server, "");
+        async move { Connection::parse(&text, "test", &ClientOptions::default()).await }
+    };
+    let named = connection("https://localhost:6443").await.unwrap();
+    assert_eq!(
+        named.server_name().unwrap(),
+        Some("localhost".try_into().unwrap()),
+        "the certificate's name stays"
+    );
+    let error = connection("https://nowhere.invalid:6443").await.unwrap_err();
+    assert_eq!(error.to_string(), "the API server `https://nowhere.invalid:6443/` cannot be reached by name");
+    let why = std::error::Error::source(&error).unwrap().to_string();
+    assert!(why.starts_with("nowhere.invalid does not resolve: "), "{why}");
 }
 
 #[tokio::test]

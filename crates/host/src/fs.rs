@@ -263,6 +263,15 @@ pub fn read_to_string(path: &Path) -> Result<String> {
     tried("read", path, fs::read_to_string(path))
 }
 
+/// As [`read_small`], of a text.
+///
+/// # Errors
+/// As there, and when it is not UTF-8.
+pub fn read_small_text(path: &Path, limit: u64) -> Result<String> {
+    let text = |content| String::from_utf8(content).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
+    tried("read", path, small(path, limit).and_then(text))
+}
+
 /// The entries of a directory, sorted by name; a missing directory is an empty one.
 ///
 /// # Errors
@@ -333,6 +342,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_no_small_file_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        write(&at("a"), b"text", 0o600).unwrap();
+        std::os::unix::fs::symlink("a", at("link")).unwrap();
+        assert_eq!(read_small_text(&at("link"), 4).unwrap(), "text");
+        assert!(read_small(&at("a"), 3).is_err());
+        nix::unistd::mkfifo(&at("pipe"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+        assert!(read_small(&at("pipe"), 4).is_err());
+        assert!(read_small(dir.path(), 4).is_err());
+        assert!(read_small(Path::new("/dev/zero"), 4).is_err());
+        assert!(read_small(&at("missing"), 4).unwrap_err().is_not_found());
+        assert!(read_small_text(Path::new("/proc/self/status"), 1 << 20).unwrap().contains("Name:"));
+    }
+
+    #[test]
     fn a_write_replaces_the_whole_file_with_its_mode_and_leaves_no_temp_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a");
@@ -341,21 +366,6 @@ mod tests {
         assert_eq!(read(&path).unwrap(), b"two");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
         assert_eq!(list(dir.path()).unwrap(), [path]);
-    }
-
-    #[test]
-    fn what_is_no_small_file_is_not_waited_for() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = |name: &str| dir.path().join(name);
-        write(&path("a"), b"1234", 0o600).unwrap();
-        assert_eq!(read_small(&path("a"), 4).unwrap(), b"1234");
-        assert!(read_small(&path("a"), 3).is_err());
-        assert!(read_small(dir.path(), 4).is_err());
-        assert!(read_small(Path::new("/dev/zero"), 4).is_err());
-        assert!(!read_small(Path::new("/proc/self/cmdline"), 1 << 20).unwrap().is_empty());
-        nix::unistd::mkfifo(&path("fifo"), nix::sys::stat::Mode::S_IRUSR).unwrap();
-        let error = read_small(&path("fifo"), 4).unwrap_err();
-        assert_eq!(error.source.to_string(), "it is no regular file");
     }
 
     #[test]

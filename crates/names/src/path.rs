@@ -136,6 +136,9 @@ pub const SYSCTL_DIR: &str = "/etc/sysctl.d";
 /// Kernel modules that are loaded at boot (modules-load.d(5)).
 pub const MODULES_DIR: &str = "/etc/modules-load.d";
 
+/// The host's own table of names (hosts(5)).
+pub const HOSTS: &str = "/etc/hosts";
+
 /// The names of the resolvers (resolv.conf(5)).
 pub const RESOLV_CONF: &str = "/etc/resolv.conf";
 

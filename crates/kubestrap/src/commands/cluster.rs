@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use api::ClientOptions;
+use api::{ClientError, ClientOptions};
 use doctor::Options;
 use doctor::status::{ApiView, gather};
 use node::identity::{self, IdentityError};
@@ -82,6 +82,8 @@ impl ClusterArgs {
         let client = api::client_from_kubeconfig(&path, &ClientOptions::default()).await;
         match client {
             Ok(client) => Ok(gather(&client).await),
+            // So it is when the name servers are away, too: this node is looked at all the same.
+            Err(error @ ClientError::HostName { .. }) => Ok(Err(host::error::chain(&error))),
             Err(error) => Err(Failure::new(Exit::Config, error).hint("give another one with --kubeconfig")),
         }
     }
