@@ -5,6 +5,7 @@ use serde::Deserialize as _;
 use crate::ClusterConfig;
 use crate::decode::{DecodeError, Decoder, Subject};
 use crate::error::{ConfigError, ConfigErrors};
+use crate::foreign::{Foreign, foreign};
 use crate::tree::{KeyPath, Node, Place, Step};
 use crate::validate::{Problem, validate};
 
@@ -28,6 +29,10 @@ impl ClusterConfig {
         overrides: &[(String, String)],
     ) -> Result<Self, ConfigErrors> {
         let mut problems = Problems { file, found: Vec::new() };
+        if let Some(Foreign { line, message }) = foreign(text) {
+            problems.add(Some(Place::File { line, column: 1 }), String::new(), message, None);
+            return Err(ConfigErrors::new(problems.found));
+        }
         let mut tree = match Node::parse(text) {
             Ok(tree) => tree,
             Err(error) => {
@@ -109,7 +114,11 @@ impl Problems<'_> {
         } else {
             format!("{key}: {}", error.message)
         };
-        self.add(error.place, key, message, error.hint);
+        // What is known is told once, however much is not.
+        let repeats = |problem: &ConfigError| problem.hint == error.hint;
+        let is_told = error.subject == Subject::UnknownKey && self.found.iter().any(repeats);
+        let hint = error.hint.filter(|_| !is_told);
+        self.add(error.place, key, message, hint);
     }
 
     /// Checks what the values mean. A section with a value that could not be read is left out: its

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use crate::error::did_you_mean;
+use crate::special::special;
 use crate::tree::{KeyPath, Step};
 use crate::{
     AuditConfig, Cidr, ClusterConfig, Component, Endpoint, EtcdConfig, Host, KubernetesVersion, NetworkConfig,
@@ -45,6 +46,7 @@ pub(crate) fn validate(config: &ClusterConfig) -> Vec<Problem> {
     problems.extend(version(config.kubernetes_version));
     problems.extend(api(config));
     network(&config.network, &mut problems);
+    enough_parts(config, &mut problems);
     endpoint_outside_ranges(config, &mut problems);
     problems.extend(etcd(config));
     problems.extend(audit(&config.audit));
@@ -81,6 +83,7 @@ fn network(network: &NetworkConfig, problems: &mut Vec<Problem>) {
     let ranges = [("network.podCIDRs", &network.pod_cidrs), ("network.serviceCIDRs", &network.service_cidrs)];
     for (key, cidrs) in ranges {
         problems.extend(families(key, cidrs));
+        problems.extend(cidrs.iter().enumerate().filter_map(|(at, cidr)| not_special(key, at, *cidr)));
     }
     let of_pods: Vec<bool> = network.pod_cidrs.iter().map(|cidr| cidr.is_ipv6()).collect();
     let of_services: Vec<bool> = network.service_cidrs.iter().map(|cidr| cidr.is_ipv6()).collect();
@@ -116,6 +119,33 @@ fn families(key: &str, cidrs: &[Cidr]) -> Option<Problem> {
         [first, second] if first.is_ipv6() != second.is_ipv6() => None,
         [_, _] => Some(Problem::new(&[key], "two ranges must be of different families: one IPv4, one IPv6")),
         _ => Some(Problem::new(&[key], "more than two ranges: one for each family is the most")),
+    }
+}
+
+fn not_special(key: &str, at: usize, cidr: Cidr) -> Option<Problem> {
+    let (special, meaning) = special(cidr)?;
+    let message = format!("the range {cidr} overlaps {special}, which is {meaning}");
+    let hint = "choose a private range, such as one of 10.0.0.0/8 or fd00::/8";
+    Some(Problem::new(&[&format!("{key}[{at}]")], message).hint(hint))
+}
+
+/// A node gets a part of each pod range; one without is never ready.
+fn enough_parts(config: &ClusterConfig, problems: &mut Vec<Problem>) {
+    let (network, nodes) = (&config.network, config.control_plane.nodes);
+    for (at, cidr) in network.pod_cidrs.iter().enumerate() {
+        let masks = &network.node_cidr_masks;
+        let (family, mask) = if cidr.is_ipv6() { ("ipv6", masks.ipv6) } else { ("ipv4", masks.ipv4) };
+        // Where it is shorter not even one fits, which is told already.
+        let Some(bits) = mask.checked_sub(cidr.prefix_len()) else { continue };
+        let parts = 1_u64.checked_shl(bits.into()).unwrap_or(u64::MAX);
+        if parts < u64::from(nodes) {
+            let keys = [format!("network.podCIDRs[{at}]"), format!("network.nodeCIDRMasks.{family}")];
+            let message = format!(
+                "the pod range {cidr} has parts of /{mask} for {parts} nodes, and controlPlane.nodes is {nodes}"
+            );
+            let hint = "make it larger, or network.nodeCIDRMasks longer";
+            problems.push(Problem::new(&[&keys[0], &keys[1], "controlPlane.nodes"], message).hint(hint));
+        }
     }
 }
 

@@ -34,6 +34,13 @@ pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
             serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
                 format!("the key {key:?} is given twice")
             }
+            serde_saphyr::Error::MultipleDocuments { .. } => {
+                "a second document begins here, and this is to be one".to_owned()
+            }
+            serde_saphyr::Error::Budget { .. } => {
+                "there is more in it than any file of this kind has: too many values, too long, or too deep"
+                    .to_owned()
+            }
             other => without_place(&other.to_string(), at),
         };
         YamlError { message, at }

@@ -47,6 +47,54 @@ fn unknown_key() {
 }
 
 #[test]
+fn what_is_known_is_told_once() {
+    let text = "colour: red\nshape: round\nproxy:\n  size: 1\n";
+    let told = errors(text);
+    assert_eq!(told.matches("known here are").count(), 2, "once for each map: {told}");
+    assert!(told.contains("kubestrap.yaml:2:1: unknown key \"shape\"\n"), "{told}");
+}
+
+#[test]
+fn more_than_one_document_or_too_much_is_told_in_our_words() {
+    assert_eq!(
+        errors("clusterName: a\n---\nclusterName: b\n"),
+        "kubestrap.yaml:3:1: a second document begins here, and this is to be one"
+    );
+    let many = format!("images: [{}]\n", "1,".repeat(300_000));
+    assert!(
+        errors(&many).contains("there is more in it than any file of this kind has"),
+        "{}",
+        errors(&many)
+    );
+}
+
+#[test]
+fn files_of_others_are_told_as_what_they_are() {
+    let kubeadm = "# x\napiVersion: kubeadm.k8s.io/v1beta4\nkind: InitConfiguration\n---\napiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\n";
+    assert_eq!(
+        errors(kubeadm),
+        "kubestrap.yaml:2:1: this is kubeadm's configuration (InitConfiguration), and not kubestrap's"
+    );
+    let kubelet = "kind: KubeletConfiguration\napiVersion: \"kubelet.config.k8s.io/v1beta1\" # x\n";
+    assert!(
+        errors(kubelet).starts_with(
+            "kubestrap.yaml:2:1: this is the kubelet's own configuration (KubeletConfiguration)"
+        )
+    );
+    assert!(errors("apiVersion: v1\nkind: Config\nclusters: []\n").contains("this is a kubeconfig"));
+    let json = "{\"apiVersion\": \"v1\", \"kind\": \"Pod\"}\n";
+    assert!(
+        errors(json).starts_with("kubestrap.yaml:1:1: this is a Kubernetes object (v1 "),
+        "{}",
+        errors(json)
+    );
+    assert!(
+        errors("apiVersion: apps/v1\nkind: Deployment\n")
+            .contains("a Kubernetes object (apps/v1 Deployment)")
+    );
+}
+
+#[test]
 fn wrong_type() {
     let text =
         "api:\n  port: high\nencryption: {enabled: 1}\nnetwork:\n  podCIDRs: 10.0.0.0/8\nclusterName: {}\n";
@@ -113,6 +161,34 @@ fn missing_and_double_choice() {
         errors("etcd:\n  local: {}\n  external: {}\n"),
         "kubestrap.yaml:2:3: etcd: expected exactly one of the keys local, external"
     );
+}
+
+#[test]
+fn special_ranges() {
+    assert_eq!(
+        errors("network:\n  podCIDRs: [127.1.0.0/16]\n  serviceCIDRs: [224.0.0.0/16]\n"),
+        "kubestrap.yaml:2:14: network.podCIDRs[0]: the range 127.1.0.0/16 overlaps 127.0.0.0/8, which is loopback: choose a private range, such as one of 10.0.0.0/8 or fd00::/8\n\
+         kubestrap.yaml:3:18: network.serviceCIDRs[0]: the range 224.0.0.0/16 overlaps 224.0.0.0/4, which is multicast: choose a private range, such as one of 10.0.0.0/8 or fd00::/8"
+    );
+    for range in ["169.254.0.0/16", "240.0.0.0/8", "0.0.0.0/8", "fe80::/64", "ff05::/64", "::/64"] {
+        let text = format!(
+            "network: {{podCIDRs: [10.1.0.0/16, 'fd00:1::/56'], serviceCIDRs: ['{range}', 'fd00:2::/112']}}"
+        );
+        assert!(errors(&text).contains(&format!("the range {range} overlaps")), "{}", errors(&text));
+    }
+}
+
+#[test]
+fn too_few_parts_for_nodes() {
+    let with = |range: &str, nodes: u8| {
+        format!("network: {{podCIDRs: [{range}]}}\ncontrolPlane: {{nodes: {nodes}}}\n")
+    };
+    assert_eq!(
+        errors(&with("10.244.0.0/23", 3)),
+        "kubestrap.yaml:1:22: network.podCIDRs[0]: the pod range 10.244.0.0/23 has parts of /24 for 2 nodes, and controlPlane.nodes is 3: make it larger, or network.nodeCIDRMasks longer"
+    );
+    parse(&with("10.244.0.0/22", 3));
+    parse(&with("10.244.0.0/24", 1));
 }
 
 #[test]
