@@ -57,6 +57,11 @@ impl Kind {
         Name(format!("{}-{about}", self.name))
     }
 
+    /// The name of the check about that path, as kubeadm names such checks.
+    pub fn of_path(&self, path: &str) -> Name {
+        self.of(path.replace('/', "-"))
+    }
+
     /// The name as pages show it: `Port-<port>`.
     pub fn label(&self) -> String {
         self.about.map_or_else(|| self.name.to_owned(), |about| format!("{}-<{about}>", self.name))
@@ -132,9 +137,9 @@ kinds! {
         looks_at "the memory",
         fails "a control plane has less than 1700 MiB: it runs out of it",
         remedy "use a larger host";
-    SWAP: "Swap", [Up],
+    SWAP: "Swap", [Up, Doctor],
         looks_at "swap",
-        fails "never",
+        fails "in `doctor`: it is on, and the kubelet's configuration forbids it: the kubelet would not start",
         warns "it is on: pods may be slowed down by it, and memory limits mean less",
         remedy "turn it off: `swapoff -a`, and in /etc/fstab";
     SYSTEM_VERIFICATION: "SystemVerification", [Up],
@@ -155,11 +160,16 @@ kinds! {
         looks_at "the host's addresses",
         fails "there is none but loopback: nobody could reach the node",
         remedy "bring the network up";
+    API_ENDPOINT: "ApiEndpoint", [Up],
+        looks_at "api.endpoint, where it is a name",
+        fails "it does not resolve on this host: its kubelet would not find the API",
+        warns "it leads to loopback: another node would look for the API on itself",
+        remedy "mend DNS, or add a line to the host's table of names";
     RESOLVER: "Resolver", [Up],
         looks_at "the name servers of the host (resolv.conf)",
         fails "never",
-        warns "it names no server: pods resolve names of the cluster only",
-        remedy "add a nameserver line";
+        warns "it names no server, or one on loopback, where cluster DNS would ask itself: pods resolve names of the cluster only",
+        remedy "name a server that pods can ask";
     DISK_SPACE: "DiskSpace", [Up],
         looks_at "the room below /var/lib",
         fails "images, programs and 1 GiB for what a cluster writes do not fit",
@@ -177,9 +187,28 @@ kinds! {
         fails "another program listens there; those of a node in their containers are ours",
         remedy "end that process";
     FILE_EXISTING: "FileExisting" - "program", [Up],
-        looks_at "the programs by which the kubelet mounts volumes",
-        fails "it is missing: pods with such volumes do not start",
-        remedy "install the Debian package mount";
+        looks_at "programs of the host: by which the kubelet mounts volumes, the network opens ports of the host, and kernel modules are loaded",
+        fails "mount or umount is missing: pods with such volumes do not start",
+        warns "iptables is missing, where flannel connects the pods: those with a hostPort do not start; or modprobe, where modules are to be loaded",
+        remedy "install the Debian packages mount, iptables, kmod";
+    FILE_SYSTEM: "FileSystem" - "path", [Up],
+        looks_at "directories of a node that lie on a file system of their own",
+        fails "it is read-only, has too little room for what goes there, or programs of ours could not run from it (noexec)",
+        remedy "make it larger, or mount it with other options";
+    ADDRESS_RANGE: "AddressRange" - "range", [Up],
+        looks_at "the ranges of pods and Services, beside the addresses and routes of the host",
+        fails "the host has an address in it, or a route to a part of it: what is there could not be reached any more",
+        warns "a router of the host leads to a larger range: hosts there with such an address could not be reached",
+        remedy "choose another range: network.podCIDRs, network.serviceCIDRs";
+    UNIT_COMMAND: "UnitCommand" - "unit", [Up, Doctor],
+        looks_at "what systemd runs as our units, with the drop-ins that others left",
+        fails "a drop-in, such as of the packages of Kubernetes, puts another command in the place of ours",
+        remedy "remove the drop-in, and run `systemctl daemon-reload`";
+    CNI_CONFIG: "CniConfig", [Up, Doctor],
+        looks_at "the configurations of pod networks that the runtime reads, where flannel connects the pods",
+        fails "in `up`: one sorts before flannel's: the runtime takes the first, and pods would be in that network",
+        warns "in `up`: one sorts behind flannel's, and pods that start before flannel does are in that network; in `doctor`: one sorts before flannel's",
+        remedy "move it away";
     FILE_AVAILABLE: "FileAvailable" - "path", [Up],
         looks_at "files that would be written",
         fails "it is there, and of another cluster or another installer: nothing of others is overwritten",
@@ -339,6 +368,15 @@ kinds! {
         looks_at "the unit kubelet.service",
         fails "it is masked or not started at boot",
         remedy "systemctl enable kubelet";
+    KUBELET_STATE: "KubeletState", [Doctor],
+        looks_at "files in which the kubelet keeps its state (`*_state` in its directory)",
+        fails "one is no JSON, as a power cut can leave it: the kubelet ends at its start",
+        remedy "remove the file, as `kubestrap up` does: the kubelet makes it anew";
+    CONTAINERD_CONFIG: "ContainerdConfig", [Doctor],
+        looks_at "containerd's configuration, where its unit is ours",
+        fails "never",
+        warns "kubestrap did not write it: after the next boot pods may not start",
+        remedy "put ours back: move it away and run `kubestrap up`; settings of your own go into its directory conf.d";
     KUBELET_CREDENTIALS: "KubeletCredentials", [Doctor],
         looks_at "the kubelet's kubeconfig and client certificate",
         fails "it is missing or expired: the API would not know the node",
@@ -379,7 +417,7 @@ kinds! {
     ETCD_RUNNING: "EtcdRunning", [Doctor],
         looks_at "its health",
         fails "it does not answer that it is healthy",
-        remedy "look at its log: `crictl logs`";
+        remedy "look at its log, which lies with those of pods on its node";
     ETCD_HEALTH: "EtcdHealth", [Doctor],
         looks_at "where etcd is",
         fails "never; it cannot be checked while no checkpoint of kube-apiserver says it",
@@ -388,7 +426,7 @@ kinds! {
         looks_at "each etcd of the apiserver's, with the certificates of its checkpoint",
         fails "none answers that it is healthy",
         warns "one of several does not",
-        remedy "look at its log: `crictl logs`";
+        remedy "look at its log, which lies with those of pods on its node";
     GUARDIAN: "Guardian", [Upgrade, Doctor],
         looks_at "the guardian's static pod; in `upgrade` who opens the readiness gate of a new apiserver",
         fails "it is missing, or the kubelet would refuse it: nobody would start a checkpoint; in `upgrade`: no guardian runs that opens the gate, and the rollout would wait for ever",

@@ -24,14 +24,22 @@ fn every_label_is_there_once_and_every_clause_is_one() {
 const MADE_IN: [(Verb, &[&str]); 4] = [
     (
         Verb::Up,
-        &["node/src/preflight/host.rs", "node/src/preflight/ports.rs", "kubestrap/src/commands/start.rs"],
+        &[
+            "node/src/preflight/host.rs",
+            "node/src/preflight/around.rs",
+            "node/src/preflight/endpoint.rs",
+            "node/src/preflight/ranges.rs",
+            "node/src/preflight/ports.rs",
+            "node/src/drop_ins.rs",
+            "kubestrap/src/commands/start.rs",
+        ],
     ),
     (
         Verb::Start,
         &["node/src/preflight/start.rs", "node/src/preflight/ports.rs", "kubestrap/src/commands/start.rs"],
     ),
     (Verb::Upgrade, &["upgrade/src"]),
-    (Verb::Doctor, &["doctor/src"]),
+    (Verb::Doctor, &["doctor/src", "node/src/drop_ins.rs"]),
 ];
 
 fn read(path: &Path) -> String {

@@ -17,7 +17,7 @@ use crate::certificates::Limits;
 use crate::check::Diagnosis;
 use crate::checks::checkpoints::Checkpoints;
 use crate::checks::kubelet::Kubelet;
-use crate::checks::{self, clock, disk, guardian};
+use crate::checks::{self, around, clock, disk, guardian};
 use crate::files::Files;
 use crate::manifests::{Manifest, Manifests};
 use crate::runtime::{self, Answer, Runtime};
@@ -160,6 +160,7 @@ pub(crate) fn judge(options: &Options, disk: &Disk, live: &Live, now: Timestamp)
     all.extend(room(options, disk));
     all.extend(container_runtime(files, &live.runtime));
     all.extend(kubelet.checks(files, static_pod_dir, *limits, now));
+    all.extend(around::checks(files, kubelet.forbids_swap()));
     all.push(checks::kubelet::running(live.kubelet.as_ref()));
     all.extend(checks::kubelet::name(&options.root, options.host_name.as_deref()));
     all.push(static_pods(manifests));
@@ -195,7 +196,7 @@ fn room(options: &Options, disk: &Disk) -> Vec<Check> {
 fn container_runtime(files: &Files, answer: &Answer) -> Vec<Check> {
     let mut checks = Vec::new();
     // Another runtime, or one that another unit starts, is the administrator's business.
-    if let Some(unit) = Unit::read(files, "containerd.service") {
+    if let Some(unit) = Unit::read(files, node::containerd::UNIT) {
         checks.push(unit.installed(&kind::CONTAINERD_INSTALLED, files));
         checks.push(unit.enabled_check(&kind::CONTAINERD_ENABLED));
     }

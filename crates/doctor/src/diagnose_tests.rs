@@ -108,6 +108,43 @@ fn the_kubelet_s_credentials() {
 }
 
 #[test]
+fn what_others_left_or_changed_on_the_host() {
+    const SWAPS: &str = "Filename Type Size Used Priority\n/swap file 9 0 -2\n";
+    broken(|w| w.write("/proc/swaps", SWAPS, 0o444), &[("Swap", Failed)], "swap is on and the kubelet's");
+    let allowed = |w: &mut World| {
+        w.write("/proc/swaps", SWAPS, 0o444);
+        let config =
+            "failSwapOn: false\nstaticPodPath: /etc/kubernetes/manifests\nimageGCHighThresholdPercent: 100\n";
+        w.write("/var/lib/kubelet/config.yaml", config, 0o644);
+    };
+    broken(allowed, &[], "");
+    broken(|w| w.write("/proc/swaps", "Filename Type Size Used Priority\n", 0o444), &[], "");
+    broken(
+        |w| w.write("/var/lib/kubelet/cpu_manager_state", "", 0o600),
+        &[("KubeletState", Failed)],
+        "/var/lib/kubelet/cpu_manager_state: no JSON",
+    );
+    broken(
+        |w| {
+            let text = "[Service]\nExecStart=\nExecStart=/usr/local/bin/kubelet --config=/var/lib/kubelet/config.yaml\n";
+            w.write("/usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf", text, 0o644);
+        },
+        &[("UnitCommand-kubelet.service", Failed)],
+        "/usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf has systemd run",
+    );
+    let foreign = |w: &mut World| w.write("/etc/cni/net.d/05-calico.conflist", "{}", 0o644);
+    broken(foreign, &[], "");
+    let two = |w: &mut World| {
+        foreign(w);
+        w.write("/etc/cni/net.d/10-flannel.conflist", "{}", 0o644);
+    };
+    broken(two, &[("CniConfig", Warning)], "/etc/cni/net.d/05-calico.conflist is of another");
+    let unit = "# Written by kubestrap; x\n[Service]\nExecStart=/usr/local/bin/containerd\n";
+    let ours = |w: &mut World| w.write("/etc/systemd/system/containerd.service", unit, 0o644);
+    broken(ours, &[("ContainerdConfig", Warning)], "/etc/containerd/config.toml is not what kubestrap wrote");
+}
+
+#[test]
 fn the_container_runtime() {
     let silent = |w: &mut World| w.live().runtime = Err("no container runtime listens".into());
     let mut expected =

@@ -96,8 +96,7 @@ fn parts(path: &Path) -> impl Iterator<Item = OsString> + '_ {
 
 /// A text file that is no larger than a Secret.
 pub(crate) fn small_text(path: &Path) -> io::Result<String> {
-    let content = host::fs::read_small(path, LARGEST).map_err(|error| error.source)?;
-    String::from_utf8(content).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    host::fs::read_small_text(path, LARGEST).map_err(|error| error.source)
 }
 
 /// All regular files of a tree, sorted; links are not followed.

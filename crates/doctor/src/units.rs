@@ -2,7 +2,7 @@
 //! reads their text: what kubestrap writes itself it knows already, and a node's root may be one where no systemd can be
 //! asked.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ::checks::{Check, Kind};
 use node::units::{DIRS, is_started_at_boot};
@@ -25,7 +25,7 @@ impl Unit {
             DIRS.iter().map(|dir| format!("{dir}/{name}")).find(|p| files.exists(p).unwrap_or(false))?;
         let masked = files.path(&path).ends_with("dev/null");
         let mut text = files.text(&path).unwrap_or_default();
-        for drop_in in drop_ins(files, name) {
+        for drop_in in node::drop_ins::drop_ins(|path| files.path(path), name) {
             text.push('\n');
             text.push_str(&files.text(drop_in).unwrap_or_default());
         }
@@ -88,19 +88,6 @@ impl Unit {
 fn is_program(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
-}
-
-fn drop_ins(files: &Files, name: &str) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for dir in DIRS {
-        let dir = PathBuf::from(format!("{dir}/{name}.d"));
-        for path in host::fs::list(&files.path(&dir)).unwrap_or_default() {
-            if let Some(file) = path.file_name().filter(|_| path.extension().is_some_and(|e| e == "conf")) {
-                found.push(dir.join(file));
-            }
-        }
-    }
-    found
 }
 
 #[cfg(test)]

@@ -67,6 +67,8 @@ impl Machine {
         for (file, text) in [
             ("usr/bin/mount", ""),
             ("usr/bin/umount", ""),
+            ("usr/sbin/iptables", ""),
+            ("usr/sbin/modprobe", ""),
             ("proc/sys/net/ipv4/ip_forward", "0\n"),
             ("proc/sys/fs/inotify/max_user_instances", "128\n"),
         ] {

@@ -6,6 +6,9 @@ use crate::units::{self, Unit};
 /// First words of each file that kubestrap wrote: files without them are somebody else's.
 pub const OURS: &str = "# Written by kubestrap";
 
+/// Its unit, a file in [`names::path::UNITS`]; packages of containerd call it the same.
+pub const UNIT: &str = "containerd.service";
+
 /// The programs of a bundle that containerd consists of.
 pub const PROGRAMS: [&str; 4] = ["containerd", "containerd-shim-runc-v2", "ctr", "runc"];
 
@@ -34,7 +37,7 @@ pub fn pause_image(text: &str) -> Option<&str> {
 
 /// The unit; `inputs` is the digest of all that a running containerd depends on.
 pub fn unit(facts: &Facts, inputs: &str) -> Unit {
-    Unit::new("containerd.service", inputs, include_str!("../files/containerd.service"), units::limits(facts))
+    Unit::new(UNIT, inputs, include_str!("../files/containerd.service"), units::limits(facts))
 }
 
 #[cfg(test)]

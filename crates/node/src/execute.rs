@@ -16,7 +16,7 @@ use crate::facts::Facts;
 use crate::kubelet::CredentialsError;
 use crate::plan::{Action, Plan};
 use crate::units::Units;
-use crate::{Root, kernel, observe, plan};
+use crate::{Root, containerd, kernel, observe, plan};
 
 /// How long containerd and the kubelet may take to answer after their start.
 const START_LIMIT: Duration = Duration::from_mins(1);
@@ -250,7 +250,7 @@ async fn await_runtime(root: &Root) -> Result<(), InstallError> {
         }
         tokio::time::sleep(POLL).await;
     }
-    Err(InstallError::NotAnswering { unit: "containerd.service", limit: START_LIMIT, reason: last })
+    Err(InstallError::NotAnswering { unit: containerd::UNIT, limit: START_LIMIT, reason: last })
 }
 
 async fn await_kubelet(root: &Root) -> Result<(), InstallError> {

@@ -7,12 +7,18 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
+use host::resolve::name_servers;
 use names::path;
 use serde::{Deserialize, Serialize};
 
 mod network;
 
 use crate::Root;
+
+pub use network::{By, Reached};
+
+/// A larger file of name servers is none, in bytes.
+const LARGEST_RESOLV_CONF: u64 = 1 << 20;
 
 /// Bit of CAP_SYS_RESOURCE in the capability sets (capability.h).
 const CAP_SYS_RESOURCE: u32 = 24;
@@ -65,6 +71,8 @@ pub struct Facts {
     /// The node's addresses: of the interface with the default route, or else of the first one
     /// that is up; IPv4 before IPv6.
     pub addresses: Vec<IpAddr>,
+    /// What the host reaches already, and no range of the cluster may be.
+    pub reached: Vec<Reached>,
     /// How control groups are mounted.
     pub cgroup_version: CgroupVersion,
     /// Controllers that can be used.
@@ -90,8 +98,10 @@ pub struct Facts {
     /// The resolver file that pods should get: systemd-resolved's own where its stub is
     /// configured, since no pod reaches the stub; `None` when the host has none.
     pub resolv_conf: Option<String>,
-    /// True when that file names no server.
+    /// True when that file names no server that pods can ask.
     pub resolv_conf_empty: bool,
+    /// The server on loopback that it names all the same.
+    pub loopback_resolver: Option<IpAddr>,
     /// Bytes free below `/var/lib`.
     pub free_bytes: u64,
 }
@@ -102,6 +112,7 @@ impl Facts {
         Self {
             hostname: hostname.to_owned(),
             addresses: vec![IpAddr::from([192, 0, 2, 1])],
+            reached: Vec::new(),
             cgroup_version: CgroupVersion::V2,
             cgroup_controllers: ["cpu", "cpuset", "devices", "freezer", "memory", "pids"]
                 .map(str::to_owned)
@@ -117,6 +128,7 @@ impl Facts {
             swap: false,
             resolv_conf: Some(path::RESOLV_CONF.to_owned()),
             resolv_conf_empty: false,
+            loopback_resolver: None,
             free_bytes: 100 << 30,
         }
     }
@@ -134,9 +146,11 @@ pub fn detect(root: &Root) -> Facts {
     let cgroup_version = cgroup_version();
     let resolv_conf = resolv_conf(root);
     let status = read("/proc/self/status");
+    let servers = resolv_conf.as_ref().map(|file| name_servers(&read(root.path(file)))).unwrap_or_default();
     Facts {
         hostname: rustix::system::uname().nodename().to_string_lossy().to_lowercase(),
         addresses: network::node_addresses(),
+        reached: network::reached(),
         cgroup_version,
         cgroup_controllers: controllers(cgroup_version),
         systemd: Path::new(path::RUNTIME_UNITS).is_dir(),
@@ -150,7 +164,8 @@ pub fn detect(root: &Root) -> Facts {
         cpus: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         memory_mib: memory_mib(&read("/proc/meminfo")),
         swap: read("/proc/swaps").lines().count() > 1,
-        resolv_conf_empty: resolv_conf.as_ref().is_none_or(|f| !names_a_server(&read(root.path(f)))),
+        resolv_conf_empty: !is_for_pods(&servers),
+        loopback_resolver: servers.into_iter().find(IpAddr::is_loopback),
         resolv_conf,
         free_bytes: free_bytes(&root.path("/var/lib")),
     }
@@ -219,15 +234,21 @@ fn memory_mib(meminfo: &str) -> u64 {
     kib.and_then(|text| text.split_ascii_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) / 1024
 }
 
+/// The file to give to pods: the plain one unless that names a server on loopback, which in a pod is the pod itself, and
+/// systemd-resolved has one with the servers that it asks.
 fn resolv_conf(root: &Root) -> Option<String> {
-    let (plain, resolved) = (path::RESOLV_CONF, path::RESOLVED_RESOLV_CONF);
-    let text = fs::read_to_string(root.path(plain)).ok()?;
-    let stub = text.lines().any(|line| line.trim() == "nameserver 127.0.0.53");
-    Some(if stub && root.path(resolved).is_file() { resolved } else { plain }.to_owned())
+    let of_pods = |path: &str| {
+        let servers = name_servers(&host::fs::read_small(&root.path(path), LARGEST_RESOLV_CONF).ok()?);
+        Some(is_for_pods(&servers))
+    };
+    let plain = of_pods(path::RESOLV_CONF)?;
+    let instead = !plain && of_pods(path::RESOLVED_RESOLV_CONF) == Some(true);
+    Some(if instead { path::RESOLVED_RESOLV_CONF } else { path::RESOLV_CONF }.to_owned())
 }
 
-fn names_a_server(resolv_conf: &str) -> bool {
-    resolv_conf.lines().any(|line| line.split_ascii_whitespace().next() == Some("nameserver"))
+/// Whether pods can ask these: cluster DNS would ask itself at one of loopback, for ever.
+fn is_for_pods(servers: &[IpAddr]) -> bool {
+    !servers.is_empty() && !servers.iter().any(IpAddr::is_loopback)
 }
 
 fn free_bytes(dir: &Path) -> u64 {
@@ -278,9 +299,19 @@ mod tests {
     }
 
     #[test]
-    fn a_resolver_file_without_servers_is_empty() {
-        assert!(names_a_server("# x\nnameserver 192.0.2.1\n"));
-        assert!(!names_a_server("# nameserver 192.0.2.1\nsearch example.org\n"));
+    fn a_resolver_on_loopback_is_none_for_pods() {
+        let of_pods = |text: &str| is_for_pods(&name_servers(text));
+        assert!(of_pods("# x\nsearch a\nnameserver 192.0.2.1\nnameserver fe80::1%eth0\n"));
+        for text in [
+            "# nameserver 192.0.2.1\nsearch example.org\n",
+            "nameserver 127.0.0.1\n",
+            "nameserver ::1\n",
+            "nameserver 127.0.0.53\noptions edns0\n",
+            // Cluster DNS asks any of them.
+            "nameserver 192.0.2.1\nnameserver 127.0.0.1\n",
+        ] {
+            assert!(!of_pods(text), "{text}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::content::hex;
 use crate::desired::{Desired, ProgramFile};
 use crate::record::{self, Record};
 use crate::units::Units;
-use crate::{containerd, kernel, kubelet_certificate, units};
+use crate::{containerd, kernel, kubelet_certificate, kubelet_state, units};
 
 /// A file or directory that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub struct Observed {
     pub files: BTreeMap<String, Found>,
     /// Temporary files that a killed install left beside its files.
     pub leftovers: Vec<String>,
+    /// Files in which the kubelet kept its state, damaged, by their names.
+    pub damaged: Vec<String>,
     /// True when the kubelet has a client certificate of the right CA that is still valid.
     pub client_certificate: bool,
     /// Modules that are loaded or built in.
@@ -79,6 +81,7 @@ pub fn observe(root: &Root, desired: &Desired) -> Observed {
     let mut observed = Observed {
         files: found(root, dirs.chain(placed.iter().copied()).chain(rewritten)),
         leftovers: leftovers(root, placed.iter().copied()),
+        damaged: kubelet_state::damaged(&root.path(names::path::KUBELET)),
         client_certificate: has_client_certificate(root, desired),
         trees: trees(root, desired.trees.iter()),
         kept: kept(root, placed.iter().copied()),

@@ -41,7 +41,7 @@ pub enum Action {
         /// Where it waits for an uninstall.
         kept: String,
     },
-    /// Remove a temporary file that a killed install left.
+    /// Remove a temporary file that a killed install left, or a damaged one that keeps the kubelet from starting.
     RemoveFile {
         /// Its path.
         path: String,
@@ -176,6 +176,8 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
         actions.push(Action::Note { path: names::path::INSTALLED.to_owned(), record: Box::new(record) });
     }
     actions.extend(observed.leftovers.iter().map(|path| Action::RemoveFile { path: path.clone() }));
+    let damaged = observed.damaged.iter().map(|name| format!("{}/{name}", names::path::KUBELET));
+    actions.extend(damaged.map(|path| Action::RemoveFile { path }));
     actions.extend(dirs(desired, observed));
     actions.extend(kept);
     actions.extend(programs(desired, observed));
@@ -282,5 +284,23 @@ fn restart(unit: &Unit, state: &UnitState) -> Option<Because> {
         Some(_) => Some(Because::InputsChanged),
         None if state.active => Some(Because::InputsChanged),
         None => Some(Because::NotRunning),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_file_of_the_kubelet_s_goes_before_the_kubelet_is_started() {
+        let facts = crate::Facts::example("a");
+        let cluster = cluster::ClusterConfig::default();
+        let token = crate::NodeCredentials::Bootstrap("users: []\n".to_owned());
+        let node = crate::NodeConfig::new(&cluster, "a", facts.addresses.clone(), "ca", token, "pause");
+        let desired = crate::desired::desired(&facts, &node, &[]).unwrap();
+        let observed = Observed { damaged: vec!["cpu_manager_state".to_owned()], ..Observed::default() };
+        let lines: Vec<String> = plan(&desired, &observed).actions.iter().map(ToString::to_string).collect();
+        let at = |line: &str| lines.iter().position(|l| l == line).unwrap();
+        assert!(at("remove /var/lib/kubelet/cpu_manager_state") < at("start kubelet.service"));
     }
 }

@@ -3,8 +3,12 @@
 //! Two sets of checks: [`host`] before a host is made a node, [`start`] before a control plane is
 //! brought up on a node.
 
+mod around;
+mod endpoint;
 mod host;
+mod input;
 mod ports;
+mod ranges;
 mod start;
 
 use std::io;
@@ -14,7 +18,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-pub use host::{HostInput, host};
+pub use around::{Foreign, foreign_cni};
+pub use host::host;
+pub use input::HostInput;
 pub use ports::{Holder, Listener, ports_of};
 pub use start::{Certificate, StartInput, start};
 

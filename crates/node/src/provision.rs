@@ -6,7 +6,7 @@
 //! ```
 
 use bundle::Bundle;
-use cluster::{ClusterConfig, EtcdConfig, ProxyMode};
+use cluster::{ClusterConfig, EtcdConfig, Host, NetworkProvider, ProxyMode};
 use pki::NodeIdentity;
 
 use crate::execute::{self, Installed};
@@ -80,9 +80,11 @@ impl Provision<'_> {
         let images = self.bundle.images().iter().map(|image| image.size);
         let sizes = images.chain(self.bundle.programs().iter().map(|program| program.size));
         let data_dir = etcd_data_dir(self.cluster, self.role);
+        let network = &self.cluster.network;
         let input = HostInput {
             node_name: &self.identity.name,
             control_plane: self.role.is_control_plane(),
+            api_name: api_name(self.cluster),
             api_port: self.cluster.api.port,
             kube_proxy: self.cluster.proxy.mode != ProxyMode::Disabled,
             local_etcd: data_dir.is_some(),
@@ -92,6 +94,10 @@ impl Provision<'_> {
             cluster_version: &self.cluster.kubernetes_version.to_string(),
             kubelet_version: self.bundle.kubernetes_version(),
             existing_containerd: self.existing_containerd,
+            pod_ranges: &network.pod_cidrs,
+            service_ranges: &network.service_cidrs,
+            flannel: network.provider == NetworkProvider::Flannel,
+            ipv6: network.pod_cidrs.iter().any(|cidr| cidr.is_ipv6()),
         };
         preflight::host(&self.root, self.facts, &input).await
     }
@@ -160,6 +166,14 @@ fn etcd_data_dir(cluster: &ClusterConfig, role: Role) -> Option<&str> {
     match &cluster.etcd {
         EtcdConfig::Local(etcd) if role.is_control_plane() => Some(&etcd.data_dir),
         EtcdConfig::Local(_) | EtcdConfig::External(_) => None,
+    }
+}
+
+/// The name that clients dial; none where they dial an address.
+fn api_name(cluster: &ClusterConfig) -> Option<&str> {
+    match cluster.api.endpoint.as_ref()?.host() {
+        Host::Name(name) => Some(name),
+        Host::Ip(_) => None,
     }
 }
 

@@ -62,7 +62,7 @@ impl Unit {
 }
 
 /// Where the unit file of that name lies.
-pub(crate) fn path(name: &str) -> String {
+pub fn path(name: &str) -> String {
     format!("{}/{name}", names::path::UNITS)
 }
 

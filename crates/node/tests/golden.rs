@@ -129,6 +129,7 @@ fn fulfilled(desired: &Desired) -> Observed {
     Observed {
         files: dirs.chain(files).chain(programs).collect(),
         leftovers: Vec::new(),
+        damaged: Vec::new(),
         client_certificate: true,
         modules: desired.modules.iter().cloned().collect(),
         sysctls: desired.sysctls.iter().map(|s| (s.key.clone(), s.value.clone())).collect(),

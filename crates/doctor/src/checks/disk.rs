@@ -57,7 +57,7 @@ pub(crate) fn room(name: &Kind, files: &Files, dir: &str, gc_percent: u64) -> Ch
 }
 
 fn judge(name: &Kind, dir: &str, room: Room, gc_percent: u64) -> Check {
-    let remedy = "make room: crictl rmi --prune; journalctl --vacuum-size=100M";
+    let remedy = "make room: journalctl --vacuum-size=100M; and remove images that nothing uses, which `ctr -n k8s.io images list` names";
     let mib = room.free_bytes >> 20;
     let mut fatal = Vec::new();
     let mut minor = Vec::new();

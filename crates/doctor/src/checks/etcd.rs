@@ -17,7 +17,11 @@ use crate::files::Files;
 use crate::manifests::{Manifest, Manifests};
 use crate::runtime::{self, Answer};
 
-const LOOK: &str = "look at it with: crictl ps -a --name etcd; crictl logs <id>";
+/// What to do about an etcd that is not healthy. Nothing is installed that asks the runtime for logs, and files need no
+/// runtime.
+fn look() -> String {
+    format!("look at its log on its node: tail -n 50 {}/kube-system_etcd-*/etcd/*.log", names::path::POD_LOGS)
+}
 
 /// The static pod of this node's own etcd.
 pub(crate) fn manifest(manifests: &Manifests) -> Option<&Manifest> {
@@ -196,8 +200,8 @@ pub(crate) fn health(
 fn one(name: impl Into<Name>, what: &str, health: &Health) -> Check {
     match health {
         Health::Healthy => Check::ok(name, format!("{what} is healthy")),
-        Health::Unhealthy(why) => Check::failed(name, format!("{what} is not healthy: {why}"), LOOK),
-        Health::Silent(why) => Check::failed(name, format!("{what} does not answer: {why}"), LOOK),
+        Health::Unhealthy(why) => Check::failed(name, format!("{what} is not healthy: {why}"), look()),
+        Health::Silent(why) => Check::failed(name, format!("{what} does not answer: {why}"), look()),
         Health::Unasked(why) => {
             Check::unknown(name, format!("{what} was not asked: {why}"), "see that it answers")
         }

@@ -54,6 +54,14 @@ impl Kubelet {
         (port != 0).then(|| SocketAddr::new(address.unwrap_or(HEALTHZ.ip()), port))
     }
 
+    /// Whether it ends where swap is on, which is its default (`FailSwapOn` in
+    /// pkg/kubelet/apis/config/v1beta1/defaults.go).
+    pub(crate) fn forbids_swap(&self) -> bool {
+        let flag = self.unit.as_ref().and_then(|unit| unit.flag("--fail-swap-on"));
+        let key = || self.config.as_ref().ok()?["failSwapOn"].as_bool();
+        flag.map(|value| value != "false").or_else(key).unwrap_or(true)
+    }
+
     /// How full, in percent, the disk of images may be before the kubelet removes unused ones
     /// (85 is the kubelet's default; 100 turns it off).
     pub(crate) fn image_gc_percent(&self) -> u64 {

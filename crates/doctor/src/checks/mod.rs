@@ -1,5 +1,6 @@
 //! The checks, by what they are about. Each takes what was read or answered and says what it found.
 
+pub(crate) mod around;
 pub(crate) mod checkpoints;
 pub(crate) mod clock;
 pub(crate) mod disk;

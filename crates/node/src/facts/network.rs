@@ -1,9 +1,11 @@
 //! Which addresses are the node's own.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use cluster::Cidr;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
+use serde::Serialize;
 
 /// Interfaces that containers made: their addresses are never the node's.
 const NOT_THE_NODE_S: [&str; 7] = ["cni", "flannel", "docker", "veth", "kube-", "cali", "cilium"];
@@ -74,6 +76,66 @@ fn default_interface(route: &str, ipv6_route: &str) -> Option<String> {
     v4.min().or_else(|| v6.min()).map(|(_, interface)| interface)
 }
 
+/// A range that the host reaches by one of its interfaces, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reached {
+    /// The interface.
+    pub interface: String,
+    /// The range: of a single address where that is the host's own.
+    pub range: Cidr,
+    /// How.
+    pub by: By,
+}
+
+/// How a range is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum By {
+    /// It is an address of the host's own.
+    Own,
+    /// Its hosts are neighbours.
+    Link,
+    /// By a router.
+    Router,
+}
+
+/// The host's own addresses and its routes, but for the default ones and for those of what containers made.
+pub(super) fn reached() -> Vec<Reached> {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let single = |ip: IpAddr| format!("{ip}/{}", if ip.is_ipv4() { 32 } else { 128 }).parse().ok();
+    let own = addresses()
+        .into_iter()
+        .filter_map(|Address { interface, ip }| Some(Reached { interface, range: single(ip)?, by: By::Own }));
+    let routes = routes(&read("/proc/net/route"), &read("/proc/net/ipv6_route"));
+    let of_containers = |at: &Reached| NOT_THE_NODE_S.iter().any(|prefix| at.interface.starts_with(prefix));
+    // Docker's networks are no pod network's.
+    let matters = |at: &Reached| at.interface.starts_with("docker") || !of_containers(at);
+    own.chain(routes).filter(matters).collect()
+}
+
+fn routes(route: &str, ipv6_route: &str) -> Vec<Reached> {
+    let by = |gateway: &str| if gateway.bytes().all(|b| b == b'0') { By::Link } else { By::Router };
+    let v4 = route.lines().skip(1).filter_map(|line| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        // As the kernel has them in memory: the bytes are in the order of the network.
+        let number = |at: usize| Some(u32::from_str_radix(fields.get(at)?, 16).ok()?.to_ne_bytes());
+        let mask = u32::from_be_bytes(number(7)?).count_ones();
+        let range = format!("{}/{mask}", Ipv4Addr::from(number(1)?)).parse().ok()?;
+        Some(Reached { interface: (*fields.first()?).to_owned(), range, by: by(fields.get(2)?) })
+    });
+    let v6 = ipv6_route.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let address = Ipv6Addr::from(u128::from_str_radix(fields.first()?, 16).ok()?);
+        let length = u8::from_str_radix(fields.get(1)?, 16).ok()?;
+        let interface = (*fields.get(9)?).to_owned();
+        let range = format!("{address}/{length}").parse().ok()?;
+        let usual = interface == "lo" || address.is_unicast_link_local() || address.is_multicast();
+        (!usual).then(|| Some(Reached { interface, range, by: by(fields.get(4)?) }))?
+    });
+    v4.chain(v6).filter(|at| at.range.prefix_len() > 0).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,5 +179,30 @@ mod tests {
              {zeros} 00 {zeros} 00 fe800000000000000000000000000001 00000400 00000001 00000000 00000003     eth0\n"
         );
         assert_eq!(default_interface("", &v6).as_deref(), Some("eth0"));
+    }
+
+    #[test]
+    fn routes_are_read_as_the_kernel_prints_them() {
+        let route = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\n\
+            eth0\t00000000\t0100590A\t0003\t0\t0\t100\t00000000\n\
+            eth0\t0000590A\t00000000\t0001\t0\t0\t0\t00FFFFFF\n\
+            tun0\t0000000A\t0100590A\t0003\t0\t0\t0\t000000FF\n";
+        let zeros = "0".repeat(32);
+        let v6 = format!(
+            "fd000001000000000000000000000000 40 {zeros} 00 {zeros} 00000100 00000001 00000000 00000001     eth0\n\
+             fe800000000000000000000000000000 40 {zeros} 00 {zeros} 00000100 00000001 00000000 00000001     eth0\n\
+             {zeros} 00 {zeros} 00 fe800000000000000000000000000001 00000400 00000001 00000000 00000003     eth0\n"
+        );
+        let found: Vec<_> =
+            routes(route, &v6).into_iter().map(|at| (at.interface, at.range.to_string(), at.by)).collect();
+        let expected = [
+            ("eth0", "10.89.0.0/24", By::Link),
+            ("tun0", "10.0.0.0/8", By::Router),
+            ("eth0", "fd00:1::/64", By::Link),
+        ];
+        assert_eq!(
+            found,
+            expected.map(|(interface, range, by)| (interface.to_owned(), range.to_owned(), by))
+        );
     }
 }

@@ -13,10 +13,10 @@ use serde::Serialize;
 use crate::kernel::Sysctl;
 use crate::observe::{Found, UnitState};
 use crate::record::{self, Record};
-use crate::units;
+use crate::{containerd, units};
 
 /// The units of a node, in the order in which they are stopped.
-const UNITS: [&str; 2] = [path::KUBELET_UNIT, "containerd.service"];
+const UNITS: [&str; 2] = [path::KUBELET_UNIT, containerd::UNIT];
 
 /// Why most things stay.
 const WAS_HERE: &str = "it was here before kubestrap";

@@ -1,13 +1,14 @@
 //! Checks before a host is made a node.
 
-use checks::{Check, Kind, Name, kind};
+use checks::{Check, Kind, kind};
 use cri::{CriError, Version};
 use names::port::Part;
 use names::{component, path};
 
-use super::ports;
-use crate::facts::{self, CgroupVersion, Facts};
-use crate::{Root, containerd, units};
+use super::input::HostInput;
+use super::{around, endpoint, ports, ranges};
+use crate::facts::{CgroupVersion, Facts};
+use crate::{Root, containerd, drop_ins, units};
 
 /// kubeadm's minimum for a control-plane node.
 const MIN_CPUS: usize = 2;
@@ -18,55 +19,21 @@ const MIN_MEMORY_MIB: u64 = 1700;
 /// The moment before which no clock can be right: 2026-01-01, in seconds since the epoch.
 const EARLIEST: u64 = 1_767_225_600;
 
-/// Programs of the host by which the kubelet mounts volumes.
-const PROGRAMS: [&str; 2] = ["mount", "umount"];
-
-/// What the checks of a host need to know beside the host itself.
-#[derive(Clone, Debug)]
-pub struct HostInput<'a> {
-    /// The node's name in the cluster.
-    pub node_name: &'a str,
-    /// Whether a control plane shall run here.
-    pub control_plane: bool,
-    /// The port of the API.
-    pub api_port: u16,
-    /// Whether the cluster has kube-proxy, which runs on every node.
-    pub kube_proxy: bool,
-    /// Whether etcd shall run here.
-    pub local_etcd: bool,
-    /// The directory of etcd's data.
-    pub etcd_data_dir: &'a str,
-    /// The cluster's CA, PEM, when there is one already: files of the same cluster are ours.
-    pub ca: Option<&'a str>,
-    /// Bytes that images and programs will take.
-    pub needed_bytes: u64,
-    /// The Kubernetes version of the control plane, `v1.37.2`.
-    pub cluster_version: &'a str,
-    /// The version of the kubelet that will be installed.
-    pub kubelet_version: &'a str,
-    /// Leave containerd to the host.
-    pub existing_containerd: bool,
-}
-
 /// Makes all checks of a host that shall become a node. Changes nothing.
 pub async fn host(root: &Root, facts: &Facts, input: &HostInput<'_>) -> Vec<Check> {
     let mut checks = of_facts(facts, input);
     let wanted = wanted_ports(input);
     let numbers: Vec<u16> = wanted.iter().map(|(port, _)| *port).collect();
     checks.extend(ports::check(&wanted, &ports::listeners(root, &numbers)));
-    checks.extend(PROGRAMS.map(|name| program(root, name)));
+    checks.extend(around::programs(root, facts, input));
+    checks.extend(around::file_systems(root, input, is_ours(root, input.ca)));
     checks.extend(foreign_files(root, input));
+    checks.extend(unit_commands(root, input));
+    checks.extend(around::cni_config(root, input));
+    checks.extend(ranges::check(facts, input, is_ours(root, input.ca)));
+    checks.extend(endpoint::check(root, input).await);
     checks.push(if input.existing_containerd { existing_runtime(root).await } else { own_runtime(root) });
     checks
-}
-
-fn program(root: &Root, program: &str) -> Check {
-    let name = kind::FILE_EXISTING.of(program);
-    if facts::in_path(root, program) {
-        return Check::passed(name);
-    }
-    let cause = format!("the program {program} is missing, by which the kubelet mounts volumes");
-    Check::failed(name, cause, "install it, such as with: apt-get install mount")
 }
 
 fn wanted_ports(input: &HostInput<'_>) -> Vec<(u16, &'static str)> {
@@ -229,9 +196,19 @@ fn resolver(facts: &Facts) -> Check {
     if !facts.resolv_conf_empty {
         return Check::passed(NAME);
     }
+    let file = facts.resolv_conf.as_deref().unwrap_or(path::RESOLV_CONF);
+    if let Some(server) = facts.loopback_resolver {
+        return Check::warning(
+            NAME,
+            format!(
+                "{file} names {server}, which in a pod is the pod itself: cluster DNS is told to ask no other server, and pods will resolve names of the cluster only"
+            ),
+            "name the servers that this one asks there, if pods shall reach names outside",
+        );
+    }
     Check::warning(
         NAME,
-        format!("{} names no server: pods will resolve names of the cluster only", path::RESOLV_CONF),
+        format!("{file} names no server: pods will resolve names of the cluster only"),
         "add a nameserver line if pods shall reach names outside",
     )
 }
@@ -282,12 +259,19 @@ fn minor(version: &str) -> Option<u32> {
     version.strip_prefix("v1.")?.split('.').next()?.parse().ok()
 }
 
+/// Drop-ins of others that would have systemd run something else as our units.
+fn unit_commands(root: &Root, input: &HostInput<'_>) -> Vec<Check> {
+    let containerd = (!input.existing_containerd).then_some(containerd::UNIT);
+    let units = [path::KUBELET_UNIT].into_iter().chain(containerd);
+    units.map(|unit| drop_ins::check(|path| root.path(path), unit)).collect()
+}
+
 /// Files of another cluster or another installer, which must not be overwritten.
 fn foreign_files(root: &Root, input: &HostInput<'_>) -> Vec<Check> {
     let mut checks = Vec::new();
     let mut ours = vec![path::KUBELET_CONFIG.to_owned(), units::path(path::KUBELET_UNIT)];
     if !input.existing_containerd {
-        ours.extend([path::CONTAINERD_CONFIG.to_owned(), format!("{}/containerd.service", path::UNITS)]);
+        ours.extend([path::CONTAINERD_CONFIG.to_owned(), units::path(containerd::UNIT)]);
     }
     checks.extend(ours.iter().map(|path| written_by_us(root, path)));
     checks.push(same_cluster(root, input.ca));
@@ -305,13 +289,8 @@ fn foreign_files(root: &Root, input: &HostInput<'_>) -> Vec<Check> {
     checks
 }
 
-/// kubeadm's way to name a check of a path.
-fn path_name(kind: &Kind, path: &str) -> Name {
-    kind.of(path.replace('/', "-"))
-}
-
 fn written_by_us(root: &Root, path: &str) -> Check {
-    let name = path_name(&kind::FILE_AVAILABLE, path);
+    let name = kind::FILE_AVAILABLE.of_path(path);
     match std::fs::read_to_string(root.path(path)) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Check::passed(name),
         Err(error) => Check::unknown(name, format!("{path}: {error}"), "make it readable or remove it"),
@@ -335,7 +314,7 @@ fn is_ours(root: &Root, ca: Option<&str>) -> bool {
 }
 
 fn same_cluster(root: &Root, ca: Option<&str>) -> Check {
-    let name = path_name(&kind::FILE_AVAILABLE, path::CA_CERTIFICATE);
+    let name = kind::FILE_AVAILABLE.of_path(path::CA_CERTIFICATE);
     if is_ours(root, ca) || !root.path(path::CA_CERTIFICATE).exists() {
         return Check::passed(name);
     }
@@ -345,7 +324,7 @@ fn same_cluster(root: &Root, ca: Option<&str>) -> Check {
 
 fn no_static_pod(root: &Root, component: &str) -> Check {
     let path = format!("{}/{component}.yaml", path::STATIC_PODS);
-    let name = path_name(&kind::FILE_AVAILABLE, &path);
+    let name = kind::FILE_AVAILABLE.of_path(&path);
     if !root.path(&path).exists() {
         return Check::passed(name);
     }
@@ -354,7 +333,7 @@ fn no_static_pod(root: &Root, component: &str) -> Check {
 }
 
 fn etcd_data(root: &Root, input: &HostInput<'_>) -> Check {
-    let name = path_name(&kind::DIR_AVAILABLE, input.etcd_data_dir);
+    let name = kind::DIR_AVAILABLE.of_path(input.etcd_data_dir);
     match host::fs::list(&root.path(input.etcd_data_dir)) {
         Ok(entries) if entries.is_empty() => Check::passed(name),
         Ok(_) => {
@@ -368,7 +347,7 @@ fn etcd_data(root: &Root, input: &HostInput<'_>) -> Check {
 /// A containerd of our own needs the socket for itself.
 fn own_runtime(root: &Root) -> Check {
     const NAME: &Kind = &kind::CRI;
-    let unit_is_ours = std::fs::read_to_string(root.path(format!("{}/containerd.service", path::UNITS)))
+    let unit_is_ours = std::fs::read_to_string(root.path(units::path(containerd::UNIT)))
         .is_ok_and(|text| text.starts_with(containerd::OURS));
     let answers = std::os::unix::net::UnixStream::connect(root.path(path::CRI_SOCKET)).is_ok();
     if unit_is_ours || !answers {

@@ -6,19 +6,7 @@ fn facts() -> Facts {
 }
 
 fn input() -> HostInput<'static> {
-    HostInput {
-        node_name: "a.example.org",
-        control_plane: true,
-        api_port: 6443,
-        kube_proxy: true,
-        local_etcd: true,
-        etcd_data_dir: "/var/lib/etcd",
-        ca: None,
-        needed_bytes: 1 << 30,
-        cluster_version: "v1.37.2",
-        kubelet_version: "v1.37.2",
-        existing_containerd: false,
-    }
+    HostInput::example()
 }
 
 fn problems(checks: &[Check]) -> Vec<String> {
