@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::tree::CONFIG_FILE;
 use crate::yaml::{self, YamlError};
-use objects::text;
+use objects::{pod, text};
 
 /// User and group of the temporary control plane.
 pub(crate) const TEMPORARY_USER: (u32, u32) = (user::KUBE_APISERVER_ID, user::KUBE_APISERVER_ID);
@@ -70,6 +70,21 @@ pub enum AssetProblem {
         /// Where and why.
         #[source]
         source: YamlError,
+    },
+    /// A template was not filled in.
+    #[error(
+        "{}:{line}: {field} is {found:?}: a placeholder that whatever made this directory did not fill in",
+        path.display()
+    )]
+    Unfilled {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        found: String,
     },
     /// A document is no Kubernetes object.
     #[error("{}:{line}: {reason}", path.display())]
@@ -313,6 +328,23 @@ fn static_pods(dir: &Path, problems: &mut Vec<AssetProblem>) -> Vec<StaticPod> {
     pods
 }
 
+/// Placeholders of a template in fields that can have none: names, images, paths of the host. Elsewhere `${…}` may be meant,
+/// as in a script.
+fn unfilled(file: &Path, text: &str, object: &Value) -> Vec<AssetProblem> {
+    let metadata = ["name", "namespace"].map(|key| (key, object["metadata"][key].as_str()));
+    let images = pod::images(object).into_iter().map(|image| ("image", Some(image)));
+    let paths = pod::volumes(object)
+        .iter()
+        .map(|volume| ("hostPath", volume["hostPath"]["path"].as_str().map(str::to_owned)));
+    let metadata = metadata.into_iter().map(|(key, value)| (key, value.map(str::to_owned)));
+    let fields = metadata.chain(images).chain(paths).filter_map(|(field, value)| Some((field, value?)));
+    let of = |(field, found): (&'static str, String)| {
+        let line = 1 + text.lines().position(|line| line.contains(&found)).unwrap_or_default();
+        AssetProblem::Unfilled { path: file.to_owned(), line, field, found }
+    };
+    fields.filter(|(_, value)| value.contains("${")).map(of).collect()
+}
+
 fn parse_objects(path: &Path, text: &str, problems: &mut Vec<AssetProblem>) -> Vec<Object> {
     let documents = match yaml::parse_documents(text) {
         Ok(documents) => documents,
@@ -325,7 +357,10 @@ fn parse_objects(path: &Path, text: &str, problems: &mut Vec<AssetProblem>) -> V
     for document in documents {
         for value in flatten(document.value) {
             match lacks(&value) {
-                None => objects.push(Object { path: path.to_owned(), line: document.line, value }),
+                None => {
+                    problems.extend(unfilled(path, text, &value));
+                    objects.push(Object { path: path.to_owned(), line: document.line, value });
+                }
                 Some(reason) => problems.push(AssetProblem::NotAnObject {
                     path: path.to_owned(),
                     line: document.line,

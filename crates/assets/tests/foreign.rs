@@ -65,6 +65,31 @@ fn bootkube_s_layout_is_read() {
 }
 
 #[test]
+fn a_template_that_was_not_filled_in_is_told_as_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: a\nspec:\n  template:\n    spec:\n      \
+        containers:\n      - name: a\n        image: ${image}\n        command: [sh, -c, 'echo ${HOME}']\n";
+    let volume = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: bootstrap-x\nspec:\n  containers: []\n  volumes:\n  \
+        - {name: v, hostPath: {path: '${secrets}/tls'}}\n";
+    write(
+        dir.path(),
+        &[
+            ("auth/kubeconfig", "kind: Config\n"),
+            ("bootstrap-manifests/x.yaml", volume),
+            ("manifests/a.yaml", deployment),
+        ],
+    );
+    let told =
+        AssetDir::read(dir.path()).unwrap_err().to_string().replace(&dir.path().display().to_string(), "");
+    let why = "a placeholder that whatever made this directory did not fill in";
+    let expected = [
+        format!("/bootstrap-manifests/x.yaml:8: hostPath is \"${{secrets}}/tls\": {why}"),
+        format!("/manifests/a.yaml:10: image is \"${{image}}\": {why}"),
+    ];
+    assert_eq!(told, expected.join("\n"));
+}
+
+#[test]
 fn every_problem_is_told_with_file_and_line() {
     let dir = tempfile::tempdir().unwrap();
     write(

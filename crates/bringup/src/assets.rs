@@ -64,6 +64,8 @@ pub(crate) struct Assets {
     pub(crate) objects: Vec<apply::Object>,
     /// The port that temporary and self-hosted apiserver share.
     pub(crate) port: u16,
+    /// Whether kubestrap rendered them, from a config.
+    pub(crate) is_ours: bool,
     /// Whether one of the objects installs the guardian.
     pub(crate) guardian: bool,
     /// Whether nobody signs for this node's kubelet once the temporary control plane is gone.
@@ -109,6 +111,7 @@ impl Assets {
             pods: known(&dir),
             objects: dir.objects().iter().map(object).collect(),
             workers: dir.objects().iter().flat_map(|o| workers(&o.value)).collect(),
+            is_ours: dir.is_ours(),
             guardian: dir.guardian().is_some(),
             authority_keys_are_offline: dir.authority_keys_are_offline(),
             labels: labels(&dir),
@@ -358,6 +361,7 @@ impl Assets {
             pods: programs.iter().map(pod).collect(),
             objects: Vec::new(),
             port: names::port::KUBE_APISERVER,
+            is_ours: true,
             guardian: false,
             authority_keys_are_offline: false,
             shares_port: true,

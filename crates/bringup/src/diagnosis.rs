@@ -15,9 +15,12 @@ const LOG_LINES: usize = 8;
 /// What a program says whose port another one has.
 const PORT_TAKEN: &str = "bind: address already in use";
 
+/// What a program says that does not know one of its flags.
+const UNKNOWN_FLAG: &str = "unknown flag";
+
 /// What a line of a log gives away, and what it means.
 const KNOWN_CAUSES: [(&str, &str); 7] = [
-    ("unknown flag", "a flag is not one of this version's: look at components.*.extraArgs in the config"),
+    (UNKNOWN_FLAG, "a flag is not one of this version's: look at components.*.extraArgs in the config"),
     (PORT_TAKEN, "another process on this host listens on the port"),
     (
         "certificate signed by unknown authority",
@@ -32,11 +35,27 @@ const KNOWN_CAUSES: [(&str, &str); 7] = [
     ("no space left on device", "the disk is full"),
 ];
 
+/// The same, where the assets are somebody else's: there is no config, and what is wrong stands in a manifest.
+const CAUSES_ELSEWHERE: [(&str, &str); 3] = [
+    (
+        UNKNOWN_FLAG,
+        "a flag is not one of this version's: take it out of the component's manifest in the asset directory",
+    ),
+    (
+        "certificate signed by unknown authority",
+        "the other side's certificate is not from the CA that was given: for etcd, look at --etcd-cafile in the apiserver's manifest",
+    ),
+    (
+        "certificate is not valid for",
+        "the certificate does not carry this host's name or address: it is in tls/ of the asset directory",
+    ),
+];
+
 /// What waits for the API, as everything here does: the API does not wait for them.
 const API_CLIENTS: [&str; 2] = component::LEADER_ELECTED;
 
 /// Signs that the same start ends the same way again, whatever happens around it.
-const HOPELESS: [&str; 3] = ["unknown flag", "unknown command", "invalid argument"];
+const HOPELESS: [&str; 3] = [UNKNOWN_FLAG, "unknown command", "invalid argument"];
 
 /// What is known of the static pods, the temporary control plane's and etcd's.
 pub(crate) async fn temporary(context: &Context<'_>, waiting: &str) -> String {
@@ -49,7 +68,7 @@ pub(crate) async fn temporary(context: &Context<'_>, waiting: &str) -> String {
             Err(error) => parts.push(format!("pod {}: {error}", known.name)),
         }
     }
-    with_causes(parts.join("\n"))
+    with_causes(parts.join("\n"), context.assets.is_ours)
 }
 
 /// What is known of the required pods.
@@ -65,7 +84,7 @@ pub(crate) async fn self_hosted(context: &Context<'_>, missing: &str) -> String 
             }
         }
     }
-    with_causes(parts.join("\n"))
+    with_causes(parts.join("\n"), context.assets.is_ours)
 }
 
 /// What is known of the guardian: of its static pod, or where that is not there of the pod that installs it.
@@ -85,7 +104,7 @@ pub(crate) async fn guardian(context: &Context<'_>, missing: &str) -> String {
             Err(error) => parts.push(format!("pod {selector}: {error}")),
         }
     }
-    with_causes(parts.join("\n"))
+    with_causes(parts.join("\n"), context.assets.is_ours)
 }
 
 /// Whether this pod is a self-hosted apiserver that came as far as its port and found it taken.
@@ -142,9 +161,11 @@ fn healthy(diagnosis: &PodDiagnosis) -> bool {
     diagnosis.running() && !diagnosis.crashed() && diagnosis.missing_images.is_empty()
 }
 
-fn with_causes(text: String) -> String {
+fn with_causes(text: String, ours: bool) -> String {
+    let elsewhere = |sign: &str| CAUSES_ELSEWHERE.iter().find(|(other, _)| !ours && *other == sign);
     let found = KNOWN_CAUSES.iter().filter(|(sign, _)| text.contains(sign));
-    let causes: Vec<_> = found.map(|(_, cause)| format!("likely cause: {cause}")).collect();
+    let causes = found.map(|(sign, cause)| elsewhere(sign).map_or(cause, |(_, cause)| cause));
+    let causes: Vec<_> = causes.map(|cause| format!("likely cause: {cause}")).collect();
     if causes.is_empty() { text } else { format!("{text}\n{}", causes.join("\n")) }
 }
 
@@ -159,9 +180,12 @@ mod tests {
 
     #[test]
     fn a_known_sign_gets_its_cause() {
-        let text = with_causes("| Error: unknown flag: --no-such".to_owned());
-        assert!(text.contains("likely cause: a flag is not one of this version's"), "{text}");
-        assert_eq!(with_causes("fine".to_owned()), "fine");
+        let told = |ours| with_causes("| Error: unknown flag: --no-such".to_owned(), ours);
+        assert!(told(true).contains("likely cause: a flag is not one of this version's"), "{}", told(true));
+        assert!(told(true).contains("components.*.extraArgs"), "{}", told(true));
+        assert!(!told(false).contains("extraArgs"), "somebody else's assets have no config: {}", told(false));
+        assert!(told(false).contains("manifest in the asset directory"), "{}", told(false));
+        assert_eq!(with_causes("fine".to_owned(), true), "fine");
     }
 
     fn ended(restarts: u32, says: &str) -> PodDiagnosis {

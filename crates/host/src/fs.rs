@@ -268,7 +268,9 @@ pub fn read_to_string(path: &Path) -> Result<String> {
 /// # Errors
 /// As there, and when it is not UTF-8.
 pub fn read_small_text(path: &Path, limit: u64) -> Result<String> {
-    let text = |content| String::from_utf8(content).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
+    let text = |content| {
+        String::from_utf8(content).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    };
     tried("read", path, small(path, limit).and_then(text))
 }
 

@@ -1,11 +1,12 @@
 //! The command line: which verbs there are, and what they share.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::commands;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::ui::{Format, Ui};
 
 /// Brings up a self-hosted Kubernetes cluster and keeps it alive.
@@ -61,18 +62,42 @@ enum Verb {
 
 /// Parses the command line, runs the verb, and says how it went.
 pub(crate) fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(said) => return say(&said),
+    };
     // A pod's log is read afterwards: it says what was done, without being asked to.
     let least = u8::from(matches!(cli.verb, Verb::Guardian(_)));
     start_logging(cli.verbose.max(least));
     let ui = Ui::new(cli.output, cli.quiet);
-    match dispatch(cli.verb, &ui) {
+    let done = dispatch(cli.verb, &ui);
+    let lost = ui.lost().map(not_printed);
+    match done.and(lost.map_or(Ok(()), Err)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             ui.failure(&failure);
             failure.exit.into()
         }
     }
+}
+
+/// What the parser says: help and version on stdout, errors on stderr.
+fn say(said: &clap::Error) -> ExitCode {
+    let printed = said.print().and_then(|()| std::io::stdout().flush());
+    match printed {
+        Err(error) if !said.use_stderr() && error.kind() != std::io::ErrorKind::BrokenPipe => {
+            let failure = not_printed(&error);
+            Ui::new(Format::Text, false).failure(&failure);
+            failure.exit.into()
+        }
+        _ if said.use_stderr() => Exit::Usage.into(),
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+fn not_printed(error: &std::io::Error) -> Failure {
+    Failure::new(Exit::Io, anyhow::anyhow!("the output could not be written to stdout: {error}"))
+        .hint("make room where stdout leads, and run the command again")
 }
 
 /// The whole command line, for the reference.

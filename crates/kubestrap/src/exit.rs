@@ -28,7 +28,7 @@ pub(crate) enum Exit {
     Unsupported = 9,
     /// What was named does not exist.
     NotFound = 10,
-    /// A file could not be written or read (disk full, permissions).
+    /// A file, or stdout, could not be written or read (disk full, permissions).
     Io = 11,
     /// A control-plane node would not come back from a power cut: the failed checks are listed.
     WouldNotComeBack = 12,
@@ -69,7 +69,10 @@ impl Exit {
         ),
         (Self::Unsupported, "this host cannot do it: a kernel feature, a program or a privilege is missing"),
         (Self::NotFound, "what was named does not exist"),
-        (Self::Io, "a file could not be written or read; files that were there before are intact"),
+        (
+            Self::Io,
+            "a file, or stdout, could not be written or read; files that were there before are intact",
+        ),
         (
             Self::WouldNotComeBack,
             "a control-plane node would not come back after a power cut; the failed checks are listed with their remedies",

@@ -3,6 +3,8 @@
 mod cli;
 mod commands;
 mod exit;
+#[cfg(test)]
+mod named;
 mod ui;
 
 use std::process::ExitCode;

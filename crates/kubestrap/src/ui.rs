@@ -2,6 +2,7 @@
 //! `-o json` data is one JSON document and progress is one JSON object a line.
 
 use std::io::{IsTerminal, Write};
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -25,12 +26,19 @@ pub(crate) struct Ui {
     quiet: bool,
     started: Instant,
     terminal: bool,
+    lost: OnceLock<std::io::Error>,
 }
 
 impl Ui {
     /// A voice in the given format; `quiet` keeps progress to itself.
     pub(crate) fn new(format: Format, quiet: bool) -> Self {
-        Self { format, quiet, started: Instant::now(), terminal: std::io::stderr().is_terminal() }
+        Self {
+            format,
+            quiet,
+            started: Instant::now(),
+            terminal: std::io::stderr().is_terminal(),
+            lost: OnceLock::new(),
+        }
     }
 
     /// True when the user asked for JSON.
@@ -46,15 +54,15 @@ impl Ui {
     /// Prints data for people.
     pub(crate) fn data(&self, text: impl AsRef<str>) {
         let text = text.as_ref().trim_end_matches('\n');
-        // A closed pipe (`| head`) is the reader's choice, no error of ours.
-        let _ = writeln!(std::io::stdout().lock(), "{text}");
+        self.print(|out| writeln!(out, "{text}"));
     }
 
     /// Prints one JSON document.
     pub(crate) fn json(&self, value: &impl Serialize) {
-        let mut out = std::io::stdout().lock();
-        let _ = serde_json::to_writer_pretty(&mut out, value);
-        let _ = writeln!(out);
+        self.print(|out| {
+            serde_json::to_writer_pretty(&mut *out, value)?;
+            writeln!(out)
+        });
     }
 
     /// Prints data in the format the user asked for.
@@ -64,10 +72,27 @@ impl Ui {
 
     /// One JSON object a line on stdout, for events.
     pub(crate) fn event(&self, value: &impl Serialize) {
+        self.print(|out| {
+            serde_json::to_writer(&mut *out, value)?;
+            writeln!(out)
+        });
+    }
+
+    /// A closed pipe (`| head`) is the reader's choice, no error of ours. What else goes wrong is told at the end: a verb
+    /// that changes a cluster does not stop halfway because nobody can read of it.
+    fn print(&self, write: impl FnOnce(&mut std::io::StdoutLock<'_>) -> std::io::Result<()>) {
         let mut out = std::io::stdout().lock();
-        let _ = serde_json::to_writer(&mut out, value);
-        let _ = writeln!(out);
-        let _ = out.flush();
+        let result = write(&mut out).and_then(|()| out.flush());
+        if let Err(error) = result
+            && error.kind() != std::io::ErrorKind::BrokenPipe
+        {
+            let _ = self.lost.set(error);
+        }
+    }
+
+    /// Why something that was printed did not arrive.
+    pub(crate) fn lost(&self) -> Option<&std::io::Error> {
+        self.lost.get()
     }
 
     /// Says what is being done, with the time since the start.

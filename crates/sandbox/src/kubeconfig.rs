@@ -30,7 +30,9 @@ fn edit(text: &str, port: u16) -> std::result::Result<String, String> {
         // Every API server's certificate has this name; it need not have 127.0.0.1.
         cluster.insert("tls-server-name".into(), json!(names::object::KUBERNETES_SERVICE));
     }
-    serde_saphyr::to_string(&config).map_err(|e| e.to_string())
+    // Long texts stay on one line: other readers of kubeconfigs than clients, such as sed and grep, go by lines.
+    let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
+    serde_saphyr::to_string_with_options(&config, options).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]
@@ -52,5 +54,14 @@ mod tests {
             })
         );
         assert!(edit("kind: Config\n", 1).is_err());
+    }
+
+    #[test]
+    fn a_certificate_stays_on_one_line() {
+        let data = "QUJD".repeat(500);
+        let text =
+            format!("clusters:\n- name: a\n  cluster: {{server: x, certificate-authority-data: {data}}}\n");
+        let edited = edit(&text, 7001).unwrap();
+        assert!(edited.contains(&format!("certificate-authority-data: {data}\n")), "{edited}");
     }
 }

@@ -32,8 +32,24 @@ impl CheckArgs {
             return Ok(());
         }
         let list: Vec<_> = failed.iter().map(|check| format!("  {check}")).collect();
-        let error = anyhow::anyhow!("{} preflight checks failed\n{}", failed.len(), list.join("\n"));
+        let error = anyhow::anyhow!("{}\n{}", failed_of("preflight check", failed.len()), list.join("\n"));
         Err(Failure::new(Exit::Preflight, error)
             .hint("mend these, or pass --ignore-preflight-errors with their names"))
+    }
+}
+
+/// How many checks of a kind failed: `1 preflight check failed`.
+pub(crate) fn failed_of(what: &str, count: usize) -> String {
+    format!("{count} {what}{} failed", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_not_several() {
+        assert_eq!(failed_of("check", 1), "1 check failed");
+        assert_eq!(failed_of("preflight check", 2), "2 preflight checks failed");
     }
 }

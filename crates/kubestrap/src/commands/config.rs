@@ -1,7 +1,10 @@
 //! The config as the command line names it: a file, and what goes over it.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use anyhow::anyhow;
 use cluster::ClusterConfig;
 
 use crate::exit::{Exit, Failure};
@@ -9,7 +12,7 @@ use crate::exit::{Exit, Failure};
 /// What is rendered.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct ConfigArgs {
-    /// The config file (`kubestrap init-config` prints one). Without it: the asset directory's own kubestrap.yaml, and
+    /// The config file (`kubestrap init-config` prints one), `-` for stdin. Without it: the asset directory's own kubestrap.yaml, and
     /// every default where there is none
     #[arg(long, short, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -26,19 +29,48 @@ fn key_value(text: &str) -> Result<(String, String), String> {
     Ok((key.trim().to_owned(), value.to_owned()))
 }
 
-/// Reads the config file and puts the command line's overrides over it; paths in it count from the
-/// file's own directory.
-pub(crate) fn load_config(args: &ConfigArgs) -> Result<ClusterConfig, Failure> {
-    let (name, text) = match &args.config {
-        None => ("the command line".to_owned(), String::new()),
-        Some(path) => {
-            let text = host::fs::read_to_string(path).map_err(|error| {
-                let exit = if error.is_not_found() { Exit::NotFound } else { Exit::Io };
-                Failure::new(exit, error).hint("`kubestrap init-config > kubestrap.yaml` makes a config file")
-            })?;
-            (path.display().to_string(), text)
-        }
+/// The name by which the config is read from stdin, as other programs have it.
+const STDIN: &str = "-";
+
+/// A larger config is none, in bytes. (It may come out of a pipe: its size is not known before.)
+const LARGEST_CONFIG: u64 = 16 << 20;
+
+/// The config's name in messages, and its text.
+fn config_text(args: &ConfigArgs) -> Result<(String, String), Failure> {
+    let Some(path) = &args.config else { return Ok(("the command line".to_owned(), String::new())) };
+    let is_stdin = path.as_os_str() == STDIN;
+    let name = if is_stdin { "stdin".to_owned() } else { path.display().to_string() };
+    let unreadable = |error: std::io::Error| {
+        let exit = if error.kind() == std::io::ErrorKind::NotFound { Exit::NotFound } else { Exit::Io };
+        Failure::new(exit, anyhow::Error::new(error).context(format!("cannot read {name}")))
+            .hint("`kubestrap init-config > kubestrap.yaml` makes a config file")
     };
+    let mut content = Vec::new();
+    let read = if is_stdin {
+        std::io::stdin().lock().take(LARGEST_CONFIG + 1).read_to_end(&mut content)
+    } else {
+        File::open(path).and_then(|file| file.take(LARGEST_CONFIG + 1).read_to_end(&mut content))
+    };
+    if read.map_err(unreadable)? as u64 > LARGEST_CONFIG {
+        let error = anyhow!("{name}: it has more than {} MiB, which no config has", LARGEST_CONFIG >> 20);
+        return Err(Failure::new(Exit::Config, error));
+    }
+    let text = String::from_utf8(content).map_err(|error| not_utf8(&name, &error))?;
+    Ok((name, text))
+}
+
+fn not_utf8(name: &str, error: &std::string::FromUtf8Error) -> Failure {
+    let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+    let lines: Vec<&[u8]> = good.split(|byte| *byte == b'\n').collect();
+    let (line, column) = (lines.len(), 1 + lines.last().map_or(0, |last| last.len()));
+    let error = anyhow!("{name}:{line}:{column}: this is no UTF-8 text");
+    Failure::new(Exit::Config, error).hint("save it as UTF-8, such as with: iconv -t UTF-8")
+}
+
+/// Reads the config file and puts the command line's overrides over it; paths in it count from the
+/// file's own directory, those of stdin from the one that we run in.
+pub(crate) fn load_config(args: &ConfigArgs) -> Result<ClusterConfig, Failure> {
+    let (name, text) = config_text(args)?;
     let mut overrides = args.set.clone();
     if let Some(endpoint) = &args.api_endpoint {
         // Quoted, because `[fd00::1]:6443` would be a list in YAML.
@@ -52,4 +84,24 @@ pub(crate) fn load_config(args: &ConfigArgs) -> Result<ClusterConfig, Failure> {
         config.resolve_paths(dir);
     }
     Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_config_that_is_no_text_is_told_with_its_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.yaml");
+        host::fs::write(&path, b"# a\nclusterName: \xff\n", 0o644).unwrap();
+        let args = ConfigArgs { config: Some(path), ..ConfigArgs::default() };
+        let failure = load_config(&args).unwrap_err();
+        assert_eq!(failure.exit, Exit::Config);
+        assert!(
+            failure.error.to_string().ends_with("c.yaml:2:14: this is no UTF-8 text"),
+            "{}",
+            failure.error
+        );
+    }
 }

@@ -8,8 +8,8 @@ use assets::{AssetTree, Change, ChangeKind, Given, RenderInput, TreeError};
 use clap::ValueEnum;
 use cluster::{ClusterConfig, EtcdConfig, Host};
 use names::path;
-use node::Root;
 use node::provision::Rendered;
+use node::{Facts, Root};
 use pki::NodeIdentity;
 use serde::Serialize;
 
@@ -18,9 +18,6 @@ use super::config::{ConfigArgs, load_config};
 use super::hold::{Places, SHORTLY};
 use crate::exit::{Exit, Failure};
 use crate::ui::Ui;
-
-/// Files that name the resolvers that pods inherit; the second where systemd-resolved stands in the first.
-const RESOLVER_FILES: [&str; 2] = [path::RESOLV_CONF, path::RESOLVED_RESOLV_CONF];
 
 /// Arguments of `kubestrap render`.
 #[derive(Debug, clap::Args)]
@@ -69,9 +66,10 @@ pub(crate) fn run(args: RenderArgs, ui: &Ui) -> Result<(), Failure> {
     let _held = super::run_async(places.hold(SHORTLY, ui))?;
     let wanted = asked::file(&args.config, &args.asset_dir);
     let config = load_config(&ConfigArgs { config: wanted, ..args.config.clone() })?;
-    let node = identity(&args, &config)?;
+    let facts = node::facts::detect(&Root::host());
+    let node = identity(&args, &config, &facts)?;
     let upstream_dns = match args.upstream_dns {
-        UpstreamDns::Auto => has_resolver(),
+        UpstreamDns::Auto => !facts.resolv_conf_empty,
         UpstreamDns::On => true,
         UpstreamDns::Off => false,
     };
@@ -121,7 +119,7 @@ pub(crate) fn render(
     dir: &Path,
 ) -> Result<AssetTree, Failure> {
     let existing = AssetTree::read(dir).map_err(tree_failure)?;
-    from(config, node, upstream_dns, existing)
+    from(config, node, upstream_dns, existing, "name the node's address: --node-address ADDRESS")
 }
 
 /// The same for the directory of a node: certificates that were renewed there since are kept as they are there.
@@ -134,7 +132,9 @@ pub(crate) fn render_here(
 ) -> Result<AssetTree, Failure> {
     let existing = AssetTree::read(dir).map_err(tree_failure)?;
     let on_node = assets::read_node(|path| root.path(path))?;
-    from(config, node, upstream_dns, existing.map(|existing| assets::in_use(existing, &on_node)))
+    let existing = existing.map(|existing| assets::in_use(existing, &on_node));
+    let no_address = "give this host's interface an address of that family, or take the family out of network.podCIDRs and network.serviceCIDRs";
+    from(config, node, upstream_dns, existing, no_address)
 }
 
 fn from(
@@ -142,6 +142,7 @@ fn from(
     node: NodeIdentity,
     upstream_dns: bool,
     existing: Option<AssetTree>,
+    no_address: &str,
 ) -> Result<AssetTree, Failure> {
     let given = Given::read(config).map_err(|error| Failure::new(Exit::Config, error))?;
     let now = jiff::Timestamp::now();
@@ -149,7 +150,7 @@ fn from(
     assets::render(config, input).map_err(|error| {
         let hint = match &error {
             assets::RenderError::NoAddressOfFamily { .. } | assets::RenderError::NoAddress { .. } => {
-                "name the node's address: --node-address ADDRESS"
+                no_address
             }
             assets::RenderError::NoKey { .. } => {
                 "put the key back, or name certificate and key in the config under `certificates`"
@@ -181,51 +182,43 @@ pub(crate) fn for_node(tree: &AssetTree) -> Result<Rendered, Failure> {
 }
 
 /// Who the first control-plane node is: this one, unless the command line names another.
-fn identity(args: &RenderArgs, config: &ClusterConfig) -> Result<NodeIdentity, Failure> {
+fn identity(args: &RenderArgs, config: &ClusterConfig, facts: &Facts) -> Result<NodeIdentity, Failure> {
     let root = Root::host();
-    let facts = node::facts::detect(&root);
     let elsewhere = args.asset_dir != Path::new(path::ASSETS);
     let name = match &args.node_name {
         // What is rendered into another directory than this node's may be for another host.
         Some(name) if elsewhere => name.clone(),
         name => node::identity::name(&root, &facts.hostname, name.as_deref()).map_err(super::cluster::who)?,
     };
-    Ok(NodeIdentity { name, addresses: addresses(args, config, facts.addresses)? })
+    let here = !elsewhere && node::identity::installed(&root).is_some();
+    Ok(NodeIdentity { name, addresses: addresses(args, config, &facts.addresses, here)? })
 }
 
-fn addresses(args: &RenderArgs, config: &ClusterConfig, own: Vec<IpAddr>) -> Result<Vec<IpAddr>, Failure> {
+/// The addresses of the first control-plane node. `here` says that it is this one for certain: then they are `own`, as
+/// `up` has them, and so they are when the endpoint is one of them.
+fn addresses(
+    args: &RenderArgs,
+    config: &ClusterConfig,
+    own: &[IpAddr],
+    here: bool,
+) -> Result<Vec<IpAddr>, Failure> {
     if !args.node_address.is_empty() {
         return Ok(args.node_address.clone());
     }
-    match config.api.endpoint.as_ref().map(cluster::Endpoint::host) {
-        Some(Host::Ip(address)) => Ok(vec![*address]),
+    let endpoint = config.api.endpoint.as_ref().map(cluster::Endpoint::host);
+    match endpoint {
+        Some(Host::Ip(address)) if !here && !own.contains(address) => Ok(vec![*address]),
         // With an external etcd nothing but the node's own certificate names its address.
-        Some(Host::Name(_)) if matches!(config.etcd, EtcdConfig::Local(_)) => {
+        Some(Host::Name(_)) if !here && matches!(config.etcd, EtcdConfig::Local(_)) => {
             let error = anyhow!("which address has the first control-plane node? etcd listens there");
             Err(Failure::new(Exit::Usage, error).hint("name it: --node-address ADDRESS"))
         }
-        Some(Host::Name(_)) | None if own.is_empty() => {
+        _ if own.is_empty() => {
             let error = anyhow!("this host has no address that other nodes could reach");
             Err(Failure::new(Exit::Usage, error).hint("name the node's address: --node-address ADDRESS"))
         }
-        Some(Host::Name(_)) | None => Ok(own),
+        _ => Ok(own.to_vec()),
     }
-}
-
-/// Whether this host names a resolver that pods could ask: one on loopback is out of their reach.
-pub(crate) fn has_resolver() -> bool {
-    RESOLVER_FILES
-        .iter()
-        .any(|path| host::fs::read_to_string(Path::new(path)).is_ok_and(|text| names_resolver(&text)))
-}
-
-fn names_resolver(text: &str) -> bool {
-    let addresses = text.lines().filter_map(|line| {
-        let mut words = line.split_whitespace();
-        (words.next() == Some("nameserver")).then(|| words.next()).flatten()
-    });
-    // A link-local resolver carries its interface behind `%`.
-    addresses.filter_map(|a| a.split('%').next()?.parse::<IpAddr>().ok()).any(|a| !a.is_loopback())
 }
 
 fn differences(changes: &[Change]) -> String {
@@ -260,13 +253,41 @@ fn summary(dir: &Path, tree: &AssetTree, changes: &[Change]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
 
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: RenderArgs,
+    }
+
+    /// The addresses that `render` takes on a host with these two, or the exit code.
+    fn taken(endpoint: &str, given: &[&str], here: bool) -> Result<Vec<String>, Exit> {
+        let line = ["render"].iter().chain(given).copied();
+        let args = Line::parse_from(line).args;
+        let config = ClusterConfig::parse("c", endpoint).unwrap();
+        let own = ["192.0.2.1", "2001:db8::1"].map(|address| address.parse().unwrap());
+        let found = addresses(&args, &config, &own, here).map_err(|failure| failure.exit)?;
+        Ok(found.iter().map(ToString::to_string).collect())
+    }
+
     #[test]
-    fn a_resolver_on_loopback_is_none_for_pods() {
-        assert!(names_resolver("# x\nsearch a\nnameserver 192.0.2.53\n"));
-        assert!(names_resolver("nameserver fe80::1%eth0\n"));
-        assert!(!names_resolver("nameserver 127.0.0.53\noptions edns0\n"));
-        assert!(!names_resolver(""));
+    fn the_node_s_own_addresses_are_all_of_them_as_up_has_it() {
+        let own = Ok(["192.0.2.1", "2001:db8::1"].map(str::to_owned).to_vec());
+        let (balancer, name) = ("api: {endpoint: 192.0.2.99}", "api: {endpoint: k.lan}");
+        assert_eq!(taken("", &[], false), own);
+        assert_eq!(taken("api: {endpoint: '192.0.2.1:6443'}", &[], false), own, "one of its own");
+        assert_eq!(taken(balancer, &[], true), own, "a node that is installed here");
+        assert_eq!(taken(name, &[], true), own);
+        assert_eq!(
+            taken(balancer, &[], false),
+            Ok(vec!["192.0.2.99".to_owned()]),
+            "it may be for another host"
+        );
+        assert_eq!(taken(name, &[], false), Err(Exit::Usage));
+        let given = ["--node-address", "192.0.2.5"];
+        assert_eq!(taken(balancer, &given, true), Ok(vec!["192.0.2.5".to_owned()]));
     }
 }

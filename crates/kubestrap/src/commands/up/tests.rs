@@ -256,7 +256,7 @@ async fn a_host_that_is_not_fit_is_left_as_it_is_unless_it_is_to_be_used_all_the
     let failure = world.up(&[]).await.unwrap_err();
     assert_eq!(failure.exit, Exit::Preflight);
     assert!(
-        failure.error.to_string().starts_with("1 preflight checks failed\n  Mem failed"),
+        failure.error.to_string().starts_with("1 preflight check failed\n  Mem failed"),
         "{}",
         failure.error
     );

@@ -3,6 +3,7 @@
 use ::checks::Check;
 use upgrade::{Event, Failed, Plan, UpgradeError};
 
+use super::super::checks::failed_of;
 use crate::exit::{Exit, Failure};
 use crate::ui::Ui;
 
@@ -14,7 +15,7 @@ pub(super) fn show(plan: &Plan, ui: &Ui) -> Result<(), Failure> {
         return Ok(());
     }
     let names: Vec<&str> = failed.iter().map(|check| check.name.as_str()).collect();
-    let error = anyhow::anyhow!("{} checks failed: {}", failed.len(), names.join(", "));
+    let error = anyhow::anyhow!("{}: {}", failed_of("check", failed.len()), names.join(", "));
     Err(Failure::new(Exit::Preflight, error).hint("mend these first, or pass --ignore-preflight-errors"))
 }
 
