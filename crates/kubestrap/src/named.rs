@@ -11,6 +11,9 @@ use crate::cli;
 const OTHERS: [&str; 9] =
     ["kubectl", "systemctl", "journalctl", "mount", "iconv", "apt", "ctr", "openssl", "curl"];
 
+/// What follows the project's name in sentences about it.
+const PROSE: [&str; 3] = ["has", "did", "does"];
+
 fn files(dir: &Path, ending: &str, found: &mut Vec<PathBuf>) {
     for path in host::fs::list(dir).unwrap() {
         if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
@@ -49,9 +52,11 @@ fn typed(text: &str) -> Vec<String> {
         }
     }
     // In messages the command often follows a colon: "check it with: kubestrap bundle verify".
+    let is_prose = |rest: &&str| PROSE.iter().any(|word| rest.split(' ').next() == Some(word));
     let told = text
         .lines()
         .filter_map(|line| line.split(": kubestrap ").nth(1))
+        .filter(|rest| !is_prose(rest))
         .map(|rest| format!("kubestrap {rest}"));
     let mut all: Vec<String> = spans.chain(lines).map(str::to_owned).collect();
     all.extend(told.map(|line| line.split(['"', '\\', ';', ',', '(']).next().unwrap_or_default().to_owned()));
