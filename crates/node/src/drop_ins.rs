@@ -48,7 +48,7 @@ pub fn drop_ins(at: impl Fn(&str) -> PathBuf, unit: &str) -> Vec<String> {
 /// The command of others that systemd would run as this unit of ours; none when it runs ours, also with more arguments.
 /// Where no unit of ours is there yet every other command is.
 pub fn overridden(at: impl Fn(&str) -> PathBuf, unit: &str) -> Option<Overridden> {
-    let read = |path: &str| host::fs::read_small(&at(path), LARGEST).ok();
+    let read = |path: &str| host::fs::read_small_text(&at(path), LARGEST).ok();
     let texts = DIRS.iter().find_map(|dir| read(&format!("{dir}/{unit}")));
     let ours = texts.filter(|text| text.starts_with(containerd::OURS)).and_then(|text| commands(&text).pop());
     let mut now = ours.clone();

@@ -238,7 +238,7 @@ fn memory_mib(meminfo: &str) -> u64 {
 /// systemd-resolved has one with the servers that it asks.
 fn resolv_conf(root: &Root) -> Option<String> {
     let of_pods = |path: &str| {
-        let servers = name_servers(&host::fs::read_small(&root.path(path), LARGEST_RESOLV_CONF).ok()?);
+        let servers = name_servers(&host::fs::read_small_text(&root.path(path), LARGEST_RESOLV_CONF).ok()?);
         Some(is_for_pods(&servers))
     };
     let plain = of_pods(path::RESOLV_CONF)?;

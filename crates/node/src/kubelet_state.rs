@@ -15,7 +15,7 @@ const LARGEST: u64 = 16 << 20;
 pub fn damaged(dir: &Path) -> Vec<String> {
     let is_damaged = |path: &Path| {
         let regular = path.symlink_metadata().is_ok_and(|metadata| metadata.is_file());
-        let text = || host::fs::read_small(path, LARGEST).ok();
+        let text = || host::fs::read_small_text(path, LARGEST).ok();
         regular && text().is_some_and(|text| serde_json::from_str::<serde::de::IgnoredAny>(&text).is_err())
     };
     let entries = host::fs::list(dir).unwrap_or_default().into_iter();
