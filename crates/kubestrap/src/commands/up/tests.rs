@@ -346,7 +346,7 @@ async fn a_cluster_that_runs_keeps_its_config_and_another_one_is_refused() {
     let text =
         host::fs::read_to_string(&own).unwrap().replace("clusterName: kubernetes", "clusterName: other");
     host::fs::write(&own, text.as_bytes(), 0o600).unwrap();
-    is_refused(&world, &[], &["clusterName: kubernetes → other"], &["`kubestrap upgrade plan --asset-dir"])
+    is_refused(&world, &[], &["clusterName: kubernetes → other"], &["`kubestrap upgrade plan --asset-dir /"])
         .await;
 }
 
