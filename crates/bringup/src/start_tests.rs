@@ -63,7 +63,7 @@ impl Surroundings for Fakes {
 
 /// A node, its disk, and what runs on it.
 struct World {
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     options: Options,
     kubelet: Arc<Mutex<Kubelet>>,
     cluster: Cluster,
@@ -96,7 +96,7 @@ impl World {
         options.checkpoint_dir = dir.path().join("checkpoints");
         // Each tenth of a second of it is a look at everything.
         options.timeout = Duration::from_secs(5);
-        Self { _dir: dir, options, kubelet: Arc::new(Mutex::new(kubelet)), cluster, runtime }
+        Self { dir, options, kubelet: Arc::new(Mutex::new(kubelet)), cluster, runtime }
     }
 
     /// Brings it up; `kill` is asked at each event whether the process ends there.
@@ -291,7 +291,7 @@ async fn an_apiserver_that_crashes_again_and_again_ends_the_wait_at_once() {
 #[tokio::test(start_paused = true)]
 async fn nothing_is_started_where_etcds_data_is_gone() {
     let mut world = World::new();
-    world.options.root = world._dir.path().to_owned();
+    world.options.root = world.dir.path().to_owned();
     let memory = world.options.on_host(Path::new(ETCD_MEMBER_ID));
     let member = etcd::data::Identity { cluster: 1, member: 2 };
     etcd::data::remember(&memory, member, Path::new("/var/lib/etcd")).unwrap();

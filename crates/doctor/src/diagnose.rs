@@ -166,7 +166,6 @@ pub(crate) fn judge(options: &Options, disk: &Disk, live: &Live, now: Timestamp)
     all.push(static_pods(manifests));
     all.extend(checks::etcd::on_disk(
         files,
-        static_pod_dir,
         manifests,
         etcd.as_ref(),
         addresses,

@@ -1,7 +1,7 @@
 //! The manifests in a directory of static pods, and what they need of their host.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use objects::{items, pod};
 use serde_json::Value;
@@ -24,6 +24,8 @@ pub(crate) struct Manifest {
 /// What lies in a directory of static pods.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Manifests {
+    /// Where they lie on the node.
+    pub(crate) dir: PathBuf,
     /// Pods that can be read.
     pub(crate) pods: Vec<Manifest>,
     /// Files that cannot, each with why.
@@ -33,7 +35,7 @@ pub(crate) struct Manifests {
 impl Manifests {
     /// Reads a directory as the kubelet does: every file but those whose name begins with a dot.
     pub(crate) fn read(files: &Files, dir: &Path) -> Self {
-        let mut manifests = Self::default();
+        let mut manifests = Self { dir: dir.to_owned(), ..Self::default() };
         for path in host::fs::list(&files.path(dir)).unwrap_or_default() {
             let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             if file.starts_with('.') || path.is_dir() {

@@ -279,7 +279,7 @@ mod tests {
         }
     }
 
-    const OWN: Identity = Identity { cluster: 0x681b29f5b651808, member: 0x4179273edd2158ad };
+    const OWN: Identity = Identity { cluster: 0x0681_b29f_5b65_1808, member: 0x4179_273e_dd21_58ad };
 
     #[test]
     fn data_is_known_by_the_head_of_its_log() {

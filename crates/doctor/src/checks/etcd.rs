@@ -31,7 +31,6 @@ pub(crate) fn manifest(manifests: &Manifests) -> Option<&Manifest> {
 /// What has to lie on this node's disk.
 pub(crate) fn on_disk(
     files: &Files,
-    static_pod_dir: &Path,
     manifests: &Manifests,
     known: Option<&Etcd>,
     addresses: &[IpAddr],
@@ -63,7 +62,7 @@ pub(crate) fn on_disk(
     let places = server::places(&manifest.pod);
     vec![
         static_pod,
-        edited(files, static_pod_dir, manifest),
+        edited(files, &manifests.dir, manifest),
         image,
         certificates(files, &places, limits, now),
         data(files, &places),
@@ -71,9 +70,9 @@ pub(crate) fn on_disk(
 }
 
 /// The kubelet starts a static pod anew when its UID changes: the guardian gives an edit the UID that it has to have.
-fn edited(files: &Files, static_pod_dir: &Path, manifest: &Manifest) -> Check {
+fn edited(files: &Files, dir: &Path, manifest: &Manifest) -> Check {
     const NAME: &Kind = &kind::ETCD_MANIFEST;
-    let path = static_pod_dir.join(&manifest.file);
+    let path = dir.join(&manifest.file);
     let pending = files.text(&path).is_ok_and(|text| assets::member::stamped(&text).is_some());
     if pending {
         return Check::warning(

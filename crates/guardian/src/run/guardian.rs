@@ -243,9 +243,10 @@ impl Guardian {
     fn look_at_data(&mut self) {
         let problem = member::problem(&self.options);
         if problem != self.withheld {
-            match &problem {
-                Some(problem) => tracing::warn!(problem, "no copy of the apiserver is started"),
-                None => tracing::info!("etcd's data is that of this node's member again"),
+            if let Some(problem) = &problem {
+                tracing::warn!(problem, "no copy of the apiserver is started");
+            } else {
+                tracing::info!("etcd's data is that of this node's member again");
             }
             self.withheld = problem;
         }

@@ -12,8 +12,10 @@ const QUIET_MS: u64 = 2_000;
 const PROVEN_MS: u64 = 30_000;
 /// So often it may end …
 const EXITS: u32 = 3;
-/// … and so long it has until it serves, in milliseconds.
+/// … so long it has until it serves, in milliseconds …
 const PATIENCE_MS: u64 = 120_000;
+/// … and so long a kubelet has to begin with it, for which it may need some of the API that is away meanwhile.
+const BEGIN_MS: u64 = 300_000;
 
 /// What lies under the manifest's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,14 +103,16 @@ pub(super) enum Step {
 pub(super) struct Edits {
     file: Option<File>,
     since_ms: u64,
+    runs_since_ms: Option<u64>,
     serves_since_ms: Option<u64>,
 }
 
 impl Edits {
     pub(super) fn step(&mut self, seen: Seen<'_>) -> Option<Step> {
         if self.file.as_ref() != Some(&seen.file) {
-            *self = Self { file: Some(seen.file.clone()), since_ms: seen.now_ms, serves_since_ms: None };
+            *self = Self { file: Some(seen.file.clone()), since_ms: seen.now_ms, ..Self::default() };
         }
+        self.runs_since_ms = self.runs_since_ms.or_else(|| seen.runs.map(|_| seen.now_ms));
         self.serves_since_ms = seen.serves.then(|| self.serves_since_ms.unwrap_or(seen.now_ms));
         let lies_ms = seen.now_ms - self.since_ms;
         if lies_ms < QUIET_MS {
@@ -124,18 +128,22 @@ impl Edits {
                     Some(Step::Keep(text))
                 }
                 None if seen.serves || seen.good.is_none() => None,
-                None => failed(seen.runs, lies_ms).map(Step::PutBack),
+                None => {
+                    let runs_ms = self.runs_since_ms.map_or(0, |since| seen.now_ms - since);
+                    failed(seen.runs, runs_ms, lies_ms).map(Step::PutBack)
+                }
             },
         }
     }
 }
 
-fn failed(runs: Option<Runs>, lies_ms: u64) -> Option<String> {
+fn failed(runs: Option<Runs>, runs_ms: u64, lies_ms: u64) -> Option<String> {
     let exits = runs.map_or(0, |runs| runs.exits);
     if exits >= EXITS {
         return Some(format!("etcd ended {exits} times with it"));
     }
-    (lies_ms >= PATIENCE_MS).then(|| format!("etcd did not serve with it for {} s", lies_ms / 1000))
+    let long = runs_ms >= PATIENCE_MS || lies_ms >= BEGIN_MS;
+    long.then(|| format!("etcd did not serve with it for {} s", lies_ms / 1000))
 }
 
 #[cfg(test)]
@@ -206,7 +214,7 @@ mod tests {
     #[test]
     fn an_edit_that_does_not_serve_is_put_back() {
         let good = manifest("--v=1");
-        for (runs, seconds) in [(Some(Runs { exits: 3 }), 10), (RUNS, 150), (None, 150)] {
+        for (runs, seconds) in [(Some(Runs { exits: 3 }), 10), (RUNS, 150), (None, 330)] {
             let mut world = World::new(&manifest("--no-such-flag"));
             assert!(matches!(world.within(seconds, runs, false), Some(Step::PutBack(_))), "{runs:?}");
             assert_eq!(world.file, File::Fit(good.clone()));

@@ -29,11 +29,12 @@ use edit::{Edits, File, Runs, Seen, Step};
 /// How often the manifest is looked at: before the kubelet's own look at its directory, every 20 s, makes of a file
 /// that cannot be read one that is not there (`FileCheckFrequency` in pkg/kubelet/apis/config/v1beta1/defaults.go).
 const PERIOD: Duration = Duration::from_secs(1);
-/// A kubelet has so long to begin with what was put back …
-const PUT_BACK: Duration = Duration::from_secs(15);
-/// … and with what lies there when the guardian begins. Doubles each time that it did not help, up to the other.
-const BEGIN: Duration = Duration::from_mins(1);
-const LONGEST: Duration = Duration::from_mins(8);
+/// A kubelet has so long to begin with what lies there, before it is started again. While an apiserver runs that has no
+/// etcd, each of the kubelet's calls lasts a minute, and it makes one before it starts a static pod.
+const BEGIN: Duration = Duration::from_secs(90);
+/// It gets twice the time each time that it did not help, from this up to the other.
+const AGAIN: Duration = Duration::from_mins(3);
+const LONGEST: Duration = Duration::from_mins(12);
 /// No manifest is larger, in bytes.
 const LARGEST: u64 = 1 << 20;
 /// Only root reads it.
@@ -78,7 +79,7 @@ impl Keeper {
     fn new(options: Options) -> Self {
         let began = Instant::now();
         let (edits, restart_at) = (Edits::default(), Some(began + BEGIN));
-        Self { options, began, edits, restart_at, pause: BEGIN, withheld: false, told: String::new() }
+        Self { options, began, edits, restart_at, pause: AGAIN, withheld: false, told: String::new() }
     }
 
     fn tell(&mut self, error: String) {
@@ -92,12 +93,12 @@ impl Keeper {
         let withheld = problem(&self.options).is_some();
         if self.withheld && !withheld {
             // The kubelet pauses up to five minutes before it starts again what has ended so often.
-            (self.restart_at, self.pause) = (Some(Instant::now()), BEGIN);
+            (self.restart_at, self.pause) = (Some(Instant::now()), AGAIN);
         }
         self.withheld = withheld;
         let (file, good) = (self.file(), self.good());
         let File::Fit(text) = &file else {
-            return self.decide(file, good, None, false).await.map(drop);
+            return self.decide(file, good, None, false).map(drop);
         };
         if let Some(text) = member::joined(text).filter(|_| self.memory().is_file()) {
             return self
@@ -106,7 +107,7 @@ impl Keeper {
         }
         let is_good = good.as_deref().is_some_and(|good| edit::same(good, text));
         if is_good && self.restart_at.is_none() && self.memory().is_file() {
-            return self.decide(file, good, None, true).await.map(drop);
+            return self.decide(file, good, None, true).map(drop);
         }
         let pod = edit::pod(text)?;
         let name = format!("{}-{}", objects::name(&pod), self.options.node_name);
@@ -122,7 +123,7 @@ impl Keeper {
                 self.remember(&pod)?;
             }
         }
-        if self.decide(file, good, runs, serves).await? {
+        if self.decide(file, good, runs, serves)? {
             for seen in pods {
                 if let Err(error) = runtime.stop_pod(&seen.sandbox).await {
                     tracing::warn!(%error, "the etcd that does not serve is not ended");
@@ -134,7 +135,7 @@ impl Keeper {
 
     /// Does what is to be done; says whether what runs is to end, for the manifest was put back. A kubelet that has not
     /// heard from the API since it began ends no static pod.
-    async fn decide(
+    fn decide(
         &mut self,
         file: File,
         good: Option<String>,
@@ -158,7 +159,7 @@ impl Keeper {
                 tracing::warn!(why, kept = path::ETCD_REFUSED, "etcd's manifest is put back");
                 self.put(path::ETCD_REFUSED, was.content())?;
                 self.write(&good)?;
-                (self.restart_at, self.pause) = (Some(Instant::now() + PUT_BACK), BEGIN);
+                (self.restart_at, self.pause) = (Some(Instant::now() + BEGIN), AGAIN);
                 Ok(true)
             }
         }
