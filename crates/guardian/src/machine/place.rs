@@ -67,7 +67,7 @@ impl Machine {
             return None;
         }
         let Some(next) = self.turn(&self.others(&order, placed)) else {
-            self.tell_stuck(true, actions);
+            self.tell_alone(placed, exits, actions);
             return None;
         };
         let report = Report::CopyFailed { failed: placed.clone(), generation: next.clone(), exits };
@@ -137,6 +137,14 @@ impl Machine {
         if !self.told.withheld {
             self.told.withheld = true;
             actions.push(Action::Report(Report::Withheld));
+        }
+    }
+
+    /// There is no other one: this one is tried for ever.
+    fn tell_alone(&mut self, placed: &GenerationId, exits: u32, actions: &mut Vec<Action>) {
+        if !self.told.stuck {
+            self.told.stuck = true;
+            actions.push(Action::Report(Report::NoOther { generation: placed.clone(), exits }));
         }
     }
 

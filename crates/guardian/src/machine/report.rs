@@ -13,6 +13,8 @@ pub enum Report {
     Reverted { generation: GenerationId, revision: String, cause: Cause },
     /// The copy did not work either; another generation takes its place.
     CopyFailed { failed: GenerationId, generation: GenerationId, exits: u32 },
+    /// The copy does not work, and it is the only one.
+    NoOther { generation: GenerationId, exits: u32 },
     /// Nobody serves and there is no generation left to try.
     NothingToPlace,
     /// No copy may run: its data is not this cluster's.
@@ -58,7 +60,7 @@ impl Report {
         match self {
             Self::Restored { .. } => "Restored",
             Self::Reverted { .. } => "Reverted",
-            Self::CopyFailed { .. } => "CheckpointFailed",
+            Self::CopyFailed { .. } | Self::NoOther { .. } => "CheckpointFailed",
             Self::NothingToPlace => "NothingToRestore",
             Self::Withheld => "Withheld",
             Self::Orphaned { .. } => "Orphaned",
@@ -102,6 +104,10 @@ impl fmt::Display for Report {
                     "checkpoint {failed} did not become ready ({exits} exits); {generation} was started instead"
                 )
             }
+            Self::NoOther { generation, exits } => write!(
+                f,
+                "checkpoint {generation} did not become ready ({exits} exits); there is no other, so that it is tried on"
+            ),
             Self::NothingToPlace => write!(f, "nobody serves and there is no checkpoint to start"),
             Self::Withheld => write!(
                 f,

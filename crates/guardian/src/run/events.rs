@@ -116,6 +116,8 @@ impl Events {
 pub(crate) async fn send(client: &Client, telling: &Telling) -> Result<(), ApiError> {
     let path = format!("/api/v1/namespaces/{}/events", telling.namespace);
     match Call::post(path, &telling.object).object(client, LIMIT).await {
+        // An earlier try came through, and its answer was lost.
+        Err(error) if error.status() == Some(api::CONFLICT) => Ok(()),
         Err(error) if error.status().is_some_and(|status| status < 500 && status != 429) => {
             tracing::warn!(%error, "an Event is refused");
             Ok(())

@@ -71,7 +71,7 @@ const SCENARIOS: &[Scenario] = &[
     Scenario { name: "proven after 60 s, dies after 70 s", act: |n| { n.set_revision(Dies(70_000)); n.run(120 * MINUTE); n.reports.clear(); n.longest_down = 0; n.run(60 * MINUTE); },
         reasons: &[], state: State::Restored, down: 0, good: "d0" },
     Scenario { name: "nothing works, then it does", act: |n| { n.backend_up = false; n.power_cut(); n.run(20 * MINUTE); n.backend_up = true; n.run(10 * MINUTE); },
-        reasons: &["Restored", "NothingToRestore", "Released"], state: State::Serving, down: 27 * MINUTE, good: "d0" },
+        reasons: &["Restored", "CheckpointFailed", "Released"], state: State::Serving, down: 27 * MINUTE, good: "d0" },
     Scenario { name: "disk full when the copy is needed", act: |n| { n.disk_full = true; n.power_cut(); n.run(10_000); n.disk_full = false; n.run(MINUTE); },
         reasons: &["GuardianFailed", "GuardianRecovered", "Restored", "Released"], state: State::Serving, down: 25_000, good: "d0" },
     Scenario { name: "disk full when a generation is written", act: |n| { n.disk_full = true; n.set_revision(Healthy); n.run(2 * MINUTE); assert_eq!(n.disk.generations.len(), 1); },
