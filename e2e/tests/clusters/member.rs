@@ -18,8 +18,8 @@ const MEMBER: &str = "/etc/kubernetes/kubestrap/etcd/member.json";
 const GOOD: &str = "/etc/kubernetes/kubestrap/etcd/good.yaml";
 const REFUSED: &str = "/etc/kubernetes/kubestrap/etcd/refused.yaml";
 
-/// So many looks, a second each, at that nothing is served.
-const LOOKS: u32 = 30;
+/// So many looks, a second each, at that nothing is served: an API on an empty etcd answered 12 s after power-on.
+const LOOKS: u32 = 15;
 
 /// A settled cluster whose node knows its member.
 fn member(work: impl FnOnce(&mut Cases) -> Result<()>) -> Result<()> {
