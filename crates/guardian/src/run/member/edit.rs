@@ -102,15 +102,35 @@ pub(super) enum Step {
 #[derive(Debug, Default)]
 pub(super) struct Edits {
     file: Option<File>,
+    /// Another one lay there before.
+    changed: bool,
     since_ms: u64,
     runs_since_ms: Option<u64>,
     serves_since_ms: Option<u64>,
 }
 
 impl Edits {
+    fn proven(&self, now_ms: u64) -> bool {
+        self.serves_since_ms.is_some_and(|since| now_ms - since >= PROVEN_MS)
+    }
+
+    /// Why it is not the one to go on with; none while it may still serve, and where there is no other.
+    fn failed(&self, seen: &Seen<'_>) -> Option<String> {
+        seen.good?;
+        let exits = seen.runs.map_or(0, |runs| runs.exits);
+        if exits >= EXITS {
+            return Some(format!("etcd ended {exits} times with it"));
+        }
+        let lies_ms = seen.now_ms - self.since_ms;
+        let runs_ms = self.runs_since_ms.map_or(0, |since| seen.now_ms - since);
+        let long = runs_ms >= PATIENCE_MS || lies_ms >= BEGIN_MS;
+        long.then(|| format!("etcd did not serve with it for {} s", lies_ms / 1000))
+    }
+
     pub(super) fn step(&mut self, seen: Seen<'_>) -> Option<Step> {
         if self.file.as_ref() != Some(&seen.file) {
-            *self = Self { file: Some(seen.file.clone()), since_ms: seen.now_ms, ..Self::default() };
+            let changed = self.file.is_some();
+            *self = Self { file: Some(seen.file.clone()), changed, since_ms: seen.now_ms, ..Self::default() };
         }
         self.runs_since_ms = self.runs_since_ms.or_else(|| seen.runs.map(|_| seen.now_ms));
         self.serves_since_ms = seen.serves.then(|| self.serves_since_ms.unwrap_or(seen.now_ms));
@@ -118,32 +138,25 @@ impl Edits {
         if lies_ms < QUIET_MS {
             return None;
         }
-        match seen.file {
+        let waited = seen.runs.is_none() && lies_ms >= PROVEN_MS;
+        match &seen.file {
             File::Gone => None,
-            File::Unfit { why, .. } => seen.good.map(|_| Step::PutBack(why)),
-            File::Fit(text) if seen.good.is_some_and(|good| same(good, &text)) => None,
-            File::Fit(text) => match member::stamped(&text) {
-                Some(stamped) => Some(Step::Stamp(stamped)),
-                None if self.serves_since_ms.is_some_and(|since| seen.now_ms - since >= PROVEN_MS) => {
-                    Some(Step::Keep(text))
+            File::Unfit { why, .. } => seen.good.map(|_| Step::PutBack(why.clone())),
+            File::Fit(text) if seen.good.is_some_and(|good| same(good, text)) => None,
+            File::Fit(text) => match member::stamped(text) {
+                Some(stamped) if self.changed || waited || self.proven(seen.now_ms) => {
+                    Some(Step::Stamp(stamped))
                 }
-                None if seen.serves || seen.good.is_none() => None,
-                None => {
-                    let runs_ms = self.runs_since_ms.map_or(0, |since| seen.now_ms - since);
-                    failed(seen.runs, runs_ms, lies_ms).map(Step::PutBack)
-                }
+                // It was edited before this began, maybe while the power was off: then the kubelet has read it. That one
+                // goes on with another text of the same UID, and may hold on to it when it gets another.
+                Some(_) if seen.serves => None,
+                Some(_) => self.failed(&seen).map(Step::PutBack),
+                None if self.proven(seen.now_ms) => Some(Step::Keep(text.clone())),
+                None if seen.serves => None,
+                None => self.failed(&seen).map(Step::PutBack),
             },
         }
     }
-}
-
-fn failed(runs: Option<Runs>, runs_ms: u64, lies_ms: u64) -> Option<String> {
-    let exits = runs.map_or(0, |runs| runs.exits);
-    if exits >= EXITS {
-        return Some(format!("etcd ended {exits} times with it"));
-    }
-    let long = runs_ms >= PATIENCE_MS || lies_ms >= BEGIN_MS;
-    long.then(|| format!("etcd did not serve with it for {} s", lies_ms / 1000))
 }
 
 #[cfg(test)]
@@ -204,8 +217,9 @@ mod tests {
     fn an_edit_has_its_effect_and_is_kept_when_etcd_serves() {
         let mut world = World::new(&manifest("--v=1").replace("--v=1", "--v=2"));
         let edited = manifest("--v=2");
+        world.edits.file = Some(File::Gone);
+        assert_eq!(world.within(1, None, false), None, "an editor may not have written all");
         assert_eq!(world.within(10, None, false), Some(Step::Stamp(edited.clone())));
-        assert!(world.now_ms >= QUIET_MS, "an editor may not have written all");
         assert_eq!(world.within(20, None, false), None, "it is being started");
         assert_eq!(world.within(60, RUNS, true), Some(Step::Keep(edited)));
         assert_eq!(world.within(600, None, false), None, "the good one stays, whatever becomes of etcd");
@@ -220,6 +234,20 @@ mod tests {
             assert_eq!(world.file, File::Fit(good.clone()));
             assert_eq!(world.within(600, None, false), None);
         }
+    }
+
+    /// The kubelet has read it when it began, under the UID of the good one.
+    #[test]
+    fn an_edit_that_was_made_while_the_power_was_off_is_put_back_under_the_same_uid() {
+        let good = manifest("--v=1");
+        let mut world = World::new(&good.replace("--v=1", "--no-such-flag"));
+        assert_eq!(world.within(20, RUNS, false), None);
+        assert!(matches!(world.within(5, Some(Runs { exits: 3 }), false), Some(Step::PutBack(_))));
+        // A good one is taken over when it has shown that.
+        let edited = good.replace("--v=1", "--v=2");
+        let mut world = World::new(&edited);
+        assert_eq!(world.within(20, RUNS, true), None);
+        assert_eq!(world.within(20, RUNS, true), Some(Step::Stamp(manifest("--v=2"))));
     }
 
     #[test]
