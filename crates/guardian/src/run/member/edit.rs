@@ -147,13 +147,11 @@ impl Edits {
                 Some(stamped) if self.changed || waited || self.proven(seen.now_ms) => {
                     Some(Step::Stamp(stamped))
                 }
-                // It was edited before this began, maybe while the power was off: then the kubelet has read it. That one
-                // goes on with another text of the same UID, and may hold on to it when it gets another.
-                Some(_) if seen.serves => None,
-                Some(_) => self.failed(&seen).map(Step::PutBack),
                 None if self.proven(seen.now_ms) => Some(Step::Keep(text.clone())),
-                None if seen.serves => None,
-                None => self.failed(&seen).map(Step::PutBack),
+                _ if seen.serves => None,
+                // One without its UID was edited before this began, maybe while the power was off: then the kubelet has
+                // read it. It goes on with another text of the same UID, and may hold on to it when that is another one.
+                _ => self.failed(&seen).map(Step::PutBack),
             },
         }
     }
