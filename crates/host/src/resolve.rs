@@ -6,6 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use simple_dns::rdata::RData;
+use simple_dns::{CLASS, Name, Packet, PacketFlag, Question, RCODE, SimpleDnsError, TYPE};
+
 use crate::fs::read_small_text;
 
 /// How long one name server is waited for, and how often all are asked (`RES_TIMEOUT` is 5 s in glibc's resolv.h; a
@@ -21,10 +24,6 @@ const PORT: u16 = 53;
 
 /// Larger tables are none, in bytes.
 const LARGEST: u64 = 16 << 20;
-
-/// Types of records (RFC 1035, 3.2.2; RFC 3596, 2.1).
-const A: u16 = 1;
-const AAAA: u16 = 28;
 
 /// Why a name has no address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -132,8 +131,8 @@ impl Resolver {
         let mut why = String::new();
         for _ in 0..ROUNDS {
             for server in &self.servers {
-                let both = ask(*server, name, A).and_then(|mut found| {
-                    found.extend(ask(*server, name, AAAA)?);
+                let both = ask(*server, name, TYPE::A).and_then(|mut found| {
+                    found.extend(ask(*server, name, TYPE::AAAA)?);
                     Ok(found)
                 });
                 match both {
@@ -175,7 +174,7 @@ fn in_table(table: &str, name: &str) -> Vec<IpAddr> {
 }
 
 /// One question to one name server, and the addresses in its answer: none where it knows no such name.
-fn ask(server: SocketAddr, name: &str, kind: u16) -> io::Result<Vec<IpAddr>> {
+fn ask(server: SocketAddr, name: &str, kind: TYPE) -> io::Result<Vec<IpAddr>> {
     let any: IpAddr =
         if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind((any, 0))?;
@@ -197,106 +196,42 @@ fn ask(server: SocketAddr, name: &str, kind: u16) -> io::Result<Vec<IpAddr>> {
             other => other?,
         };
         if let Some(answer) = answer(buffer.get(..size).unwrap_or_default(), id, kind) {
-            return answer.map_err(|code| io::Error::other(format!("it answered with error {code}")));
+            return answer.map_err(|code| io::Error::other(format!("it answered with {code:?}")));
         }
     }
 }
 
-/// A question for records of one type (RFC 1035, 4.1): a header, which wishes for recursion, and the name in labels.
-fn question(id: u16, name: &str, kind: u16) -> io::Result<Vec<u8>> {
-    let mut message = id.to_be_bytes().to_vec();
-    message.extend([1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
-    for label in name.split('.') {
-        let length = u8::try_from(label.len()).ok().filter(|length| (1..=63).contains(length));
-        let length = length.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no DNS name"))?;
-        message.push(length);
-        message.extend(label.as_bytes());
+/// A question for records of one type, which wishes for recursion.
+fn question(id: u16, name: &str, kind: TYPE) -> io::Result<Vec<u8>> {
+    let wrong = |error: SimpleDnsError| io::Error::new(io::ErrorKind::InvalidInput, error);
+    if name.split('.').any(str::is_empty) {
+        return Err(wrong(SimpleDnsError::InvalidServiceName));
     }
-    message.push(0);
-    message.extend(kind.to_be_bytes());
-    message.extend([0, 1]);
-    Ok(message)
+    let mut message = Packet::new_query(id);
+    message.set_flags(PacketFlag::RECURSION_DESIRED);
+    let name = Name::new(name).map_err(wrong)?;
+    message.questions.push(Question::new(name, kind.into(), CLASS::IN.into(), false));
+    message.build_bytes_vec().map_err(wrong)
 }
 
 /// The addresses in an answer; none when it is none to that question. The error is the code of a server that cannot answer:
-/// "no such name", which is 3, is an answer without addresses.
-fn answer(message: &[u8], id: u16, kind: u16) -> Option<Result<Vec<IpAddr>, u8>> {
-    let mut rest = Reader { message, at: 0 };
-    let header = [rest.number()?, rest.number()?];
-    if header[0] != id || header[1] & 0x8000 == 0 {
+/// "no such name" is an answer without addresses.
+fn answer(message: &[u8], id: u16, kind: TYPE) -> Option<Result<Vec<IpAddr>, RCODE>> {
+    let message = Packet::parse(message).ok()?;
+    if message.id() != id || !message.has_flags(PacketFlag::RESPONSE) {
         return None;
     }
-    let code = header[1].to_be_bytes()[1] & 0xf;
-    if code == 3 {
-        return Some(Ok(Vec::new()));
-    }
-    if code != 0 {
-        return Some(Err(code));
-    }
-    let (questions, answers) = (rest.number()?, rest.number()?);
-    rest.skip(4)?;
-    for _ in 0..questions {
-        rest.name()?;
-        rest.skip(4)?;
-    }
-    let mut found = Vec::new();
-    // What is cut off, or is nonsense from there on, takes nothing from what was read.
-    for _ in 0..answers {
-        let Some((record, data)) = rest.record() else { break };
-        found.extend(address(record, data).filter(|_| record == kind));
-    }
-    Some(Ok(found))
-}
-
-fn address(kind: u16, data: &[u8]) -> Option<IpAddr> {
-    match kind {
-        A => <[u8; 4]>::try_from(data).ok().map(IpAddr::from),
-        AAAA => <[u8; 16]>::try_from(data).ok().map(IpAddr::from),
+    let address = |data: &RData<'_>| match data {
+        RData::A(a) => Some(IpAddr::V4(Ipv4Addr::from(a.address))),
+        RData::AAAA(a) => Some(IpAddr::V6(Ipv6Addr::from(a.address))),
         _ => None,
-    }
-}
-
-/// Goes through a message.
-struct Reader<'a> {
-    message: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, size: usize) -> Option<&'a [u8]> {
-        let taken = self.message.get(self.at..self.at.checked_add(size)?)?;
-        self.at += size;
-        Some(taken)
-    }
-
-    fn skip(&mut self, size: usize) -> Option<()> {
-        self.take(size).map(drop)
-    }
-
-    fn number(&mut self) -> Option<u16> {
-        Some(u16::from_be_bytes(self.take(2)?.try_into().ok()?))
-    }
-
-    /// Goes past a name: labels until an empty one, or until two bytes that lead elsewhere, which nobody follows here.
-    fn name(&mut self) -> Option<()> {
-        loop {
-            match *self.take(1)?.first()? {
-                0 => return Some(()),
-                length @ 1..=63 => self.skip(length.into())?,
-                192.. => return self.skip(1),
-                _ => return None,
-            }
-        }
-    }
-
-    /// A record's type, and what it says.
-    fn record(&mut self) -> Option<(u16, &'a [u8])> {
-        self.name()?;
-        let kind = self.number()?;
-        self.skip(6)?;
-        let size = self.number()?;
-        Some((kind, self.take(size.into())?))
-    }
+    };
+    let records = message.answers.iter().map(|record| &record.rdata).filter(|data| data.type_code() == kind);
+    Some(match message.rcode() {
+        RCODE::NoError => Ok(records.filter_map(address).collect()),
+        RCODE::NameError => Ok(Vec::new()),
+        code => Err(code),
+    })
 }
 
 #[cfg(test)]
@@ -347,10 +282,10 @@ mod tests {
             reply.extend(data);
         };
         record(5, b"\x01o\xc0\x0e");
-        if kind == A {
-            record(A, &[192, 0, 2, 7]);
+        if kind == u16::from(TYPE::A) {
+            record(TYPE::A.into(), &[192, 0, 2, 7]);
         } else {
-            record(AAAA, &[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]);
+            record(TYPE::AAAA.into(), &[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]);
         }
         reply
     }
@@ -389,19 +324,19 @@ mod tests {
 
     #[test]
     fn answers_that_are_cut_off_or_lead_in_circles_end() {
-        let asked = question(7, "k.lan", A).unwrap();
+        let asked = question(7, "k.lan", TYPE::A).unwrap();
         let whole = reply(&asked);
         for size in 0..whole.len() {
-            let _ = answer(&whole[..size], 7, A);
+            let _ = answer(&whole[..size], 7, TYPE::A);
             let mut turned = whole.clone();
             turned[size] ^= 0xff;
-            let _ = answer(&turned, 7, A);
+            let _ = answer(&turned, 7, TYPE::A);
         }
-        assert_eq!(answer(&whole, 7, A), Some(Ok(vec![ip("192.0.2.7")])));
-        assert_eq!(answer(&whole, 8, A), None, "to another question");
-        assert_eq!(answer(&asked, 7, A), None, "no answer");
-        assert!(question(7, &"a".repeat(64), A).is_err());
-        assert!(question(7, "a..b", A).is_err());
+        assert_eq!(answer(&whole, 7, TYPE::A), Some(Ok(vec![ip("192.0.2.7")])));
+        assert_eq!(answer(&whole, 8, TYPE::A), None, "to another question");
+        assert_eq!(answer(&asked, 7, TYPE::A), None, "no answer");
+        assert!(question(7, &"a".repeat(64), TYPE::A).is_err());
+        assert!(question(7, "a..b", TYPE::A).is_err());
     }
 
     #[test]
