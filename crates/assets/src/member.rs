@@ -14,11 +14,16 @@ const STATE: &str = "- --initial-cluster-state=";
 const NEW: &str = "new";
 const EXISTING: &str = "existing";
 
-/// The text with the UID that it has to have; none when it has that already, or no line of its own for one: then the
-/// kubelet makes it up of the whole pod.
+/// Whether a text is one that was rendered, maybe edited since: what somebody else's is meant to be nobody knows.
+pub fn is_ours(manifest: &str) -> bool {
+    manifest.lines().any(|line| line.starts_with(UID)) && manifest.contains(STATE)
+}
+
+/// The text with the UID that it has to have; none when it has that already, and when it is somebody else's: without a line
+/// for one the kubelet makes it up of the whole pod.
 pub fn stamped(manifest: &str) -> Option<String> {
     let is_uid = |line: &str| line.starts_with(UID);
-    let given = manifest.lines().find(|line| is_uid(line))?;
+    let given = manifest.lines().find(|line| is_uid(line)).filter(|_| is_ours(manifest))?;
     let line = format!("{UID} {}", uid(manifest));
     (given.trim_end() != line).then(|| with(manifest, is_uid, &line))
 }
@@ -82,6 +87,7 @@ mod tests {
         assert_eq!(stamped(&taken_over), None);
         assert_eq!(stamped(&taken_over.replace("--v=2", "--v=1")).as_ref(), Some(&made), "back is back");
         assert_eq!(stamped(&POD.replace("  uid: \n", "")), None, "the kubelet makes one up");
+        assert_eq!(stamped(&POD.replace("--initial-cluster-state=new", "--v=2")), None, "somebody else's");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use api::{Client, Connection};
 use host::place::HostFile;
 use jiff::Timestamp;
 use names::component::KUBE_APISERVER;
+use names::path::{ETCD_FILE, ETCD_MEMBER_ID};
 use objects::pod::{self, apiserver, app_containers, flag, words};
 use serde_json::Value;
 use steer::probe::Probe;
@@ -253,10 +254,11 @@ fn lasting(dir: &AssetDir, options: &Options) -> Result<Vec<HostFile>, StartErro
     let mut files: Vec<_> = dir.node_files()?.into_iter().map(|file| host_file(file, options)).collect();
     files.extend(manifests(dir.static_pods(), &options.manifest_dir));
     // A member that has data begins no cluster, whatever becomes of it.
-    if options.on_host(Path::new(names::path::ETCD_MEMBER_ID)).exists() {
-        for file in &mut files {
-            let joined = std::str::from_utf8(&file.content).ok().and_then(member::joined);
-            file.content = joined.map_or_else(|| std::mem::take(&mut file.content), String::into_bytes);
+    if options.on_node(Path::new(ETCD_MEMBER_ID)).exists() {
+        for file in files.iter_mut().filter(|file| file.path.ends_with(ETCD_FILE)) {
+            if let Some(text) = std::str::from_utf8(&file.content).ok().and_then(member::joined) {
+                file.content = text.into_bytes();
+            }
         }
     }
     Ok(files)

@@ -47,11 +47,6 @@ pub struct Options {
 }
 
 impl Options {
-    /// Where an absolute path of the node lies for us.
-    pub(crate) fn on_host(&self, path: &Path) -> PathBuf {
-        self.root.join(path::below_root(&path.to_string_lossy()))
-    }
-
     /// The usual places; `node_name` and the asset directory are always the caller's.
     pub fn new(asset_dir: PathBuf, node_name: String) -> Self {
         Self {

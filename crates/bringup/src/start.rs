@@ -93,8 +93,8 @@ async fn run(context: &Context<'_>) -> Result<Summary, StartError> {
 
 /// What is to be done once the guardian has brought back what it can.
 async fn what_is_to_do(context: &Context<'_>) -> Result<Plan, StartError> {
-    let on_host = |path: &Path| context.options.on_host(path);
-    if let Some(problem) = etcd::data::standing(&on_host(Path::new(ETCD_MEMBER_ID)), &on_host).problem() {
+    let on_node = |path: &Path| context.options.on_node(path);
+    if let Some(problem) = etcd::data::standing(&on_node(Path::new(ETCD_MEMBER_ID)), &on_node).problem() {
         return Err(StartError::Data { problem });
     }
     let first = plan(&observe(context).await?);

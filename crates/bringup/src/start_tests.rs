@@ -292,7 +292,7 @@ async fn an_apiserver_that_crashes_again_and_again_ends_the_wait_at_once() {
 async fn nothing_is_started_where_etcds_data_is_gone() {
     let mut world = World::new();
     world.options.root = world.dir.path().to_owned();
-    let memory = world.options.on_host(Path::new(ETCD_MEMBER_ID));
+    let memory = world.options.on_node(Path::new(ETCD_MEMBER_ID));
     let member = etcd::data::Identity { cluster: 1, member: 2 };
     etcd::data::remember(&memory, member, Path::new("/var/lib/etcd")).unwrap();
     let error = world.start(|_| false).await.unwrap_err();

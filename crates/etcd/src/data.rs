@@ -5,11 +5,11 @@
 //! API would answer, without an object of before, and the kubelet would end every workload.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use host::fs::FsError;
+use prost::Message as _;
 use serde::{Deserialize, Serialize};
 
 /// A record of the log's head is no longer than this, in bytes; etcd's have some twenty.
@@ -18,9 +18,27 @@ const LONGEST: u64 = 4096;
 /// (etcd, server/storage/wal/wal.go, `Create` and `cut`).
 const HEAD: usize = 4;
 /// The record that holds the metadata (`MetadataType` there).
-const METADATA: u64 = 1;
+const METADATA: i64 = 1;
 /// What is remembered is no larger, in bytes.
 const LARGEST: u64 = 1 << 16;
+
+/// A record of the log (etcd, server/storage/wal/walpb/record.proto).
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+struct Record {
+    #[prost(int64, optional, tag = "1")]
+    kind: Option<i64>,
+    #[prost(bytes = "vec", optional, tag = "3")]
+    data: Option<Vec<u8>>,
+}
+
+/// What its metadata says (etcd, api/etcdserverpb/etcdserver.proto).
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+struct Metadata {
+    #[prost(uint64, optional, tag = "1")]
+    member: Option<u64>,
+    #[prost(uint64, optional, tag = "2")]
+    cluster: Option<u64>,
+}
 
 /// Who a member is, as `etcdctl member list -w json` has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,16 +166,15 @@ pub fn identity(data_dir: &Path) -> io::Result<Option<Identity>> {
     else {
         return Ok(None);
     };
-    let mut file = File::open(newest)?.take(LONGEST * HEAD as u64);
+    // etcd's user may put anything there.
+    let file = host::fs::open_regular(newest).map_err(|error| error.source)?;
+    let mut file = file.take(LONGEST * HEAD as u64);
     for _ in 0..HEAD {
-        let record = record(&mut file)?;
-        if integer(&record, 1) == Some(METADATA) {
-            let metadata = bytes(&record, 3).unwrap_or_default();
-            let both = (integer(metadata, 2), integer(metadata, 1));
-            return match both {
-                (Some(cluster), Some(member)) => Ok(Some(Identity { cluster, member })),
-                _ => Err(strange(newest)),
-            };
+        let Record { kind, data } = Record::decode(record(&mut file)?.as_slice())?;
+        if kind == Some(METADATA) {
+            let Metadata { member, cluster } = Metadata::decode(data.unwrap_or_default().as_slice())?;
+            let both = cluster.zip(member).map(|(cluster, member)| Identity { cluster, member });
+            return both.map(Some).ok_or_else(|| strange(newest));
         }
     }
     Err(strange(newest))
@@ -185,60 +202,6 @@ fn record(file: &mut impl io::Read) -> io::Result<Vec<u8>> {
     }
     record.truncate(usize::try_from(length).unwrap_or(0));
     Ok(record)
-}
-
-/// A field of a message in protobuf's encoding.
-enum Field<'a> {
-    Integer(u64),
-    Bytes(&'a [u8]),
-}
-
-fn integer(message: &[u8], number: u64) -> Option<u64> {
-    match field(message, number)? {
-        Field::Integer(value) => Some(value),
-        Field::Bytes(_) => None,
-    }
-}
-
-fn bytes(message: &[u8], number: u64) -> Option<&[u8]> {
-    match field(message, number)? {
-        Field::Bytes(value) => Some(value),
-        Field::Integer(_) => None,
-    }
-}
-
-/// The first field of that number. Only the two kinds that these messages have are known.
-fn field(mut message: &[u8], wanted: u64) -> Option<Field<'_>> {
-    while !message.is_empty() {
-        let key = varint(&mut message)?;
-        let field = match key & 7 {
-            0 => Field::Integer(varint(&mut message)?),
-            2 => {
-                let length = usize::try_from(varint(&mut message)?).ok()?;
-                let (value, rest) = message.split_at_checked(length)?;
-                message = rest;
-                Field::Bytes(value)
-            }
-            _ => return None,
-        };
-        if key >> 3 == wanted {
-            return Some(field);
-        }
-    }
-    None
-}
-
-fn varint(message: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let (first, rest) = message.split_first()?;
-        *message = rest;
-        value |= u64::from(first & 0x7f) << shift;
-        if first & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
 }
 
 #[cfg(test)]
@@ -295,6 +258,10 @@ mod tests {
         let other = Identity { member: 1, ..OWN };
         remember(&world.memory(), other, data).unwrap();
         assert_eq!(world.standing(), Standing::Foreign { dir: data.into(), is: OWN, was: other });
+        let wal = world.dir.path().join("var/lib/etcd/member/wal");
+        nix::unistd::mkfifo(&wal.join("f.wal"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+        assert!(matches!(world.standing(), Standing::Unreadable(_)), "nobody waits for the other end");
+        host::fs::remove_file(&wal.join("f.wal")).unwrap();
         for damaged in [&HEAD_OF_LOG[..20], &[0; 56], &[0xff; 56]] {
             world.put(damaged);
             assert!(matches!(world.standing(), Standing::Unreadable(_)), "{:?}", world.standing());

@@ -235,18 +235,28 @@ pub fn read_small(path: &Path, limit: u64) -> Result<Vec<u8>> {
     tried("read", path, small(path, limit))
 }
 
+/// Opens a regular file for reading; as [`read_small`], of one that may be large.
+///
+/// # Errors
+/// [`FsError`] when it is missing, unreadable, or no regular file.
+pub fn open_regular(path: &Path) -> Result<File> {
+    tried("open", path, regular(path))
+}
+
+fn regular(path: &Path) -> io::Result<File> {
+    let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(nonblock).open(path)?;
+    let is_file = file.metadata()?.is_file();
+    let other = || io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file");
+    is_file.then_some(file).ok_or_else(other)
+}
+
 fn small(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
-        .open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
-    }
+    let file = regular(path)?;
     let too_large = |size| io::Error::new(io::ErrorKind::FileTooLarge, format!("it has {size} bytes"));
-    if metadata.len() > limit {
-        return Err(too_large(metadata.len()));
+    let size = file.metadata()?.len();
+    if size > limit {
+        return Err(too_large(size));
     }
     // It may grow meanwhile, and a file of /proc says nothing about its size.
     let mut content = Vec::new();

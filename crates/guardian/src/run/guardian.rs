@@ -1,11 +1,13 @@
 //! The loop: everything is looked at, machines decide, and what they say is done.
 
 mod duties;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use checkpoint::Component;
@@ -23,7 +25,7 @@ use super::cluster::{ApiPod, Cluster};
 use super::digests::Digests;
 use super::events::Events;
 use super::files::{DiskError, Files};
-use super::instances::{Ages, Sight};
+use super::instances::Ages;
 use super::jobs::Jobs;
 use super::keeper::{Keeper, Tools};
 use super::leadership::Leadership;
@@ -35,7 +37,7 @@ use super::snapshot::{self, PodSeen};
 use super::steering::Rank;
 use super::{member, memory, serving};
 use crate::keys;
-use crate::machine::{ApiView, Event, Instance, Observation, Report, State};
+use crate::machine::{Event, Report, State};
 
 /// How long the runtime may take to say what runs; a hung one counts as unknown.
 const RUNTIME_LIMIT: Duration = Duration::from_secs(2);
@@ -97,6 +99,8 @@ struct Guardian {
     silent: bool,
     /// Why no copy of the apiserver may run.
     withheld: Option<String>,
+    /// That there is such a reason, for whoever looks after etcd.
+    is_withheld: Arc<AtomicBool>,
     doctor: Option<DoctorReport>,
     diagnosis_due_ms: Option<u64>,
     diagnosed_content: String,
@@ -139,6 +143,7 @@ impl Guardian {
             publisher: Publisher::default(),
             silent: false,
             withheld: None,
+            is_withheld: Arc::default(),
             doctor: None,
             diagnosis_due_ms: None,
             diagnosed_content: String::new(),
@@ -171,7 +176,8 @@ impl Guardian {
         let mut until = self.round(&runtime).await;
         tracing::info!(after = ?self.began.elapsed(), "the first round is done");
         let _containers = Task::spawn(alarm::containers(runtime.clone(), self.bell.clone()));
-        let _member = Task::spawn(member::keep(self.options.clone(), runtime.clone()));
+        let _member =
+            Task::spawn(member::keep(self.options.clone(), runtime.clone(), Arc::clone(&self.is_withheld)));
         let _renewals = Task::spawn(keys::renew(self.options.keys.clone(), node, told));
         loop {
             self.connect_api(&runtime).await;
@@ -239,19 +245,6 @@ impl Guardian {
         Instant::now() + self.pause(busy || !known)
     }
 
-    /// What the apiserver would serve has to be this cluster's.
-    fn look_at_data(&mut self) {
-        let problem = member::problem(&self.options);
-        if problem != self.withheld {
-            if let Some(problem) = &problem {
-                tracing::warn!(problem, "no copy of the apiserver is started");
-            } else {
-                tracing::info!("etcd's data is that of this node's member again");
-            }
-            self.withheld = problem;
-        }
-    }
-
     fn take_news(&mut self) {
         while let Ok(news) = self.news.1.try_recv() {
             match news {
@@ -303,53 +296,6 @@ impl Guardian {
             }
         }
         changed
-    }
-
-    fn instances(&self, now_ms: u64) -> BTreeMap<Component, Vec<Instance>> {
-        let view = self.api.as_ref().map(|api| api.steering.view());
-        let components = self.keepers.keys().cloned().collect();
-        let sight = Sight {
-            now_ms,
-            pods: &self.pods,
-            cluster: &self.cluster,
-            parentage: &|pod| self.parents.parentage(&pod.component, pod.maker.as_ref()),
-            port: view.as_ref(),
-            digests: &self.digests,
-            ages: &self.ages,
-            components: &components,
-            init: &|component, generation| self.files.init_containers(component, generation),
-        };
-        sight.instances()
-    }
-
-    async fn observe(&mut self, component: &Component, own: Option<Vec<Instance>>, runtime: &Cri) {
-        let now_ms = self.now_ms();
-        let (api, wanted) = (self.api_view(component, now_ms), self.wanted(component, now_ms));
-        if let (Some(keeper), Some(own)) = (self.keepers.get_mut(component), &own) {
-            keeper.instances.clone_from(own);
-        }
-        let withheld = component.is(names::component::KUBE_APISERVER) && self.withheld.is_some();
-        let observation = Observation { now_ms, runtime: own, api, wanted, withheld };
-        self.step(component, Event::Observed(observation), runtime).await;
-        let parent = self.parents.last(component).and_then(Parent::origin);
-        if let Some(keeper) = self.keepers.get_mut(component) {
-            keeper.note_source(parent, &self.files).await;
-        }
-    }
-
-    fn api_view(&self, component: &Component, now_ms: u64) -> Option<ApiView> {
-        let parent = self.parents.of(component, now_ms).filter(|_| self.cluster.pods_known)?;
-        let expected = self.cluster.of(component).any(|pod| !pod.deleting && !pod.over);
-        let others_serve = component.namespace == names::object::KUBE_SYSTEM
-            && (self.leadership.leads_elsewhere(&component.name, now_ms)
-                || (component.is(names::component::KUBE_APISERVER) && self.peers.serve(now_ms)));
-        Some(ApiView { expected, parent_exists: parent.exists, others_serve })
-    }
-
-    /// Where the parent is gone nobody can say what was wanted.
-    fn wanted(&self, component: &Component, now_ms: u64) -> Option<bool> {
-        let parent = self.parents.of(component, now_ms).filter(|parent| parent.exists);
-        if self.cluster.is_control_plane()? { parent.map(|parent| parent.wanted) } else { Some(false) }
     }
 
     async fn step(&mut self, component: &Component, event: Event, runtime: &Cri) {

@@ -29,7 +29,13 @@ pub(super) enum File {
 }
 
 impl File {
-    pub(super) fn of(content: Vec<u8>) -> Self {
+    /// Of what came of reading it.
+    pub(super) fn of(read: host::fs::Result<Vec<u8>>) -> Self {
+        let content = match read {
+            Ok(content) => content,
+            Err(error) if error.is_not_found() => return Self::Gone,
+            Err(error) => return Self::Unfit { why: error.source.to_string(), content: Vec::new() },
+        };
         let fit = String::from_utf8(content.clone()).map_err(|error| error.to_string());
         match fit.and_then(|text| pod(&text).map(|_| text)) {
             Ok(text) => Self::Fit(text),
@@ -102,7 +108,7 @@ pub(super) enum Step {
 #[derive(Debug, Default)]
 pub(super) struct Edits {
     file: Option<File>,
-    /// Another one lay there before.
+    /// Something else lay there before.
     changed: bool,
     since_ms: u64,
     runs_since_ms: Option<u64>,
@@ -110,6 +116,11 @@ pub(super) struct Edits {
 }
 
 impl Edits {
+    /// The good one lies there and nothing is to be done: what comes next is an edit.
+    pub(super) fn rest(&mut self) {
+        *self = Self { changed: true, ..Self::default() };
+    }
+
     fn proven(&self, now_ms: u64) -> bool {
         self.serves_since_ms.is_some_and(|since| now_ms - since >= PROVEN_MS)
     }
@@ -129,7 +140,7 @@ impl Edits {
 
     pub(super) fn step(&mut self, seen: Seen<'_>) -> Option<Step> {
         if self.file.as_ref() != Some(&seen.file) {
-            let changed = self.file.is_some();
+            let changed = self.changed || self.file.is_some();
             *self = Self { file: Some(seen.file.clone()), changed, since_ms: seen.now_ms, ..Self::default() };
         }
         self.runs_since_ms = self.runs_since_ms.or_else(|| seen.runs.map(|_| seen.now_ms));
@@ -178,7 +189,7 @@ mod tests {
 
     impl World {
         fn new(text: &str) -> Self {
-            let file = File::of(text.as_bytes().to_vec());
+            let file = File::of(Ok(text.as_bytes().to_vec()));
             Self { edits: Edits::default(), now_ms: 0, file, good: Some(manifest("--v=1")) }
         }
 
@@ -195,7 +206,7 @@ mod tests {
                 };
                 let step = self.edits.step(seen);
                 match &step {
-                    Some(Step::Stamp(text)) => self.file = File::of(text.clone().into_bytes()),
+                    Some(Step::Stamp(text)) => self.file = File::of(Ok(text.clone().into_bytes())),
                     Some(Step::Keep(text)) => self.good = Some(text.clone()),
                     Some(Step::PutBack(_)) => self.file = File::Fit(self.good.clone().unwrap()),
                     None => {}
@@ -215,7 +226,7 @@ mod tests {
     fn an_edit_has_its_effect_and_is_kept_when_etcd_serves() {
         let mut world = World::new(&manifest("--v=1").replace("--v=1", "--v=2"));
         let edited = manifest("--v=2");
-        world.edits.file = Some(File::Gone);
+        world.edits.rest();
         assert_eq!(world.within(1, None, false), None, "an editor may not have written all");
         assert_eq!(world.within(10, None, false), Some(Step::Stamp(edited.clone())));
         assert_eq!(world.within(20, None, false), None, "it is being started");

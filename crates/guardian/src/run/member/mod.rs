@@ -11,13 +11,16 @@
 
 mod edit;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use assets::member;
 use cri::Cri;
 use etcd::{Health, data, server};
 use names::path;
+use node::Root;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -43,16 +46,13 @@ const MODE: u32 = 0o600;
 /// What keeps this node's data from being served: a copy of the apiserver is withheld then.
 pub(crate) fn problem(options: &Options) -> Option<String> {
     let memory = options.keys.locate(path::ETCD_MEMBER_ID);
-    data::standing(&memory, &|path| on_host(&options.host_root, path)).problem()
+    let root = Root::below(&options.host_root);
+    data::standing(&memory, &|path| root.path(path)).problem()
 }
 
-fn on_host(host_root: &Path, path: &Path) -> PathBuf {
-    host_root.join(path::below_root(&path.to_string_lossy()))
-}
-
-/// Looks after it for ever.
-pub(crate) async fn keep(options: Options, runtime: Cri) {
-    let mut keeper = Keeper::new(options);
+/// Looks after it for ever. `withheld` says whether there is a [`problem`] now.
+pub(crate) async fn keep(options: Options, runtime: Cri, withheld: Arc<AtomicBool>) {
+    let mut keeper = Keeper::new(options, withheld);
     loop {
         if let Err(error) = keeper.round(&runtime).await {
             keeper.tell(error);
@@ -69,17 +69,26 @@ struct Keeper {
     restart_at: Option<Instant>,
     /// How long it gets then.
     pause: Duration,
-    /// Something was wrong with the data.
-    withheld: bool,
+    /// Something is wrong with the data, and was when it was looked at last.
+    withheld: Arc<AtomicBool>,
+    was_withheld: bool,
     /// The last trouble: each is told once.
     told: String,
 }
 
 impl Keeper {
-    fn new(options: Options) -> Self {
+    fn new(options: Options, withheld: Arc<AtomicBool>) -> Self {
         let began = Instant::now();
-        let (edits, restart_at) = (Edits::default(), Some(began + BEGIN));
-        Self { options, began, edits, restart_at, pause: AGAIN, withheld: false, told: String::new() }
+        Self {
+            options,
+            began,
+            edits: Edits::default(),
+            restart_at: Some(began + BEGIN),
+            pause: AGAIN,
+            withheld,
+            was_withheld: false,
+            told: String::new(),
+        }
     }
 
     fn tell(&mut self, error: String) {
@@ -90,24 +99,28 @@ impl Keeper {
     }
 
     async fn round(&mut self, runtime: &Cri) -> Result<(), String> {
-        let withheld = problem(&self.options).is_some();
-        if self.withheld && !withheld {
-            // The kubelet pauses up to five minutes before it starts again what has ended so often.
-            (self.restart_at, self.pause) = (Some(Instant::now()), AGAIN);
+        self.watch_data();
+        let (content, good) = (host::fs::read_small(&self.manifest(), LARGEST), self.good());
+        let is_good =
+            content.as_ref().is_ok_and(|content| good.as_deref().map(str::as_bytes) == Some(content));
+        if is_good && self.restart_at.is_none() && self.memory().is_file() {
+            self.edits.rest();
+            return Ok(());
         }
-        self.withheld = withheld;
-        let (file, good) = (self.file(), self.good());
+        let file = File::of(content);
         let File::Fit(text) = &file else {
             return self.decide(file, good, None, false).map(drop);
         };
-        if let Some(text) = member::joined(text).filter(|_| self.memory().is_file()) {
-            return self
-                .write(&text)
-                .map(|()| tracing::info!("etcd's member is told to be one that has data"));
+        if good.is_none() && !member::is_ours(text) {
+            return Ok(());
         }
         let is_good = good.as_deref().is_some_and(|good| edit::same(good, text));
-        if is_good && self.restart_at.is_none() && self.memory().is_file() {
-            return self.decide(file, good, None, true).map(drop);
+        if is_good && let Some(text) = member::joined(text).filter(|_| self.memory().is_file()) {
+            tracing::info!("etcd's member is told to be one that has data");
+            return self.write(&text);
+        }
+        if is_good && good.as_deref() != Some(text) {
+            return self.put(path::ETCD_GOOD, text.as_bytes());
         }
         let pod = edit::pod(text)?;
         let name = format!("{}-{}", objects::name(&pod), self.options.node_name);
@@ -131,6 +144,15 @@ impl Keeper {
             }
         }
         Ok(())
+    }
+
+    /// When the data is there again, the kubelet may pause up to five minutes before it starts again what has ended so often.
+    fn watch_data(&mut self) {
+        let withheld = self.withheld.load(Ordering::Relaxed);
+        if self.was_withheld && !withheld {
+            (self.restart_at, self.pause) = (Some(Instant::now()), AGAIN);
+        }
+        self.was_withheld = withheld;
     }
 
     /// Does what is to be done; says whether what runs is to end, for the manifest was put back. A kubelet that has not
@@ -169,7 +191,7 @@ impl Keeper {
     fn watch_kubelet(&mut self, runs: bool) {
         match self.restart_at {
             Some(_) if runs => self.restart_at = None,
-            Some(at) if Instant::now() >= at && !self.withheld => {
+            Some(at) if Instant::now() >= at && !self.was_withheld => {
                 kubelet::restart("etcd does not run, and its manifest and data are there");
                 self.restart_at = Some(Instant::now() + self.pause);
                 self.pause = (self.pause * 2).min(LONGEST);
@@ -180,7 +202,7 @@ impl Keeper {
 
     fn remember(&self, pod: &Value) -> Result<(), String> {
         let Some(dir) = server::places(pod).data else { return Ok(()) };
-        let identity = data::identity(&on_host(&self.options.host_root, &dir));
+        let identity = data::identity(&Root::below(&self.options.host_root).path(&dir));
         let identity = identity.map_err(|error| format!("{}: {error}", dir.display()))?;
         let Some(identity) = identity else { return Ok(()) };
         tracing::info!(%identity, "this node remembers who its etcd is");
@@ -189,14 +211,6 @@ impl Keeper {
 
     fn memory(&self) -> PathBuf {
         self.options.keys.locate(path::ETCD_MEMBER_ID)
-    }
-
-    fn file(&self) -> File {
-        match host::fs::read_small(&self.manifest(), LARGEST) {
-            Ok(content) => File::of(content),
-            Err(error) if error.is_not_found() => File::Gone,
-            Err(error) => File::Unfit { why: error.source.to_string(), content: Vec::new() },
-        }
     }
 
     fn good(&self) -> Option<String> {
