@@ -6,6 +6,11 @@ use crate::units::{self, Unit};
 /// First words of each file that kubestrap wrote: files without them are somebody else's.
 pub const OURS: &str = "# Written by kubestrap";
 
+/// Whether a text is one that kubestrap wrote.
+pub fn is_ours(text: &str) -> bool {
+    text.starts_with(OURS)
+}
+
 /// Its unit, a file in [`names::path::UNITS`]; packages of containerd call it the same.
 pub const UNIT: &str = "containerd.service";
 
@@ -30,8 +35,7 @@ pub fn config(facts: &Facts, pause_image: &str) -> String {
 
 /// The pause image that a configuration of ours names; `None` for a text that is not ours.
 pub fn pause_image(text: &str) -> Option<&str> {
-    let line =
-        text.starts_with(OURS).then(|| text.lines().find_map(|line| line.strip_prefix("sandbox = ")))?;
+    let line = is_ours(text).then(|| text.lines().find_map(|line| line.strip_prefix("sandbox = ")))?;
     Some(line?.trim_matches('"'))
 }
 

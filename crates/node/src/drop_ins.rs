@@ -50,7 +50,7 @@ pub fn drop_ins(at: impl Fn(&str) -> PathBuf, unit: &str) -> Vec<String> {
 pub fn overridden(at: impl Fn(&str) -> PathBuf, unit: &str) -> Option<Overridden> {
     let read = |path: &str| host::fs::read_small_text(&at(path), LARGEST).ok();
     let texts = DIRS.iter().find_map(|dir| read(&format!("{dir}/{unit}")));
-    let ours = texts.filter(|text| text.starts_with(containerd::OURS)).and_then(|text| commands(&text).pop());
+    let ours = texts.filter(|text| containerd::is_ours(text)).and_then(|text| commands(&text).pop());
     let mut now = ours.clone();
     let mut file = None;
     for drop_in in drop_ins(&at, unit) {

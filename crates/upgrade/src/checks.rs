@@ -9,10 +9,10 @@ use crate::direction::Direction;
 use crate::observed::Observed;
 use crate::part::Part;
 
-/// How many minors a kubelet and a kube-proxy may be older than the apiserver
+/// How many minors a kubelet and a kube-proxy may be older than the apiserver.
+const NODE_SKEW: u16 = KubernetesVersion::NODE_SKEW;
+/// How many minors controller-manager and scheduler may be older than the apiserver
 /// (kubernetes.io/releases/version-skew-policy).
-const NODE_SKEW: u16 = 3;
-/// How many minors controller-manager and scheduler may be older than the apiserver (the same page).
 const CONTROL_PLANE_SKEW: u16 = 1;
 /// The oldest etcd (kubeadm's `MinExternalEtcdVersion` of the newest supported minor, cmd/kubeadm/app/constants).
 const OLDEST_ETCD: [u32; 3] = [3, 5, 24];

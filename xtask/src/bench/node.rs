@@ -1,12 +1,12 @@
 //! Sandbox nodes of a bench, in a state directory of their own that is gone when the bench ends,
 //! whichever way it ends.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use host::command::Command;
+use host::lock::{Lock, Taken};
 use serde_json::Value;
 
 use crate::build::Built;
@@ -29,14 +29,18 @@ pub(crate) struct Site {
     kubestrap: PathBuf,
     /// Directories of this machine, and where nodes see them.
     mounts: Vec<(PathBuf, &'static str)>,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Site {
     /// Takes the place, and removes what a killed bench left in it.
     pub(crate) fn take(built: &Built) -> Result<Self> {
-        let lock = File::create(Path::new(DIR).with_extension("lock"))?;
-        ensure!(lock.try_lock().is_ok(), "another bench runs on this machine");
+        // Beside it: who makes a node locks the place itself.
+        let lock = match host::lock::take(&Path::new(DIR).with_extension("lock"))? {
+            Taken::Ours(lock) => lock.of_nothing_else(),
+            Taken::Theirs(Some(holder)) => bail!("another bench runs on this machine: {holder}"),
+            Taken::Theirs(None) => bail!("another bench runs on this machine"),
+        };
         let site = Self {
             kubestrap: built.kubestrap.clone(),
             mounts: vec![(built.bundle.clone(), BUNDLE), (built.programs.path.clone(), PROGRAMS)],

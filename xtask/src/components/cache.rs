@@ -6,17 +6,18 @@
 //! <cache>/go/<version>/                             a fetched Go, where the machine's is too old
 //! <cache>/roots/<release>-<key>/                    a Debian root file system for tests
 //! <cache>/tmp/                                      what compilers need while they run
-//! <cache>/lock                                      held while one of these changes
 //! ```
 //!
-//! Every name appears by a rename when its content is complete, so a run that was killed goes on
+//! The folder itself is locked while one of these changes. Every name appears by a rename when its content is complete, so a run that was killed goes on
 //! where it was, and the whole folder can be deleted at any time.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+/// Held while the cache changes; other runs wait.
+pub(crate) use host::lock::Lock;
+use host::lock::Taken;
 use licences::Licences;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -81,10 +82,6 @@ pub(crate) struct Cache {
     root: PathBuf,
 }
 
-/// Held while the cache changes; other runs wait.
-#[derive(Debug)]
-pub(crate) struct Lock(#[expect(dead_code, reason = "the lock lasts as long as the file is open")] File);
-
 impl Cache {
     /// The cache in a folder, which need not exist yet.
     pub(crate) fn at(root: impl Into<PathBuf>) -> Self {
@@ -94,13 +91,11 @@ impl Cache {
     /// Waits until no other run changes the cache; `waiting` is called once if there is one.
     pub(crate) fn lock(&self, waiting: impl FnOnce()) -> Result<Lock> {
         host::fs::create_dir_all(&self.root, 0o755)?;
-        let path = self.root.join("lock");
-        let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
-        if file.try_lock().is_err() {
-            waiting();
-            file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+        if let Taken::Ours(lock) = host::lock::take(&self.root)? {
+            return Ok(lock);
         }
-        Ok(Lock(file))
+        waiting();
+        Ok(host::lock::wait(&self.root)?)
     }
 
     /// An empty folder for compilers. A killed one leaves up to a gigabyte behind, which goes with

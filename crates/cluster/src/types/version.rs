@@ -16,6 +16,15 @@ impl KubernetesVersion {
     /// The minors whose components and flags kubestrap knows.
     pub const SUPPORTED_MINORS: [u16; 2] = [36, 37];
 
+    /// How many minors a kubelet and a kube-proxy may be older than the apiserver
+    /// (kubernetes.io/releases/version-skew-policy).
+    pub const NODE_SKEW: u16 = 3;
+
+    /// Whether a kubelet of that version works with an apiserver of this one: it is never newer.
+    pub fn allows_kubelet(self, kubelet: Self) -> bool {
+        kubelet.minor <= self.minor && self.minor - kubelet.minor <= Self::NODE_SKEW
+    }
+
     /// The minor: 37 of v1.37.2.
     pub fn minor(self) -> u16 {
         self.minor

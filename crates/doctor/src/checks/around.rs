@@ -52,7 +52,7 @@ fn kubelet_state(files: &Files) -> Check {
 /// A containerd that kubestrap does not start is the administrator's business, and so is its configuration.
 fn containerd_config(files: &Files) -> Check {
     const NAME: &Kind = &kind::CONTAINERD_CONFIG;
-    let is_ours = |path: &str| files.text(path).is_ok_and(|text| text.starts_with(containerd::OURS));
+    let is_ours = |path: &str| files.text(path).is_ok_and(|text| containerd::is_ours(&text));
     if !is_ours(&node::units::path(containerd::UNIT)) {
         return Check::ok(NAME, "containerd is not kubestrap's");
     }

@@ -1,15 +1,15 @@
 //! Versions on a node that do not belong together, and how they are brought together again.
 
+use cluster::KubernetesVersion;
 use names::path;
 
-/// How many minors older than the API a kubelet may be (kubernetes.io, Version Skew Policy).
-const SKEW: u32 = 3;
+const SKEW: u16 = KubernetesVersion::NODE_SKEW;
 
 /// What is wrong with a kubelet beside an API of that version; nothing where the version skew policy allows both.
 pub(super) fn kubelet(kubelet: &str, api: &str) -> Option<String> {
-    let (theirs, ours) = (minor(kubelet)?, minor(api)?);
-    let fits = theirs.0 == ours.0 && theirs.1 <= ours.1 && ours.1 - theirs.1 <= SKEW;
-    (!fits).then(|| {
+    let version = |text: &str| text.parse::<KubernetesVersion>().ok();
+    let (theirs, ours) = (version(kubelet)?, version(api)?);
+    (!ours.allows_kubelet(theirs)).then(|| {
         format!(
             "its kubelet is {kubelet} and the API {api}: a kubelet may be {SKEW} minors older and never newer. \
              `kubestrap up` with the bundle of {api} puts its own kubelet back"
@@ -27,12 +27,6 @@ pub(super) fn assets(rendered: &str, api: &str) -> Option<String> {
             path::ASSETS
         )
     })
-}
-
-/// Major and minor of `v1.37.2`.
-fn minor(version: &str) -> Option<(u32, u32)> {
-    let mut numbers = version.strip_prefix('v')?.split('.').map(str::parse);
-    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 #[cfg(test)]

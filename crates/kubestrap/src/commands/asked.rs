@@ -14,7 +14,7 @@ use cluster::{ClusterConfig, Component, Difference, differences};
 use names::path;
 use node::Root;
 
-use super::config::{ConfigArgs, load_config};
+use super::config::{ConfigArgs, config_text, load_config};
 use crate::exit::{Exit, Failure};
 
 /// The config's key of the version.
@@ -40,8 +40,8 @@ pub(crate) fn file(args: &ConfigArgs, asset_dir: &Path) -> Option<PathBuf> {
 
 /// Whether the command line, or a config file that it names, says which version it wants.
 pub(crate) fn names_version(args: &ConfigArgs) -> bool {
-    let in_file = |path: &PathBuf| host::fs::read_to_string(path).is_ok_and(|text| has_version(&text));
-    args.set.iter().any(|(key, _)| key == VERSION) || args.config.as_ref().is_some_and(in_file)
+    let in_file = || config_text(args).is_ok_and(|(_, text)| has_version(&text));
+    args.set.iter().any(|(key, _)| key == VERSION) || in_file()
 }
 
 /// Whether a config file says which version it wants, in whatever way YAML can be written. One that is no YAML says
@@ -133,7 +133,7 @@ impl Asked<'_> {
         if let Some((_, dir)) = self.bundle.filter(|_| other.is_some()) {
             words.push(format!("--bundle {}", quoted(&dir.display().to_string())));
         }
-        let ConfigArgs { config, set, api_endpoint } = self.args;
+        let ConfigArgs { config, set, api_endpoint, .. } = self.args;
         words.extend(config.iter().map(|file| format!("--config {}", quoted(&file.display().to_string()))));
         words.extend(set.iter().map(|(key, value)| format!("--set {}", quoted(&format!("{key}={value}")))));
         words.extend(api_endpoint.iter().map(|endpoint| format!("--api-endpoint {}", quoted(endpoint))));
@@ -197,6 +197,7 @@ mod tests {
             config: Some("my cluster.yaml".into()),
             set: vec![("featureGates".to_owned(), "{A: true}".to_owned())],
             api_endpoint: Some("k.lan:6443".to_owned()),
+            ..ConfigArgs::default()
         };
         let asked = Asked { args: &args, asset_dir: Path::new("/assets"), bundle: None };
         assert_eq!(

@@ -1,8 +1,9 @@
 //! The config as the command line names it: a file, and what goes over it.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use anyhow::anyhow;
 use cluster::ClusterConfig;
@@ -22,6 +23,9 @@ pub(crate) struct ConfigArgs {
     /// Host or address, and port, under which clients reach the API (the key api.endpoint)
     #[arg(long, value_name = "HOST[:PORT]")]
     pub(crate) api_endpoint: Option<String>,
+    /// What the file had, which may be a pipe: it is read once, and several parts of a verb ask for it.
+    #[arg(skip)]
+    pub(crate) given: Arc<OnceLock<(PathBuf, Vec<u8>)>>,
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
@@ -36,27 +40,38 @@ const STDIN: &str = "-";
 const LARGEST_CONFIG: u64 = 16 << 20;
 
 /// The config's name in messages, and its text.
-fn config_text(args: &ConfigArgs) -> Result<(String, String), Failure> {
+pub(crate) fn config_text(args: &ConfigArgs) -> Result<(String, String), Failure> {
     let Some(path) = &args.config else { return Ok(("the command line".to_owned(), String::new())) };
     let is_stdin = path.as_os_str() == STDIN;
     let name = if is_stdin { "stdin".to_owned() } else { path.display().to_string() };
-    let unreadable = |error: std::io::Error| {
-        let exit = if error.kind() == std::io::ErrorKind::NotFound { Exit::NotFound } else { Exit::Io };
+    let unreadable = |error: io::Error| {
+        let exit = if error.kind() == io::ErrorKind::NotFound { Exit::NotFound } else { Exit::Io };
         Failure::new(exit, anyhow::Error::new(error).context(format!("cannot read {name}")))
             .hint("`kubestrap init-config > kubestrap.yaml` makes a config file")
     };
-    let mut content = Vec::new();
-    let read = if is_stdin {
-        std::io::stdin().lock().take(LARGEST_CONFIG + 1).read_to_end(&mut content)
-    } else {
-        File::open(path).and_then(|file| file.take(LARGEST_CONFIG + 1).read_to_end(&mut content))
-    };
-    if read.map_err(unreadable)? as u64 > LARGEST_CONFIG {
+    let content = content(args, path).map_err(unreadable)?;
+    if content.len() as u64 > LARGEST_CONFIG {
         let error = anyhow!("{name}: it has more than {} MiB, which no config has", LARGEST_CONFIG >> 20);
         return Err(Failure::new(Exit::Config, error));
     }
     let text = String::from_utf8(content).map_err(|error| not_utf8(&name, &error))?;
     Ok((name, text))
+}
+
+/// What the config file has, or as much of it as tells that it is none.
+fn content(args: &ConfigArgs, path: &Path) -> io::Result<Vec<u8>> {
+    if let Some((_, content)) = args.given.get().filter(|(of, _)| of == path) {
+        return Ok(content.clone());
+    }
+    let mut content = Vec::new();
+    let limit = LARGEST_CONFIG + 1;
+    if path.as_os_str() == STDIN {
+        io::stdin().lock().take(limit).read_to_end(&mut content)?;
+    } else {
+        File::open(path)?.take(limit).read_to_end(&mut content)?;
+    }
+    args.given.get_or_init(|| (path.to_owned(), content.clone()));
+    Ok(content)
 }
 
 fn not_utf8(name: &str, error: &std::string::FromUtf8Error) -> Failure {
@@ -89,6 +104,23 @@ pub(crate) fn load_config(args: &ConfigArgs) -> Result<ClusterConfig, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pipe_is_read_once_for_all_who_ask() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pipe");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let args = ConfigArgs { config: Some(path.clone()), ..ConfigArgs::default() };
+        let text = "kubernetesVersion: v1.36.3\n";
+        let writer = std::thread::spawn(move || {
+            std::io::Write::write_all(&mut File::create(path).unwrap(), text.as_bytes())
+        });
+        assert_eq!(config_text(&args).unwrap().1, text);
+        writer.join().unwrap().unwrap();
+        // Nobody writes any more: another look would wait for ever.
+        assert!(super::super::asked::names_version(&args));
+        assert_eq!(load_config(&args.clone()).unwrap().kubernetes_version.to_string(), "v1.36.3");
+    }
 
     #[test]
     fn a_config_that_is_no_text_is_told_with_its_line() {

@@ -20,9 +20,7 @@ struct Address {
 /// container's when there is no such route (a network without a way out); IPv4 first, at most
 /// one of each family.
 pub(super) fn node_addresses() -> Vec<IpAddr> {
-    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-    let default = default_interface(&read("/proc/net/route"), &read("/proc/net/ipv6_route"));
-    choose(&addresses(), default.as_deref())
+    choose(&addresses(), default_interface(&routes()))
 }
 
 fn addresses() -> Vec<Address> {
@@ -58,22 +56,10 @@ fn choose(addresses: &[Address], default: Option<&str>) -> Vec<IpAddr> {
 }
 
 /// The interface of the default route with the lowest metric, IPv4 before IPv6.
-fn default_interface(route: &str, ipv6_route: &str) -> Option<String> {
-    let v4 = route.lines().skip(1).filter_map(|line| {
-        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-        let is_default = fields.get(1) == Some(&"00000000") && fields.get(7) == Some(&"00000000");
-        is_default.then(|| Some((fields.get(6)?.parse::<u32>().ok()?, (*fields.first()?).to_owned())))?
-    });
-    let v6 = ipv6_route.lines().filter_map(|line| {
-        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-        let zeros =
-            fields.first().is_some_and(|f| f.bytes().all(|b| b == b'0')) && fields.get(1) == Some(&"00");
-        let interface = *fields.get(9)?;
-        // The kernel's own unreachable route is on lo.
-        (zeros && interface != "lo")
-            .then(|| Some((u32::from_str_radix(fields.get(5)?, 16).ok()?, interface.to_owned())))?
-    });
-    v4.min().or_else(|| v6.min()).map(|(_, interface)| interface)
+fn default_interface(routes: &[Route]) -> Option<&str> {
+    let default = routes.iter().filter(|route| route.range.prefix_len() == 0);
+    let order = |route: &Route| (route.range.is_ipv6(), route.metric, route.interface.clone());
+    default.min_by_key(|route| order(route)).map(|route| &*route.interface)
 }
 
 /// A range that the host reaches by one of its interfaces, and why.
@@ -102,19 +88,34 @@ pub enum By {
 
 /// The host's own addresses and its routes, but for the default ones and for those of what containers made.
 pub(super) fn reached() -> Vec<Reached> {
-    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
     let single = |ip: IpAddr| format!("{ip}/{}", if ip.is_ipv4() { 32 } else { 128 }).parse().ok();
     let own = addresses()
         .into_iter()
         .filter_map(|Address { interface, ip }| Some(Reached { interface, range: single(ip)?, by: By::Own }));
-    let routes = routes(&read("/proc/net/route"), &read("/proc/net/ipv6_route"));
+    let routes = routes().into_iter().filter(|route| route.range.prefix_len() > 0);
+    let routes = routes.map(|Route { interface, range, by, .. }| Reached { interface, range, by });
     let of_containers = |at: &Reached| NOT_THE_NODE_S.iter().any(|prefix| at.interface.starts_with(prefix));
     // Docker's networks are no pod network's.
     let matters = |at: &Reached| at.interface.starts_with("docker") || !of_containers(at);
     own.chain(routes).filter(matters).collect()
 }
 
-fn routes(route: &str, ipv6_route: &str) -> Vec<Reached> {
+/// A route of the host's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Route {
+    interface: String,
+    range: Cidr,
+    by: By,
+    metric: u32,
+}
+
+fn routes() -> Vec<Route> {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    read_routes(&read("/proc/net/route"), &read("/proc/net/ipv6_route"))
+}
+
+/// Those of both families as the kernel prints them, but for IPv6's that every host has.
+fn read_routes(route: &str, ipv6_route: &str) -> Vec<Route> {
     let by = |gateway: &str| if gateway.bytes().all(|b| b == b'0') { By::Link } else { By::Router };
     let v4 = route.lines().skip(1).filter_map(|line| {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
@@ -122,7 +123,8 @@ fn routes(route: &str, ipv6_route: &str) -> Vec<Reached> {
         let number = |at: usize| Some(u32::from_str_radix(fields.get(at)?, 16).ok()?.to_ne_bytes());
         let mask = u32::from_be_bytes(number(7)?).count_ones();
         let range = format!("{}/{mask}", Ipv4Addr::from(number(1)?)).parse().ok()?;
-        Some(Reached { interface: (*fields.first()?).to_owned(), range, by: by(fields.get(2)?) })
+        let metric = fields.get(6)?.parse().ok()?;
+        Some(Route { interface: (*fields.first()?).to_owned(), range, by: by(fields.get(2)?), metric })
     });
     let v6 = ipv6_route.lines().filter_map(|line| {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
@@ -130,10 +132,12 @@ fn routes(route: &str, ipv6_route: &str) -> Vec<Reached> {
         let length = u8::from_str_radix(fields.get(1)?, 16).ok()?;
         let interface = (*fields.get(9)?).to_owned();
         let range = format!("{address}/{length}").parse().ok()?;
+        let metric = u32::from_str_radix(fields.get(5)?, 16).ok()?;
+        // The kernel's own unreachable route is on lo.
         let usual = interface == "lo" || address.is_unicast_link_local() || address.is_multicast();
-        (!usual).then(|| Some(Reached { interface, range, by: by(fields.get(4)?) }))?
+        (!usual).then(|| Some(Route { interface, range, by: by(fields.get(4)?), metric }))?
     });
-    v4.chain(v6).filter(|at| at.range.prefix_len() > 0).collect()
+    v4.chain(v6).collect()
 }
 
 #[cfg(test)]
@@ -150,7 +154,7 @@ mod tests {
             eth1\t00000000\t0101A8C0\t0003\t0\t0\t200\t00000000\n\
             eth0\t00000000\t0100000A\t0003\t0\t0\t100\t00000000\n\
             eth0\t0000000A\t00000000\t0001\t0\t0\t0\t000000FF\n";
-        assert_eq!(default_interface(route, "").as_deref(), Some("eth0"));
+        assert_eq!(default_interface(&read_routes(route, "")), Some("eth0"));
         let found = choose(
             &[
                 address("eth1", "192.0.2.1"),
@@ -178,7 +182,7 @@ mod tests {
             "{zeros} 00 {zeros} 00 {zeros} ffffffff 00000001 00000000 00200200       lo\n\
              {zeros} 00 {zeros} 00 fe800000000000000000000000000001 00000400 00000001 00000000 00000003     eth0\n"
         );
-        assert_eq!(default_interface("", &v6).as_deref(), Some("eth0"));
+        assert_eq!(default_interface(&read_routes("", &v6)), Some("eth0"));
     }
 
     #[test]
@@ -193,12 +197,16 @@ mod tests {
              fe800000000000000000000000000000 40 {zeros} 00 {zeros} 00000100 00000001 00000000 00000001     eth0\n\
              {zeros} 00 {zeros} 00 fe800000000000000000000000000001 00000400 00000001 00000000 00000003     eth0\n"
         );
-        let found: Vec<_> =
-            routes(route, &v6).into_iter().map(|at| (at.interface, at.range.to_string(), at.by)).collect();
+        let found: Vec<_> = read_routes(route, &v6)
+            .into_iter()
+            .map(|at| (at.interface, at.range.to_string(), at.by))
+            .collect();
         let expected = [
+            ("eth0", "0.0.0.0/0", By::Router),
             ("eth0", "10.89.0.0/24", By::Link),
             ("tun0", "10.0.0.0/8", By::Router),
             ("eth0", "fd00:1::/64", By::Link),
+            ("eth0", "::/0", By::Router),
         ];
         assert_eq!(
             found,

@@ -1,6 +1,7 @@
 //! Checks before a host is made a node.
 
 use checks::{Check, Kind, kind};
+use cluster::KubernetesVersion;
 use cri::{CriError, Version};
 use names::port::Part;
 use names::{component, path};
@@ -237,15 +238,16 @@ fn clock(now: std::time::SystemTime) -> Check {
     Check::failed(NAME, cause, "set it, such as with: timedatectl set-ntp true")
 }
 
-/// The version skew that Kubernetes allows: a kubelet is never newer than the apiserver and at
-/// most three minors older.
+/// The version skew that Kubernetes allows.
 fn kubelet_version(input: &HostInput<'_>) -> Check {
     const NAME: &Kind = &kind::KUBELET_VERSION;
-    let (Some(kubelet), Some(cluster)) = (minor(input.kubelet_version), minor(input.cluster_version)) else {
+    let version = |text: &str| text.parse::<KubernetesVersion>().ok();
+    let (Some(kubelet), Some(cluster)) = (version(input.kubelet_version), version(input.cluster_version))
+    else {
         let cause = format!("cannot compare {:?} with {:?}", input.kubelet_version, input.cluster_version);
         return Check::unknown(NAME, cause, "look whether the bundle is whole with: kubestrap bundle verify");
     };
-    if kubelet <= cluster && cluster - kubelet <= 3 {
+    if cluster.allows_kubelet(kubelet) {
         return Check::passed(NAME);
     }
     let cause = format!(
@@ -253,10 +255,6 @@ fn kubelet_version(input: &HostInput<'_>) -> Check {
         input.kubelet_version, input.cluster_version
     );
     Check::failed(NAME, cause, "use a bundle of the cluster's own minor version")
-}
-
-fn minor(version: &str) -> Option<u32> {
-    version.strip_prefix("v1.")?.split('.').next()?.parse().ok()
 }
 
 /// Drop-ins of others that would have systemd run something else as our units.
@@ -294,7 +292,7 @@ fn written_by_us(root: &Root, path: &str) -> Check {
     match std::fs::read_to_string(root.path(path)) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Check::passed(name),
         Err(error) => Check::unknown(name, format!("{path}: {error}"), "make it readable or remove it"),
-        Ok(text) if text.starts_with(containerd::OURS) => Check::passed(name),
+        Ok(text) if containerd::is_ours(&text) => Check::passed(name),
         Ok(_) => {
             let remedy = if path.contains("containerd") {
                 format!("keep your containerd with --use-existing-containerd, or move {path} away")
@@ -348,7 +346,7 @@ fn etcd_data(root: &Root, input: &HostInput<'_>) -> Check {
 fn own_runtime(root: &Root) -> Check {
     const NAME: &Kind = &kind::CRI;
     let unit_is_ours = std::fs::read_to_string(root.path(units::path(containerd::UNIT)))
-        .is_ok_and(|text| text.starts_with(containerd::OURS));
+        .is_ok_and(|text| containerd::is_ours(&text));
     let answers = std::os::unix::net::UnixStream::connect(root.path(path::CRI_SOCKET)).is_ok();
     if unit_is_ours || !answers {
         return Check::passed(NAME);

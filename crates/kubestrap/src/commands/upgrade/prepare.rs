@@ -154,7 +154,7 @@ mod tests {
             ("v1.36.3".parse().unwrap(), "v1.37.2".parse().unwrap());
         let set = |key: &str| vec![(key.to_owned(), "v1.37.2".to_owned())];
         let pinned = |version, config: &Option<PathBuf>, set: Vec<(String, String)>| {
-            let config = ConfigArgs { config: config.clone(), set, api_endpoint: None };
+            let config = ConfigArgs { config: config.clone(), set, ..ConfigArgs::default() };
             pinned(version, &config, old, None).unwrap()
         };
         assert_eq!(pinned(Some(new), &silent, Vec::new()), Some(new));
