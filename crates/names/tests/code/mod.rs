@@ -36,8 +36,18 @@ pub(crate) fn of_crate(dir: &Path) -> Vec<(PathBuf, Vec<At>)> {
         for_tests.extend(modules.iter().flat_map(|name| places(&path, name)));
         found.push((path, tokens));
     }
-    found.retain(|(path, _)| !for_tests.contains(path));
-    found
+    // A module of a file that is for tests is for tests as well.
+    let (mut production, mut rest) = (found, true);
+    while rest {
+        let (tests, others): (Vec<_>, Vec<_>) =
+            production.into_iter().partition(|(path, _)| for_tests.contains(path));
+        let modules = tests
+            .iter()
+            .flat_map(|(path, tokens)| module_files(tokens).into_iter().flat_map(|name| places(path, &name)));
+        for_tests.extend(modules);
+        (production, rest) = (others, !tests.is_empty());
+    }
+    production
 }
 
 /// The tokens of a source text but for those of its tests.
@@ -105,6 +115,18 @@ fn item_end(tokens: &[At], start: usize) -> usize {
         }
     }
     at
+}
+
+/// The names of all modules of a file that have a file of their own.
+fn module_files(tokens: &[At]) -> Vec<String> {
+    const ATTRIBUTE: usize = 6; // # [ path = "…" ]
+    let is_mod = |at: &usize| tokens[*at].token == Token::Word("mod".to_owned());
+    let items = (0..tokens.len().saturating_sub(2)).filter(is_mod).map(|at| {
+        let start = at.saturating_sub(ATTRIBUTE);
+        let has_path = tokens.get(start + 2).is_some_and(|t| t.token == Token::Word("path".to_owned()));
+        &tokens[if has_path { start } else { at }..at + 3]
+    });
+    items.filter_map(module_file).collect()
 }
 
 fn module_file(item: &[At]) -> Option<String> {
