@@ -27,13 +27,15 @@ pub enum Step {
     Checkpoint,
     /// Move traffic and leadership, and let the temporary control plane go.
     Pivot,
+    /// Put back roles, bindings and admission policies that a cluster which runs has lost.
+    Rights,
     /// Check that only the self-hosted control plane is left.
     Verify,
 }
 
 impl Step {
     /// All steps in their order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Restore,
         Self::Stage,
         Self::Api,
@@ -42,6 +44,7 @@ impl Step {
         Self::Addons,
         Self::Checkpoint,
         Self::Pivot,
+        Self::Rights,
         Self::Verify,
     ];
 
@@ -56,6 +59,7 @@ impl Step {
             Self::Addons => "addons",
             Self::Checkpoint => "checkpoint",
             Self::Pivot => "pivot",
+            Self::Rights => "rights",
             Self::Verify => "verify",
         }
     }
@@ -71,6 +75,7 @@ impl Step {
             Self::Addons => "apply the add-ons",
             Self::Checkpoint => "wait for checkpoints on this node's disk",
             Self::Pivot => "move traffic and leadership to it",
+            Self::Rights => "put back rights that are gone",
             Self::Verify => "check that it stands alone",
         }
     }

@@ -34,7 +34,11 @@ async fn first_part(context: &Context<'_>) -> Result<String, StartError> {
     summary(report)
 }
 
-fn summary(report: apply::Report) -> Result<String, StartError> {
+/// What became of it, in a line.
+///
+/// # Errors
+/// [`StartError::Rejected`].
+pub(crate) fn summary(report: apply::Report) -> Result<String, StartError> {
     if report.complete() {
         Ok(report.to_string())
     } else {
@@ -42,7 +46,8 @@ fn summary(report: apply::Report) -> Result<String, StartError> {
     }
 }
 
-async fn part(context: &Context<'_>, step: Step, part: &apply::Plan) -> apply::Report {
+/// Applies these.
+pub(crate) async fn part(context: &Context<'_>, step: Step, part: &apply::Plan) -> apply::Report {
     // Applying again costs nothing, waiting for an answer that was lost does: the apiserver asks
     // connections to move now and then.
     let options = apply::Options {

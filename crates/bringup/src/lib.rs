@@ -29,6 +29,7 @@ mod pivot;
 mod plan;
 mod ready;
 mod required;
+mod rights;
 mod serving;
 mod signed;
 mod stage;

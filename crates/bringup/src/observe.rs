@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::error::StartError;
 use crate::options::{Options, REQUEST_LIMIT};
 use crate::plan::Observed;
-use crate::{stage, workloads};
+use crate::{rights, stage, workloads};
 
 /// Looks at this node.
 ///
@@ -21,7 +21,7 @@ pub(crate) async fn observe(context: &Context<'_>) -> Result<Observed, StartErro
     let api_ready = api::readyz(&context.client, REQUEST_LIMIT).await.is_ok();
     // What cannot be asked of an API that just goes away is not known: every step is run then.
     let standings = if api_ready { context.standings().await.unwrap_or_default() } else { Vec::new() };
-    Ok(Observed {
+    let mut observed = Observed {
         temporary_files: look(&assets.temporary_pods),
         lasting_files: look(&assets.lasting),
         temporary_pods: context.temporary_pods().await?.into_iter().map(|pod| pod.name).collect(),
@@ -33,7 +33,13 @@ pub(crate) async fn observe(context: &Context<'_>) -> Result<Observed, StartErro
         restorable: restorable(options),
         copies: workloads::copies(&context.runtime, &context.required).await?,
         secrets: options.secrets_dir.exists(),
-    })
+        rights_gone: Vec::new(),
+    };
+    if observed.self_hosted() {
+        let gone = rights::missing(context).await;
+        observed.rights_gone = gone.steps.iter().map(|step| step.object.to_string()).collect();
+    }
+    Ok(observed)
 }
 
 /// Whether the guardian and something that it could start are on this node's disk.

@@ -35,6 +35,8 @@ pub struct Observed {
     pub copies: Vec<String>,
     /// Whether the temporary control plane's secrets are on this host.
     pub secrets: bool,
+    /// Roles, bindings and admission policies of the asset directory that a self-hosted cluster has no more.
+    pub rights_gone: Vec<String>,
 }
 
 impl Observed {
@@ -75,7 +77,7 @@ impl Plan {
 /// Plans the bring-up.
 ///
 /// - A control plane that is self-hosted here and stands alone: nothing. Nothing is applied either:
-///   what was changed with kubectl since is meant.
+///   what was changed with kubectl since is meant. Only rights that are gone are put back.
 /// - One that is self-hosted here while something temporary is left: only that is seen off.
 /// - One that the guardian is about to bring back: it gets the time for it. Only if it does not, all
 ///   other steps follow.
@@ -84,6 +86,9 @@ impl Plan {
 pub fn plan(observed: &Observed) -> Plan {
     if observed.self_hosted() && !observed.staged() {
         let mut steps = Vec::new();
+        if !observed.rights_gone.is_empty() {
+            steps.push(Planned { step: Step::Rights, actions: rights(observed) });
+        }
         if observed.secrets || !observed.temporary_pods.is_empty() {
             steps.push(Planned { step: Step::Verify, actions: verify(observed) });
         }
@@ -92,6 +97,8 @@ pub fn plan(observed: &Observed) -> Plan {
     let needed = |step: &Step| match step {
         Step::Restore => observed.restorable && !observed.staged(),
         Step::Checkpoint => observed.guardian,
+        // All of them are applied.
+        Step::Rights => false,
         _ => true,
     };
     let steps = Step::ALL.into_iter().filter(needed);
@@ -124,8 +131,13 @@ fn actions(step: Step, observed: &Observed) -> Vec<String> {
             "remove the temporary control plane's static pods".to_owned(),
             "hand over the leases of scheduler and controller-manager".to_owned(),
         ],
+        Step::Rights => rights(observed),
         Step::Verify => verify(observed),
     }
+}
+
+fn rights(observed: &Observed) -> Vec<String> {
+    observed.rights_gone.iter().map(|object| format!("put back {object}")).collect()
 }
 
 fn ready(standing: &Standing) -> String {
@@ -174,6 +186,11 @@ mod tests {
         Standing { required: "kube-apiserver".into(), pod: None, missing: missing.map(str::to_owned) }
     }
 
+    /// A whole bring-up.
+    fn expected() -> Vec<Step> {
+        Step::ALL[1..].iter().copied().filter(|step| *step != Step::Rights).collect()
+    }
+
     fn steps(observed: &Observed) -> Vec<Step> {
         plan(observed).steps.into_iter().map(|s| s.step).collect()
     }
@@ -181,7 +198,7 @@ mod tests {
     #[test]
     fn a_fresh_host_gets_every_step_in_order() {
         let plan = plan(&fresh());
-        assert_eq!(plan.steps.iter().map(|s| s.step).collect::<Vec<_>>(), Step::ALL[1..]);
+        assert_eq!(plan.steps.iter().map(|s| s.step).collect::<Vec<_>>(), expected());
         assert_eq!(plan.to_string().lines().nth(1), Some("     write /m/etcd.yaml"));
     }
 
@@ -192,9 +209,9 @@ mod tests {
         observed.api_ready = true;
         observed.standings = vec![standing(None)];
         // Everything is ready, but the temporary pods are still staged: the pivot is to come.
-        assert_eq!(steps(&observed), Step::ALL[1..]);
+        assert_eq!(steps(&observed), expected());
         observed.standings = vec![standing(Some("no pod"))];
-        assert_eq!(steps(&observed), Step::ALL[1..]);
+        assert_eq!(steps(&observed), expected());
     }
 
     #[test]
@@ -209,11 +226,22 @@ mod tests {
     }
 
     #[test]
+    fn rights_that_are_gone_are_put_back_where_nothing_else_is_to_be_done() {
+        let mut observed = fresh();
+        observed.rights_gone = vec!["ClusterRole a".into()];
+        assert_eq!(steps(&observed), expected(), "all objects are applied");
+        observed.api_ready = true;
+        observed.standings = vec![standing(None)];
+        assert_eq!(plan(&observed).to_string().lines().nth(1), Some("     put back ClusterRole a"));
+        assert_eq!(steps(&observed), [Step::Rights]);
+    }
+
+    #[test]
     fn a_copy_stands_for_its_pod_until_that_is_there() {
         let mut observed = fresh();
         observed.api_ready = true;
         observed.standings = vec![standing(Some("container kube-apiserver does not run"))];
-        assert_eq!(steps(&observed), Step::ALL[1..]);
+        assert_eq!(steps(&observed), expected());
         observed.copies = vec!["kube-apiserver".into()];
         assert_eq!(steps(&observed), []);
         // The power went away in the middle of the pivot.
@@ -225,19 +253,16 @@ mod tests {
     fn a_node_with_checkpoints_may_come_back_by_itself_first() {
         let mut observed = fresh();
         observed.restorable = true;
-        assert_eq!(steps(&observed), Step::ALL);
+        assert_eq!(steps(&observed), [vec![Step::Restore], expected()].concat());
         // While the temporary control plane is there the guardian stands back.
         observed.temporary_files[0].1 = FileState::Same;
-        assert_eq!(steps(&observed), Step::ALL[1..]);
+        assert_eq!(steps(&observed), expected());
     }
 
     #[test]
     fn without_a_guardian_nobody_waits_for_checkpoints() {
         let without = steps(&Observed { guardian: false, ..fresh() });
-        assert_eq!(
-            without,
-            Step::ALL[1..].iter().copied().filter(|s| *s != Step::Checkpoint).collect::<Vec<_>>()
-        );
+        assert_eq!(without, expected().into_iter().filter(|s| *s != Step::Checkpoint).collect::<Vec<_>>());
     }
 
     #[test]
@@ -245,6 +270,6 @@ mod tests {
         let mut observed = fresh();
         observed.standings = vec![];
         observed.api_ready = false;
-        assert_eq!(steps(&observed), Step::ALL[1..]);
+        assert_eq!(steps(&observed), expected());
     }
 }

@@ -19,7 +19,7 @@ use crate::plan::{Observed, Plan, plan};
 use crate::steering::Steering;
 use crate::surroundings::Watch;
 use crate::workloads::PodIdentity;
-use crate::{answer, checkpointed, inject, outdated, pivot, ready, signed, verify};
+use crate::{answer, checkpointed, inject, outdated, pivot, ready, rights, signed, verify};
 
 /// Why nothing is steered where two apiservers cannot be up at once.
 const NOT_SHARED: &str = "the temporary and the self-hosted apiserver do not both have \
@@ -81,6 +81,10 @@ async fn run(context: &Context<'_>) -> Result<Summary, StartError> {
     let mut summary = Summary { changed: false, gap: None, unsteered: None, pods: Vec::new(), elapsed_ms: 0 };
     if plan.has(Step::Stage) {
         bring_up(context, &mut summary).await?;
+    }
+    if plan.has(Step::Rights) {
+        context.step(Step::Rights, rights::put_back(context)).await?;
+        summary.changed = true;
     }
     if plan.has(Step::Verify) {
         context.step(Step::Verify, verify::verify(context)).await?;

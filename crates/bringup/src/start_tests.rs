@@ -208,6 +208,42 @@ async fn a_bare_host_becomes_self_hosted_and_a_second_start_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rights_that_a_cluster_has_lost_are_put_back_and_nothing_else_is_touched() {
+    const ROLE: &str = "/apis/rbac.authorization.k8s.io/v1/clusterroles/r";
+    let world = World::new();
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+        "metadata": {"name": "r"}, "rules": [{"verbs": ["get"]}]});
+    let file = world.options.asset_dir.join("manifests/role.yaml");
+    host::fs::write(&file, role.to_string().as_bytes(), 0o600).unwrap();
+    world.start(|_| false).await.unwrap();
+    let objects = world.cluster.objects();
+    assert_eq!(objects[ROLE]["rules"], role["rules"]);
+
+    // What somebody has changed is meant; what is gone is not.
+    world.cluster.change(ROLE, |role| role["rules"] = json!([]));
+    assert!(!world.start(|_| false).await.unwrap().changed);
+    assert_eq!(world.cluster.objects()[ROLE]["rules"], json!([]));
+    world.cluster.remove(ROLE);
+    let before = world.cluster.asked().len();
+    let told = Arc::new(Mutex::new(String::new()));
+    let note = Arc::clone(&told);
+    let listen = move |event: &Event| {
+        if let (Step::Rights, Progress::Note(text)) = (event.step, &event.progress) {
+            note.lock().unwrap().clone_from(text);
+        }
+        false
+    };
+    assert!(world.start(listen).await.unwrap().changed);
+    assert_eq!(world.cluster.objects()[ROLE]["rules"], role["rules"]);
+    let asked = world.cluster.asked().split_off(before);
+    let written: Vec<_> = asked.iter().filter(|asked| !asked.starts_with("GET ")).collect();
+    assert!(!written.is_empty() && written.iter().all(|asked| asked.contains(ROLE)), "{written:?}");
+    // The fake has none of Kubernetes' own.
+    assert!(told.lock().unwrap().contains("kube-apiserver makes them when it starts"));
+    assert!(!world.start(|_| false).await.unwrap().changed);
+}
+
+#[tokio::test(start_paused = true)]
 async fn killed_in_any_step_and_run_again_it_ends_the_same() {
     for step in [Step::Stage, Step::Api, Step::Inject, Step::Ready, Step::Addons, Step::Pivot, Step::Verify] {
         for at_its_end in [false, true] {

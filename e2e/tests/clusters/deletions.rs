@@ -58,6 +58,10 @@ pub(crate) fn deletions_of_all_rights() -> Result<()> {
                  $k delete clusterrolebindings,clusterroles --all && $k -n kube-system delete roles,rolebindings --all"
             );
             node.shell(&delete)?;
+            let said = node.exec(&["kubestrap", "start"])?.success()?;
+            ensure!(said.stderr.contains("kube-apiserver makes them when it starts"), "{}", said.stderr);
+            node.get(&["get", "clusterrolebinding", "kubeadm:cluster-admins"])?;
+            node.shell(&delete)?;
             node.exec(&["kubestrap", "upgrade", "apply"])?.success()?;
             // The apiserver makes its own when it starts.
             node.power_cycle(|_| Ok(()))?;
