@@ -12,28 +12,26 @@ use tar::{EntryType, Header};
 use crate::blob::path_of;
 use crate::digest::{Digest, Hashing, copy};
 use crate::inputs::hash_file;
-use crate::oci::{self, Annotations, Descriptor, Index};
+use crate::oci::{self, Annotations, Descriptor, Index, annotation};
 use crate::{Bundle, BundleError, Program, Result};
 
 impl Bundle {
     /// Writes an OCI layout with only these images as a tar stream, as `ctr images import` takes
-    /// it. Layers that several images have are written once.
+    /// it, each under all its names. Layers that several images have are written once.
     ///
     /// # Errors
     /// [`BundleError::NoImage`] for a name that is not in the bundle, [`BundleError::Corrupt`] for
     /// a damaged blob (what was written must not be used then), [`BundleError::Io`].
     pub fn export_tar(&self, out: impl Write, names: &[&str]) -> Result<()> {
-        let mut selected = Vec::new();
-        for name in names {
-            let position = self.images().iter().position(|image| image.name == *name);
-            let image = position.and_then(|i| self.image_manifests.get(i));
-            selected.push(image.ok_or_else(|| BundleError::NoImage {
-                name: (*name).to_owned(),
-                dir: self.dir().to_owned(),
-            })?);
-        }
-        let manifests = selected.iter().map(|(descriptor, _)| descriptor.clone()).collect();
-        let index = Index::new(manifests, Annotations::new());
+        let selected = names.iter().map(|name| self.image(name)).collect::<Result<Vec<_>>>()?;
+        let named = selected.iter().flat_map(|(image, descriptor, _)| {
+            image.stored_names().map(|name| {
+                let mut named = (*descriptor).clone();
+                named.annotations.insert(annotation::IMAGE_NAME.to_owned(), name);
+                named
+            })
+        });
+        let index = Index::new(named.collect(), Annotations::new());
         let failed = || BundleError::io("export", self.dir());
         let index = serde_json::to_vec(&index).map_err(|e| failed()(e.into()))?;
 
@@ -41,7 +39,7 @@ impl Bundle {
         append(&mut tar, oci::LAYOUT_FILE, oci::LAYOUT.len() as u64, oci::LAYOUT).map_err(failed())?;
         append(&mut tar, oci::INDEX_FILE, index.len() as u64, index.as_slice()).map_err(failed())?;
         let mut written: Vec<&Digest> = Vec::new();
-        for (descriptor, manifest) in selected {
+        for (_, descriptor, manifest) in selected {
             for blob in std::iter::once(descriptor).chain(manifest.blobs()) {
                 if !written.contains(&&blob.digest) {
                     self.append_blob(&mut tar, blob)?;
@@ -68,10 +66,7 @@ impl Bundle {
     /// [`BundleError::NoImage`], [`BundleError::NoProgram`] when the image has no such file,
     /// [`BundleError::Corrupt`], or what the file system answered.
     pub fn extract_file(&self, image: &str, path: &str, dest: &Path) -> Result<()> {
-        let position = self.images().iter().position(|i| i.name == image);
-        let found = position.and_then(|i| self.image_manifests.get(i));
-        let (_, manifest) = found
-            .ok_or_else(|| BundleError::NoImage { name: image.to_owned(), dir: self.dir().to_owned() })?;
+        let (.., manifest) = self.image(image)?;
         let wanted = Path::new(path.trim_start_matches('/'));
         // The last layer that has it counts; a program is in the last of all.
         for layer in manifest.layers.iter().rev() {
@@ -258,7 +253,8 @@ mod tests {
         }
         let index: Index = serde_json::from_slice(&files["index.json"]).unwrap();
         let named: Vec<_> = index.manifests.iter().map(|d| d.note(oci::annotation::IMAGE_NAME)).collect();
-        assert_eq!(named, names);
+        let stored = names.map(|name| bundle.image(name).unwrap().0.stored_names());
+        assert_eq!(named, stored.as_flattened());
         // 2 manifests, 2 configs; base, network, kube-proxy; busybox, flanneld.
         assert_eq!(files.len(), 2 + 4 + 5);
         let error = bundle.export_tar(io::sink(), &["registry.k8s.io/nope:v1"]).unwrap_err();

@@ -27,6 +27,7 @@ mod oci;
 mod open;
 mod origins;
 mod programs;
+mod reference;
 mod replace;
 
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub use digest::Digest;
 pub use error::BundleError;
 pub use open::{Bundle, ImageRef, Program};
 pub use origins::Origin;
+pub use reference::stored_name;
 
 /// The result of a bundle operation.
 pub type Result<T> = std::result::Result<T, BundleError>;

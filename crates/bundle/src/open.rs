@@ -291,11 +291,6 @@ impl Bundle {
         &self.images
     }
 
-    /// Whether there is an image of this full name.
-    pub fn has_image(&self, name: &str) -> bool {
-        self.images.iter().any(|image| image.name == name)
-    }
-
     /// The image of a repository, whatever its tag.
     pub fn image_of(&self, repository: &str) -> Option<&ImageRef> {
         self.images

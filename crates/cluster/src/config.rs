@@ -9,8 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cidr, ClusterName, DomainName, Endpoint, EtcdUrl, FlagValues, ImageReference, ImageRepository,
-    KubernetesVersion, SubjectName, Validity,
+    Cidr, ClusterName, DomainName, Endpoint, EtcdUrl, FlagValues, ImageDigest, ImageReference,
+    ImageRepository, KubernetesVersion, SubjectName, Validity,
 };
 
 /// One self-hosted Kubernetes cluster.
@@ -308,6 +308,10 @@ pub struct ImagesConfig {
     pub repository: ImageRepository,
     /// Whole image references for single components, by name: `kube-apiserver`, `flannel`, ….
     pub overrides: BTreeMap<String, ImageReference>,
+    /// The digest of each image by its whole name with tag, `registry.k8s.io/pause:3.10.2`: pods run that very image
+    /// and none that somebody else puts under its name. `up` and `upgrade` take them from the bundle; an image of
+    /// `overrides` has its own in its reference.
+    pub digests: BTreeMap<String, ImageDigest>,
 }
 
 /// Encryption of Secrets in etcd.

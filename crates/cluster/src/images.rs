@@ -123,11 +123,12 @@ impl Images {
     pub(crate) fn of(version: KubernetesVersion, config: &ImagesConfig) -> Self {
         let image = |component: Component| {
             let upstream = || {
-                ImageReference::trusted(format!(
-                    "{}:{}",
-                    component.repository(&config.repository),
-                    component.tag(version)
-                ))
+                let repository = component.repository(&config.repository);
+                let name = format!("{repository}:{}", component.tag(version));
+                ImageReference::trusted(match config.digests.get(&name) {
+                    Some(digest) => format!("{name}@{digest}"),
+                    None => name,
+                })
             };
             (component, config.overrides.get(component.name()).cloned().unwrap_or_else(upstream))
         };

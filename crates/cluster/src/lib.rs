@@ -38,6 +38,6 @@ pub use images::{Component, Images};
 pub use reference::{DEFAULT_FILE, KeyReference, json_schema, keys, markdown};
 pub use tree::Place;
 pub use types::{
-    BootstrapToken, Cidr, ClusterName, DomainName, Endpoint, EtcdUrl, FlagValues, Host, ImageReference,
-    ImageRepository, KubernetesVersion, ParseError, SubjectName, Validity,
+    BootstrapToken, Cidr, ClusterName, DomainName, Endpoint, EtcdUrl, FlagValues, Host, ImageDigest,
+    ImageReference, ImageRepository, KubernetesVersion, ParseError, SubjectName, Validity,
 };

@@ -13,7 +13,7 @@ mod version;
 pub use address::{Cidr, Endpoint, EtcdUrl, Host};
 pub use duration::Validity;
 pub use flag::FlagValues;
-pub use image::{ImageReference, ImageRepository};
+pub use image::{ImageDigest, ImageReference, ImageRepository};
 pub use name::{ClusterName, DomainName, SubjectName};
 pub use token::BootstrapToken;
 pub use version::KubernetesVersion;

@@ -6,7 +6,8 @@ use crate::error::did_you_mean;
 use crate::special::special;
 use crate::tree::{KeyPath, Step};
 use crate::{
-    AuditConfig, Cidr, ClusterConfig, Component, Endpoint, EtcdConfig, Host, KubernetesVersion, NetworkConfig,
+    AuditConfig, Cidr, ClusterConfig, Component, Endpoint, EtcdConfig, Host, ImageReference,
+    KubernetesVersion, NetworkConfig,
 };
 
 /// Something that makes no sense, and the keys that are involved; the first is named in messages
@@ -59,6 +60,7 @@ pub(crate) fn validate(config: &ClusterConfig) -> Vec<Problem> {
     extra_args(config, &mut problems);
     feature_gates(config, &mut problems);
     problems.extend(config.images.overrides.keys().filter_map(|name| image_override(name)));
+    problems.extend(config.images.digests.keys().filter_map(|name| image_digest(name)));
     problems
 }
 
@@ -346,6 +348,17 @@ fn feature_gates(config: &ClusterConfig, problems: &mut Vec<Problem>) {
         let hint = Some("gates are written like \"ImageVolume\"".to_owned());
         Problem { keys, message: format!("{name:?} is no name of a feature gate"), hint }
     }));
+}
+
+/// A digest is that of a tag: under another name it would say nothing.
+fn image_digest(name: &str) -> Option<Problem> {
+    let has_tag = name.parse::<ImageReference>().is_ok() && !name.contains('@');
+    let keys = ["images", "digests", name].into_iter().map(|key| Step::Key(key.to_owned())).collect();
+    (!has_tag).then(|| Problem {
+        keys: vec![KeyPath(keys)],
+        message: format!("{name:?} is no image with registry and tag"),
+        hint: Some("write it as registry.k8s.io/kube-proxy:v1.37.2".to_owned()),
+    })
 }
 
 fn image_override(name: &str) -> Option<Problem> {

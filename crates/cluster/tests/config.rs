@@ -127,7 +127,7 @@ network:
   podCIDRs: [10.244.0.1/16]
 proxy: {mode: nftable}
 certificates: {leafValidity: 1y}
-images: {repository: 'https://example.com', overrides: {pause: pause}}
+images: {repository: 'https://example.com', overrides: {pause: pause}, digests: {'a.b/c:d': 'sha256:0'}}
 etcd: {external: {endpoints: ['http://10.0.0.1:2379'], caFile: a, certFile: b, keyFile: c}}
 ";
     assert_eq!(
@@ -143,6 +143,7 @@ kubestrap.yaml:9:15: proxy.mode: expected one of nftables, iptables, disabled, n
 kubestrap.yaml:10:30: certificates.leafValidity: expected a duration of ten minutes or more, such as 365d, 8760h or 30m, not \"1y\"
 kubestrap.yaml:11:22: images.repository: expected a registry such as registry.example.com/k8s, not \"https://example.com\"
 kubestrap.yaml:11:64: images.overrides.pause: expected an image with registry and tag such as registry.k8s.io/pause:3.10.2, not \"pause\"
+kubestrap.yaml:11:93: images.digests.a.b/c:d: expected sha256: and 64 hexadecimal digits, not \"sha256:0\"
 kubestrap.yaml:12:31: etcd.external.endpoints[0]: expected an etcd URL such as https://10.0.0.20:2379, not \"http://10.0.0.1:2379\""
     );
 }
@@ -280,6 +281,7 @@ fn flags_gates_and_images() {
 featureGates: {imageVolume: true}
 images:
   overrides: {kube-apiservr: 'example.com/a:b'}
+  digests: {pause: 'sha256:0eb5bb48d996dbc2bfb5914e746e9b5d0c918735afa2ef7814713df95523f8f0'}
 ";
     assert_eq!(
         errors(text),
@@ -288,7 +290,8 @@ kubestrap.yaml:5:7: components.kubeAPIServer.extraArgs.secure-port: the flag \"s
 kubestrap.yaml:6:7: components.kubeAPIServer.extraArgs.Audit_Log: \"Audit_Log\" is no name of a flag: a flag's name has lower-case letters, digits and '-'
 kubestrap.yaml:7:7: components.kubeAPIServer.extraArgs.feature-gates: the flag \"feature-gates\" cannot be set here: set featureGates instead
 kubestrap.yaml:8:16: featureGates.imageVolume: \"imageVolume\" is no name of a feature gate: gates are written like \"ImageVolume\"
-kubestrap.yaml:10:15: images.overrides.kube-apiservr: there is no image \"kube-apiservr\": did you mean \"kube-apiserver\"?"
+kubestrap.yaml:10:15: images.overrides.kube-apiservr: there is no image \"kube-apiservr\": did you mean \"kube-apiserver\"?
+kubestrap.yaml:11:13: images.digests.pause: \"pause\" is no image with registry and tag: write it as registry.k8s.io/kube-proxy:v1.37.2"
     );
 }
 

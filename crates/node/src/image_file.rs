@@ -50,7 +50,7 @@ pub fn copy_out(
     // containerd does not forget at once under which name it showed an image, and shows no other one under it.
     let seen = dir.join(format!("{SEEN_AT}{}", jiff::Timestamp::now().as_nanosecond()));
     host::fs::create_dir_all(&seen, 0o700)?;
-    let shown = run(root, &["images", "mount", image, &seen.to_string_lossy()]);
+    let shown = run(root, &["images", "mount", &bundle::stored_name(image), &seen.to_string_lossy()]);
     let copied = shown.map_err(ImageFileError::from).and_then(|()| copy(&seen, path, dest));
     let away = take_away(root, &seen);
     copied.and(away)

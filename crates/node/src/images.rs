@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use bundle::{Bundle, BundleError};
+use bundle::{Bundle, BundleError, ImageRef};
 use host::command::{Command, CommandError};
 use serde::Serialize;
 
@@ -70,8 +70,7 @@ struct Present {
 /// [`ImagesError::Ctr`] when containerd cannot be asked.
 pub fn plan_images(root: &Root, bundle: &Bundle) -> Result<ImagePlan, ImagesError> {
     let present = present(root)?;
-    let wanted = bundle.images().iter().map(|i| (i.name.clone(), i.digest.to_string()));
-    Ok(compare(wanted, &present))
+    Ok(compare(bundle.images(), &present))
 }
 
 /// Imports and pins what is missing of the bundle's images. containerd must run.
@@ -84,8 +83,10 @@ pub fn import_images(root: &Root, bundle: &Bundle) -> Result<Imported, ImagesErr
     if !plan.import.is_empty() {
         import(root, bundle, &plan.import)?;
     }
-    for name in &plan.pin {
-        told(root, ctr(&["images", "label", name, PINNED]))?;
+    for image in bundle.images().iter().filter(|image| plan.pin.contains(&image.name)) {
+        for name in image.stored_names() {
+            told(root, ctr(&["images", "label", &name, PINNED]))?;
+        }
     }
     Ok(Imported { plan, took: started.elapsed() })
 }
@@ -125,15 +126,19 @@ fn rows(table: &str) -> impl Iterator<Item = Vec<&str>> {
     table.lines().skip(1).map(|line| line.split_ascii_whitespace().collect())
 }
 
-fn compare(wanted: impl Iterator<Item = (String, String)>, present: &BTreeMap<String, Present>) -> ImagePlan {
+fn compare(wanted: &[ImageRef], present: &BTreeMap<String, Present>) -> ImagePlan {
     let mut plan = ImagePlan::default();
-    for (name, digest) in wanted {
-        match present.get(&name) {
-            Some(image) if image.digest != digest || !image.unpacked => plan.import.push(name),
-            Some(image) if image.pinned => plan.present.push(name),
-            Some(_) => plan.pin.push(name),
-            None => plan.import.push(name),
-        }
+    for image in wanted {
+        let stored = image.stored_names().map(|name| present.get(&name));
+        let whole = |one: &Present| one.digest == image.digest.as_str() && one.unpacked;
+        let list = if !stored.iter().all(|one| one.is_some_and(whole)) {
+            &mut plan.import
+        } else if stored.into_iter().flatten().all(|one| one.pinned) {
+            &mut plan.present
+        } else {
+            &mut plan.pin
+        };
+        list.push(image.name.clone());
     }
     plan
 }
@@ -155,43 +160,69 @@ fn import(root: &Root, bundle: &Bundle, names: &[String]) -> Result<(), ImagesEr
 mod tests {
     use super::*;
 
-    const LIST: &str = "\
-REF TYPE DIGEST SIZE PLATFORMS LABELS
-registry.k8s.io/pause:3.10.2 application/vnd.oci.image.manifest.v1+json sha256:aa 312.5 KiB linux/amd64 io.cri-containerd.image=managed,io.cri-containerd.pinned=pinned
-registry.k8s.io/etcd:3.7.3-0 application/vnd.oci.image.manifest.v1+json sha256:bb 21.0 MiB linux/amd64 io.cri-containerd.image=managed
-registry.k8s.io/half:v1 application/vnd.oci.image.manifest.v1+json sha256:dd 21.0 MiB linux/amd64 io.cri-containerd.pinned=pinned
-";
-    const CHECK: &str = "\
-REF TYPE DIGEST STATUS SIZE UNPACKED
-registry.k8s.io/pause:3.10.2 application/vnd.oci.image.manifest.v1+json sha256:aa complete (2/2) 309.4 KiB/309.4 KiB true
-registry.k8s.io/etcd:3.7.3-0 application/vnd.oci.image.manifest.v1+json sha256:bb complete (2/2) 21.0 MiB/21.0 MiB true
-registry.k8s.io/half:v1 application/vnd.oci.image.manifest.v1+json sha256:dd complete (2/2) 21.0 MiB/21.0 MiB false
-";
+    /// What ctr prints of images: name, digit of the digest, whether it is pinned, whether it is unpacked.
+    fn tables(images: &[(&str, char, bool, bool)]) -> (String, String) {
+        let row = |(name, digit, ..): &(&str, char, bool, bool)| {
+            format!("{name} application/vnd.oci.image.manifest.v1+json {}", digest(*digit))
+        };
+        let listed = |image: &(&str, char, bool, bool)| {
+            let pinned = if image.2 { ",io.cri-containerd.pinned=pinned" } else { "" };
+            format!("{} 312.5 KiB linux/amd64 io.cri-containerd.image=managed{pinned}\n", row(image))
+        };
+        let checked = |image: &(&str, char, bool, bool)| {
+            format!("{} complete (2/2) 309.4 KiB/309.4 KiB {}\n", row(image), image.3)
+        };
+        let list = ["REF TYPE DIGEST SIZE PLATFORMS LABELS\n".to_owned()]
+            .into_iter()
+            .chain(images.iter().map(listed));
+        let check = ["REF TYPE DIGEST STATUS SIZE UNPACKED\n".to_owned()]
+            .into_iter()
+            .chain(images.iter().map(checked));
+        (list.collect(), check.collect())
+    }
 
-    fn planned(name: &str, digest: &str) -> ImagePlan {
-        compare([(name.to_owned(), digest.to_owned())].into_iter(), &parse(LIST, CHECK))
+    fn digest(digit: char) -> String {
+        format!("sha256:{}", digit.to_string().repeat(64))
+    }
+
+    /// The plan for `a/b:v1` of digest 1 where containerd has these.
+    fn planned(there: &[(&str, char, bool, bool)]) -> ImagePlan {
+        let digest = digest('1').try_into().unwrap();
+        let wanted = ImageRef { name: "a/b:v1".to_owned(), version: "v1".to_owned(), digest, size: 1 };
+        let digested = wanted.stored_names()[1].clone();
+        let there: Vec<_> = there
+            .iter()
+            .map(|(name, digit, pinned, unpacked)| {
+                let name = if *name == "@" { digested.as_str() } else { name };
+                (name, *digit, *pinned, *unpacked)
+            })
+            .collect();
+        let (list, check) = tables(&there);
+        compare(&[wanted], &parse(&list, &check))
     }
 
     #[test]
     fn an_image_that_is_whole_and_pinned_is_left_alone() {
-        assert_eq!(
-            planned("registry.k8s.io/pause:3.10.2", "sha256:aa").present,
-            ["registry.k8s.io/pause:3.10.2"]
-        );
-        assert_eq!(
-            planned("registry.k8s.io/etcd:3.7.3-0", "sha256:bb").pin,
-            ["registry.k8s.io/etcd:3.7.3-0"]
-        );
+        let plan = planned(&[("a/b:v1", '1', true, true), ("@", '1', true, true)]);
+        assert_eq!(plan.present, ["a/b:v1"]);
+        for (tagged, digested) in [(false, false), (true, false), (false, true)] {
+            let plan = planned(&[("a/b:v1", '1', tagged, true), ("@", '1', digested, true)]);
+            assert_eq!(plan.pin, ["a/b:v1"]);
+        }
     }
 
     #[test]
     fn images_that_are_missing_differ_or_were_never_unpacked_are_imported() {
-        for (name, digest) in [
-            ("registry.k8s.io/kube-proxy:v1.37.2", "sha256:cc"),
-            ("registry.k8s.io/pause:3.10.2", "sha256:ff"),
-            ("registry.k8s.io/half:v1", "sha256:dd"),
-        ] {
-            assert_eq!(planned(name, digest).import, [name]);
+        let there: [&[_]; 6] = [
+            &[],
+            &[("a/b:v1", '1', true, true)],
+            &[("@", '1', true, true)],
+            &[("a/b:v1", '2', true, true), ("@", '1', true, true)],
+            &[("a/b:v1", '1', true, false), ("@", '1', true, true)],
+            &[("a/b:v1", '1', true, true), ("@", '1', true, false)],
+        ];
+        for there in there {
+            assert_eq!(planned(there).import, ["a/b:v1"], "{there:?}");
         }
     }
 }

@@ -108,7 +108,7 @@ impl Provision<'_> {
     /// [`ProvisionError::NoPause`].
     pub fn node(&self, rendered: &Rendered) -> Result<NodeConfig, ProvisionError> {
         let pause = self.bundle.pause_image().ok_or(ProvisionError::NoPause)?;
-        let mut node = node_config(self.cluster, self.role, &self.identity, rendered, &pause.name);
+        let mut node = node_config(self.cluster, self.role, &self.identity, rendered, &pause.reference());
         node.existing_containerd = self.existing_containerd;
         Ok(node)
     }

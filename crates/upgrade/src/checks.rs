@@ -179,7 +179,7 @@ fn etcd(observed: &Observed) -> Vec<Check> {
 
 /// The version in the tag of etcd's image: `3.6.16-0`.
 fn etcd_version(image: &str) -> Option<[u32; 3]> {
-    let tag = image.rsplit_once(':')?.1.trim_start_matches('v');
+    let tag = image.split('@').next()?.rsplit_once(':')?.1.trim_start_matches('v');
     let mut numbers = tag.split('-').next()?.split('.').map(str::parse);
     Some([numbers.next()?.ok()?, numbers.next()?.ok()?, numbers.next()?.ok()?])
 }
@@ -291,6 +291,7 @@ mod tests {
     fn etcd_s_version_is_read_from_its_tag() {
         assert_eq!(etcd_version("registry.k8s.io/etcd:3.6.16-0"), Some([3, 6, 16]));
         assert_eq!(etcd_version("a:5000/etcd:v3.5.9"), Some([3, 5, 9]));
+        assert_eq!(etcd_version("a:5000/etcd:v3.5.9@sha256:00"), Some([3, 5, 9]));
         assert_eq!(etcd_version("a/etcd:latest"), None);
     }
 }

@@ -66,6 +66,7 @@ pub(crate) fn attacks_by_those_who_have_some_right() -> Result<()> {
         whoever_was_in_a_container_is_in_the_audit_log(node)?;
         a_pod_gets_nothing_of_the_host(node)?;
         a_kubelet_shows_who_it_is(node)?;
+        a_name_leads_to_no_other_image(node)?;
         a_namesake_is_not_kept(node)
     })
 }
@@ -260,6 +261,28 @@ fn a_kubelet_shows_who_it_is(node: &Node) -> Result<()> {
     let asks = flags.iter().any(|flag| flag.starts_with("--kubelet-certificate-authority="));
     ensure!(asks, "{flags:?}");
     Ok(())
+}
+
+/// Whoever may run a pod can have the node pull a name again, and gets what that registry then gives under it.
+fn a_name_leads_to_no_other_image(node: &Node) -> Result<()> {
+    const DNS: &[&str] = &["-n", "kube-system", "get", "deployment", "coredns", "-o"];
+    let list = node.json(&["-n", "kube-system", "get", "pods"])?;
+    for pod in list["items"].as_array().context("no items")? {
+        for container in pod["spec"]["containers"].as_array().into_iter().flatten() {
+            let by_digest = container["image"].as_str().is_some_and(|image| image.contains("@sha256:"));
+            ensure!(by_digest, "{} runs {}", pod["metadata"]["name"], container["image"]);
+        }
+    }
+    let own = node.get(&[DNS, &["jsonpath={.spec.template.spec.containers[0].image}"]].concat())?;
+    let (name, digest) = own.split_once('@').with_context(|| own.clone())?;
+    let (repository, _) = name.rsplit_once(':').with_context(|| own.clone())?;
+    let tag = |image: &str| node.shell(&format!("ctr -n k8s.io images tag --force {image} {name}"));
+    tag(&etcd_image(node)?)?;
+    node.get(&["-n", "kube-system", "rollout", "restart", "deployment/coredns"])?;
+    let rolled =
+        node.get(&["-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=180s"]);
+    tag(&format!("{repository}@{digest}"))?;
+    rolled.map(drop)
 }
 
 /// It is Ready for longer than a revision must be to become the good one.

@@ -104,6 +104,31 @@ impl FromStr for ImageReference {
 
 text_type!(ImageReference, r"^[^\s/]+/[^\s]+[:@][^\s]+$", "registry.k8s.io/pause:3.10.2");
 
+/// The digest of an image's manifest, the same image wherever it comes from: `sha256:` and 64 hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ImageDigest(String);
+
+impl fmt::Display for ImageDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for ImageDigest {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let good = is_digest(text).then(|| Self(text.to_owned()));
+        good.ok_or_else(|| ParseError::new("expected sha256: and 64 hexadecimal digits", text))
+    }
+}
+
+text_type!(
+    ImageDigest,
+    r"^sha256:[0-9a-fA-F]{64}$",
+    "sha256:0eb5bb48d996dbc2bfb5914e746e9b5d0c918735afa2ef7814713df95523f8f0"
+);
+
 fn is_registry(text: &str) -> bool {
     let (host, port) = text.split_once(':').unwrap_or((text, "0"));
     let host_char = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';

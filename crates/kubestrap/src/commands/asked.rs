@@ -6,6 +6,7 @@
 //! on the node since `start` or `upgrade` ──▶ made with ───┴─▶ the same, or which keys differ
 //! ```
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use assets::CONFIG_FILE;
@@ -19,6 +20,9 @@ use crate::exit::{Exit, Failure};
 
 /// The config's key of the version.
 pub(crate) const VERSION: &str = "kubernetesVersion";
+
+/// The config's keys of the images' digests begin so.
+const DIGESTS: &str = "images.digests.";
 
 /// The config that the cluster of an asset directory was made with, as this node has it; none where that cluster is not
 /// on this node.
@@ -36,6 +40,12 @@ pub(crate) fn made_with(root: &Root, asset_dir: &Path) -> Result<Option<ClusterC
 pub(crate) fn file(args: &ConfigArgs, asset_dir: &Path) -> Option<PathBuf> {
     let own = asset_dir.join(CONFIG_FILE);
     args.config.clone().or_else(|| own.exists().then_some(own))
+}
+
+/// The directory's own config; none where it has none that is one.
+pub(crate) fn own(asset_dir: &Path) -> Option<ClusterConfig> {
+    let config = Some(asset_dir.join(CONFIG_FILE));
+    load_config(&ConfigArgs { config, ..ConfigArgs::default() }).ok()
 }
 
 /// Whether the command line, or a config file that it names, says which version it wants.
@@ -59,8 +69,41 @@ pub(crate) fn keep_etcd(config: &mut ClusterConfig, made_with: &ClusterConfig) {
     }
 }
 
+/// Images are named by the digests that they have in the bundle. Digests that the config has already count only where
+/// somebody has written them: those in a directory's own config are of the bundle that it was made with.
+pub(crate) fn by_digest(config: &mut ClusterConfig, written: bool, bundle: &Bundle) {
+    for image in bundle.images() {
+        let Ok(digest) = image.digest.as_str().parse() else { continue };
+        if !written || !config.images.digests.contains_key(&image.name) {
+            config.images.digests.insert(image.name.clone(), digest);
+        }
+    }
+    only_own_digests(config);
+}
+
+/// The digests that the cluster was made with, where the config names no others: what runs stays what it is.
+pub(crate) fn keep_digests(config: &mut ClusterConfig, made_with: &ClusterConfig) {
+    for (image, digest) in &made_with.images.digests {
+        config.images.digests.entry(image.clone()).or_insert_with(|| digest.clone());
+    }
+    only_own_digests(config);
+}
+
+/// Digests of images that the cluster does not run, an older version's for instance, are of no use.
+fn only_own_digests(config: &mut ClusterConfig) {
+    let images = config.images();
+    let own: BTreeSet<&str> = images.iter().filter_map(|(_, image)| image.split('@').next()).collect();
+    config.images.digests.retain(|image, _| own.contains(image.as_str()));
+}
+
 /// The config that `up` is asked for with a bundle. Who names no version means the bundle's.
 pub(crate) fn of_up(args: &ConfigArgs, asset_dir: &Path, bundle: &Bundle) -> Result<ClusterConfig, Failure> {
+    let mut config = with_version(args, asset_dir, bundle)?;
+    by_digest(&mut config, args.config.is_some(), bundle);
+    Ok(config)
+}
+
+fn with_version(args: &ConfigArgs, asset_dir: &Path, bundle: &Bundle) -> Result<ClusterConfig, Failure> {
     let mut wanted = args.clone();
     wanted.config = file(args, asset_dir);
     // A config file that was written for a cluster to be and names none means the newest.
@@ -70,7 +113,8 @@ pub(crate) fn of_up(args: &ConfigArgs, asset_dir: &Path, bundle: &Bundle) -> Res
     load_config(&wanted)
 }
 
-/// The same for a cluster that runs: a config file that names no version does not mean the newest, and etcd stays.
+/// The same for a cluster that runs: a config file that names no version does not mean the newest, and etcd and all
+/// images stay.
 pub(crate) fn of_up_here(
     args: &ConfigArgs,
     asset_dir: &Path,
@@ -81,8 +125,9 @@ pub(crate) fn of_up_here(
     if !names_version(args) {
         wanted.set.push((VERSION.to_owned(), bundle.kubernetes_version().to_owned()));
     }
-    let mut config = of_up(&wanted, asset_dir, bundle)?;
+    let mut config = with_version(&wanted, asset_dir, bundle)?;
     keep_etcd(&mut config, made_with);
+    keep_digests(&mut config, made_with);
     Ok(config)
 }
 
@@ -99,6 +144,8 @@ impl Asked<'_> {
     /// In what a config differs from what the cluster was made with, the bundle's version among it.
     pub(crate) fn differences(&self, made_with: &ClusterConfig, config: &ClusterConfig) -> Vec<Difference> {
         let mut all = differences(made_with, config);
+        // An image that is not to run any more takes its digest with it: what puts another one in its place is told.
+        all.retain(|one| one.new.is_some() || !one.key.starts_with(DIGESTS));
         let (ours, theirs) = (made_with.kubernetes_version.to_string(), self.other_version(made_with));
         if let Some(theirs) = theirs.filter(|_| !all.iter().any(|one| one.key == VERSION)) {
             all.push(Difference { key: VERSION.to_owned(), old: Some(ours), new: Some(theirs) });
@@ -189,6 +236,43 @@ mod tests {
         ] {
             assert!(!has_version(text), "{text}");
         }
+    }
+
+    fn digests(config: &ClusterConfig) -> Vec<(String, String)> {
+        config.images.digests.iter().map(|(name, digest)| (name.clone(), digest.to_string())).collect()
+    }
+
+    #[test]
+    fn images_are_named_by_the_bundle_s_digests_and_what_runs_keeps_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = ClusterConfig::default().images().get(Component::KubeProxy).to_owned();
+        let images = [name.clone(), "a/other:v1".to_owned()];
+        fakes::bundle::write(dir.path(), "v1.37.2", &images, &[]);
+        let bundle = Bundle::open(dir.path()).unwrap();
+        let digest = bundle.images()[0].digest.to_string();
+        let other = format!("sha256:{}", "1".repeat(64));
+        let text = format!("images: {{digests: {{'{name}': '{other}', 'a/older:v0': '{other}'}}}}");
+        let given = ClusterConfig::parse("c", &text).unwrap();
+
+        // Only of what the cluster runs.
+        let mut config = ClusterConfig::default();
+        by_digest(&mut config, true, &bundle);
+        assert_eq!(digests(&config), [(name.clone(), digest.clone())]);
+        assert_eq!(config.images().get(Component::KubeProxy), format!("{name}@{digest}"));
+        assert!(bundle.has_image(config.images().get(Component::KubeProxy)));
+
+        // What somebody wrote counts; what the last run wrote does not.
+        for (written, counts) in [(true, &other), (false, &digest)] {
+            let mut config = given.clone();
+            by_digest(&mut config, written, &bundle);
+            assert_eq!(digests(&config), [(name.clone(), counts.clone())]);
+        }
+
+        let mut again = ClusterConfig::default();
+        keep_digests(&mut again, &given);
+        assert_eq!(digests(&again), [(name.clone(), other.clone())]);
+        keep_digests(&mut config, &given);
+        assert_eq!(digests(&config), [(name, digest)]);
     }
 
     #[test]

@@ -65,7 +65,10 @@ pub(crate) fn run(args: RenderArgs, ui: &Ui) -> Result<(), Failure> {
     let places = if args.diff { Places::default() } else { Places::default().and_assets(&args.asset_dir) };
     let _held = super::run_async(places.hold(SHORTLY, ui))?;
     let wanted = asked::file(&args.config, &args.asset_dir);
-    let config = load_config(&ConfigArgs { config: wanted, ..args.config.clone() })?;
+    let mut config = load_config(&ConfigArgs { config: wanted, ..args.config.clone() })?;
+    if let Some(own) = asked::own(&args.asset_dir) {
+        asked::keep_digests(&mut config, &own);
+    }
     let facts = node::facts::detect(&Root::host());
     let node = identity(&args, &config, &facts)?;
     let upstream_dns = match args.upstream_dns {
@@ -99,6 +102,7 @@ fn of_cluster_here(
     let asked = Asked { args: &none, asset_dir, bundle: None };
     let mut config = config.clone();
     asked::keep_etcd(&mut config, &made_with);
+    asked::keep_digests(&mut config, &made_with);
     let differences = asked.differences(&made_with, &config);
     if differences.is_empty() {
         return Ok(None);

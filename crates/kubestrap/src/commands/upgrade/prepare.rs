@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ::checks::Check;
 use assets::{AssetTree, CONFIG_FILE};
-use bundle::Bundle;
+use bundle::{Bundle, ImageRef};
 use cluster::{ClusterConfig, Component, EtcdConfig, KubernetesVersion};
 use names::path;
 use node::provision::{self, Role};
@@ -34,7 +34,12 @@ pub(super) fn prepare(args: TargetArgs, ui: &Ui) -> Result<Prepared, Failure> {
     let own = own_config(&asset_dir)?;
     let bundle = bundle.as_deref().map(|dir| pin.open(dir)).transpose()?;
     let version = pinned(version, &config, own.kubernetes_version, bundle.as_ref())?;
+    let written = config.config.is_some();
     let mut config = wanted_config(config, version, &asset_dir)?;
+    if let Some(bundle) = &bundle {
+        asked::by_digest(&mut config, written, bundle);
+    }
+    asked::keep_digests(&mut config, &own);
     keep_etcd(&mut config, &root);
     let facts = node::facts::detect(&root);
     let identity = node::identity::identity(&root, &facts, node_name.as_deref());
@@ -87,9 +92,9 @@ fn this_node(
 ) -> Result<NodeConfig, Failure> {
     let containerd = host::fs::read_to_string(&root.path(path::CONTAINERD_CONFIG)).unwrap_or_default();
     let own = node::containerd::pause_image(&containerd);
-    let bundled = bundle.and_then(Bundle::pause_image).map(|image| image.name.as_str());
+    let bundled = bundle.and_then(Bundle::pause_image).map(ImageRef::reference);
     let images = config.images();
-    let pause = bundled.or(own).unwrap_or_else(|| images.get(Component::Pause));
+    let pause = bundled.as_deref().or(own).unwrap_or_else(|| images.get(Component::Pause));
     let rendered = render::for_node(tree)?;
     let mut node = provision::node_config(config, Role::FirstControlPlane, identity, &rendered, pause);
     node.existing_containerd = own.is_none();
