@@ -4,8 +4,15 @@
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+/// What the kernel counts a process's start in (`USER_HZ` of include/asm-generic/param.h; programs see no other one).
+const TICK: Duration = Duration::from_millis(10);
+
+/// How often the clock is compared with the uptime: whoever reads both may have to wait between.
+const READINGS: u32 = 5;
 
 /// A process that cannot be taken for another one that got its number later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,18 +38,55 @@ impl ProcessId {
     /// # Errors
     /// When it is gone, or not ours to end.
     pub fn terminate(self) -> io::Result<()> {
+        self.signal(Signal::TERM)
+    }
+
+    /// Ends this very process without asking (SIGKILL).
+    ///
+    /// # Errors
+    /// As [`ProcessId::terminate`].
+    pub fn kill(self) -> io::Result<()> {
+        self.signal(Signal::KILL)
+    }
+
+    fn signal(self, signal: Signal) -> io::Result<()> {
         let pid = Pid::from_raw(self.pid).ok_or(io::ErrorKind::InvalidInput)?;
         let process = pidfd_open(pid, PidfdFlags::empty())?;
         if !self.exists() {
             return Err(io::ErrorKind::NotFound.into());
         }
-        Ok(pidfd_send_signal(process, Signal::TERM)?)
+        Ok(pidfd_send_signal(process, signal)?)
+    }
+
+    /// When it started, by the clock as it is set now, to some hundredths of a second: rather later than it was. None where
+    /// /proc does not say how long the machine is up.
+    pub fn started_at(self) -> Option<SystemTime> {
+        let after_boot = TICK * u32::try_from(self.started).ok()?;
+        Some(booted_at()? + after_boot)
     }
 
     /// True while this very process exists (a zombie exists too).
     pub fn exists(self) -> bool {
         Self::of(self.pid) == Some(self)
     }
+}
+
+/// When the machine was booted, by the clock as it is set now. Clock and uptime are read one after the other: of some
+/// readings the one counts between which the least time was.
+fn booted_at() -> Option<SystemTime> {
+    let read = || {
+        let uptime = fs::read_to_string("/proc/uptime").ok()?;
+        let up = Duration::try_from_secs_f64(uptime.split_ascii_whitespace().next()?.parse().ok()?).ok()?;
+        SystemTime::now().checked_sub(up)
+    };
+    (0..READINGS).filter_map(|_| read()).min()
+}
+
+/// True for a process that is no zombie (the third field of `/proc/<pid>/stat`, see proc(5)).
+pub fn is_alive(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rfind(')').and_then(|at| stat[at + 1..].split_ascii_whitespace().next());
+    state.is_some_and(|state| !matches!(state, "Z" | "X"))
 }
 
 /// All process numbers of our pid namespace.
@@ -110,6 +154,19 @@ mod tests {
         let another = ProcessId { started: me.started + 1, ..me };
         assert!(!another.exists());
         assert_eq!(another.terminate().unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_process_started_before_now_and_after_its_parent() {
+        let me = ProcessId::of(i32::try_from(std::process::id()).unwrap()).unwrap();
+        let started = me.started_at().unwrap();
+        let ago = SystemTime::now().duration_since(started).unwrap();
+        assert!(ago < Duration::from_mins(10), "this test runs no longer: {ago:?}");
+        let init = ProcessId::of(1).unwrap().started_at().unwrap();
+        assert!(init < started, "{init:?} {started:?}");
+        let later = ProcessId { started: me.started + 100, ..me }.started_at().unwrap();
+        let after = later.duration_since(started).unwrap();
+        assert!((900..1100).contains(&after.as_millis()), "{after:?}");
     }
 
     #[test]
