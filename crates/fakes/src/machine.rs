@@ -10,12 +10,13 @@ use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::SystemTime;
 
 use cri::{Cri, CriError};
 use host::command::{Command, CommandError, Output};
 use names::path;
 use node::Root;
-use node::machine::Answer;
+use node::machine::{Answer, Started};
 use serde_json::Value;
 
 use crate::runtime::Runtime;
@@ -46,14 +47,16 @@ struct State {
     root: PathBuf,
     /// Unit files as systemd has read them, by the unit's name.
     loaded: BTreeMap<String, String>,
-    /// Those with which the units that run were started.
-    running: BTreeMap<String, String>,
+    /// Those with which the units that run were started, and when.
+    running: BTreeMap<String, (String, SystemTime)>,
     images: BTreeMap<String, Image>,
     /// The files that an image is seen to have.
     shown: BTreeMap<String, Vec<u8>>,
     /// Where images are seen.
     mounts: BTreeSet<String>,
     called: Vec<String>,
+    /// Containers that were ended without containerd.
+    ended: BTreeSet<String>,
     /// How many more programs are run until whoever runs them is killed, and whether that is after the last one.
     life: Option<(usize, bool)>,
 }
@@ -137,6 +140,11 @@ impl Machine {
         self.state().running.contains_key(unit)
     }
 
+    /// Containers that were ended without containerd.
+    pub fn ended(&self) -> BTreeSet<String> {
+        self.state().ended.clone()
+    }
+
     /// The images in containerd.
     pub fn images(&self) -> BTreeMap<String, Image> {
         self.state().images.clone()
@@ -167,11 +175,18 @@ impl node::Machine for Machine {
         self.call(&command, &stdin)
     }
 
-    fn variable(&self, process: &str, variable: &str) -> Option<String> {
+    fn started_with(&self, process: &str, variable: &str) -> Option<Started> {
         let state = self.state();
-        let lines = state.running.get(&format!("{process}.service"))?.lines();
-        let mut values = lines.filter_map(|line| line.strip_prefix("Environment=")?.split_once('='));
-        values.find_map(|(name, value)| (name == variable).then(|| value.to_owned()))
+        let (text, at) = state.running.get(&format!("{process}.service"))?;
+        let mut values = text.lines().filter_map(|line| line.strip_prefix("Environment=")?.split_once('='));
+        let value = values.find_map(|(name, value)| (name == variable).then(|| value.to_owned()))?;
+        Some(Started { value, at: Some(*at) })
+    }
+
+    fn end_containers(&self, ids: &BTreeSet<String>) -> io::Result<()> {
+        self.state().ended.extend(ids.iter().cloned());
+        self.runtime.sandboxes().clear();
+        Ok(())
     }
 
     fn runtime(&self, socket: PathBuf) -> Answer<'_, Cri, CriError> {
@@ -211,6 +226,10 @@ impl State {
             }
             "enable" => text.and_then(|_| self.enable(unit)),
             "restart" => text.and_then(|text| self.restart(unit, text)),
+            "stop" => text.map(|_| {
+                self.running.remove(unit);
+                String::new()
+            }),
             "is-active" if self.running.contains_key(unit) => Ok(String::new()),
             "is-active" => Err(String::new()),
             _ => Err(format!("Unknown command verb {command}.")),
@@ -241,7 +260,25 @@ impl State {
         if !self.on_disk(program).is_file() {
             return Err(format!("{unit}: {program}: No such file or directory (status 203/EXEC)"));
         }
-        self.running.insert(unit.to_owned(), text);
+        if unit == node::containerd::UNIT {
+            self.open_database()?;
+        }
+        self.running.insert(unit.to_owned(), (text, SystemTime::now()));
+        Ok(String::new())
+    }
+
+    /// containerd ends over a database that is none, and knows nothing with a new one.
+    fn open_database(&mut self) -> Said {
+        let database = self.on_disk(path::CONTAINERD_ROOT).join("io.containerd.metadata.v1.bolt/meta.db");
+        match fs::read(&database) {
+            Ok(text) if !text.is_empty() => return Err("panic: invalid database".to_owned()),
+            _ => {}
+        }
+        if !database.exists() {
+            self.images.clear();
+            let made = host::fs::create_dir_all(database.parent().expect("it has one"), 0o700);
+            made.and_then(|()| host::fs::write(&database, b"", 0o600)).map_err(|error| error.to_string())?;
+        }
         Ok(String::new())
     }
 

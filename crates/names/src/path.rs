@@ -86,6 +86,10 @@ pub const CRI_SOCKET: &str = "/run/containerd/containerd.sock";
 /// defaults/defaults_unix.go).
 pub const CONTAINERD_STATE: &str = "/run/containerd";
 
+/// Where containerd has what runs, one directory for each container (`--state` of its shims: core/runtime/v2 of
+/// containerd/containerd), in its namespace of the kubelet's.
+pub const CONTAINERD_TASKS: &str = "/run/containerd/io.containerd.runtime.v2.task/k8s.io";
+
 /// Where containerd keeps images and containers unless its configuration says otherwise (`DefaultRootDir` of
 /// containerd/containerd, defaults/defaults_unix.go).
 pub const CONTAINERD_ROOT: &str = "/var/lib/containerd";

@@ -114,14 +114,17 @@ pub fn desired(
     let mut units = Vec::new();
     if !config.existing_containerd {
         let text = containerd::config(facts, &config.pause_image);
-        units.push(containerd::unit(facts, &inputs(&programs, &containerd::PROGRAMS, &[&text])));
+        let unit = containerd::unit(facts, &inputs(&programs, &containerd::PROGRAMS, &[&text]));
+        units.push(unit.reading(&[path::CONTAINERD_CONFIG, &program(containerd::PROGRAMS[0])]));
         files.push(file(path::CONTAINERD_CONFIG, 0o644, Content::public(text)));
     }
     // The link to the client certificate is the kubelet's own business once it runs; the
     // kubeconfig's text alone would not change when the certificate in it does.
     let client = credentials.client_pem.as_deref().unwrap_or_default();
     let texts = [kubelet_config.as_str(), &config.ca, &credentials.kubeconfig, client];
-    units.push(kubelet::unit(facts, config, &inputs(&programs, &["kubelet"], &texts)));
+    let unit = kubelet::unit(facts, config, &inputs(&programs, &["kubelet"], &texts));
+    let read = [path::KUBELET_CONFIG, path::CA_CERTIFICATE, credentials.path, &program("kubelet")];
+    units.push(unit.reading(&read));
     files.extend(units.iter().map(|unit| file(&unit.path(), 0o600, Content::public(unit.text.clone()))));
 
     Ok(Desired {
@@ -138,6 +141,10 @@ pub fn desired(
         rewritten: rewritten(config),
         interfaces: interfaces(config),
     })
+}
+
+fn program(name: &str) -> String {
+    format!("{}/{name}", path::PROGRAMS)
 }
 
 fn file(path: &str, mode: u32, content: Content) -> File {

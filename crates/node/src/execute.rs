@@ -1,19 +1,21 @@
 //! Does what a plan says, in its order.
 
 pub(crate) use host::error::chain;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bundle::{Bundle, BundleError};
 use host::command::{Command, CommandError};
 use host::fs::FsError;
+use names::path;
 use tokio::time::Instant;
 
 use crate::config::NodeConfig;
 use crate::desired::{self, ProgramFile};
 use crate::facts::Facts;
 use crate::kubelet::CredentialsError;
+use crate::observe::SET_ASIDE;
 use crate::plan::{Action, Plan};
 use crate::units::Units;
 use crate::{Root, containerd, kernel, observe, plan};
@@ -59,6 +61,9 @@ pub enum InstallError {
         /// What `systemctl` said.
         source: CommandError,
     },
+    /// What runs in containers did not end.
+    #[error("cannot end what runs in containers")]
+    Containers(#[source] std::io::Error),
     /// containerd or the kubelet was started and does not answer.
     #[error("{unit} was started and does not answer after {} s: {reason}", limit.as_secs())]
     NotAnswering {
@@ -69,15 +74,6 @@ pub enum InstallError {
         /// The last answer, or the lack of it.
         reason: String,
     },
-}
-
-/// What an install did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Installed {
-    /// The steps that were done.
-    pub plan: Plan,
-    /// Things that went wrong and do no harm by themselves.
-    pub warnings: Vec<String>,
 }
 
 /// What an install would do: reads the host and the bundle, changes nothing.
@@ -117,30 +113,11 @@ fn program_file(program: &bundle::Program) -> ProgramFile {
     ProgramFile { name: program.name.clone(), digest: digest.trim_start_matches("sha256:").to_owned() }
 }
 
-/// Makes this host a node: containerd answers and the kubelet is healthy at the end. Run again,
-/// it does what is missing, or nothing.
-///
-/// `progress` gets each action just before it is done.
+/// Does what a plan says: containerd answers and the kubelet is healthy at the end. `extract` puts a program of the bundle
+/// at a path, `progress` gets each action just before it is done. Returns warnings.
 ///
 /// # Errors
 /// [`InstallError`]; what was done until then stays and is found by the next run.
-pub async fn install(
-    root: &Root,
-    facts: &Facts,
-    bundle: &Bundle,
-    config: &NodeConfig,
-    progress: impl FnMut(&Action),
-) -> Result<Installed, InstallError> {
-    let plan = plan_install(root, facts, bundle, config)?;
-    let extract = |name: &str, path: &Path| bundle.extract_program(name, path).map(drop);
-    let warnings = execute(root, &plan, extract, progress).await?;
-    Ok(Installed { plan, warnings })
-}
-
-/// Does what a plan says. `extract` puts a program of the bundle at a path. Returns warnings.
-///
-/// # Errors
-/// As [`install`].
 pub async fn execute(
     root: &Root,
     plan: &Plan,
@@ -216,12 +193,47 @@ fn change(root: &Root, action: &Action) -> Result<(), InstallError> {
         Action::ReloadUnits => Units::of(root).daemon_reload().map_err(unit_error("(all)")),
         Action::EnableUnit { unit } => Units::of(root).enable(unit).map_err(unit_error(unit)),
         Action::RestartUnit { unit, .. } => Units::of(root).restart(unit).map_err(unit_error(unit)),
+        Action::StopUnit { unit } => Units::of(root).stop(unit).map_err(unit_error(unit)),
+        Action::EndContainers => end_containers(root),
+        Action::SetAside { path, to, .. } => set_aside(root, path, to),
         // Done by `execute`.
         Action::InstallProgram { .. }
         | Action::LoadModule { .. }
         | Action::AwaitRuntime
         | Action::AwaitKubelet => Ok(()),
     }
+}
+
+/// Those that containerd started: their directories are called after them.
+fn end_containers(root: &Root) -> Result<(), InstallError> {
+    let tasks = host::fs::list(&root.path(path::CONTAINERD_TASKS)).map_err(InstallError::File)?;
+    let name = |path: &PathBuf| Some(path.file_name()?.to_str()?.to_owned());
+    let ids = tasks.iter().filter_map(name).collect();
+    root.machine().end_containers(&ids).map_err(InstallError::Containers)
+}
+
+/// In one step, unless it is a disk of its own: then what is in it is moved into a directory in it, and first what makes
+/// the rest unusable, so that one that was killed is told by the next.
+fn set_aside(root: &Root, path: &str, to: &str) -> Result<(), InstallError> {
+    let (dir, aside) = (root.path(path), root.path(to));
+    match host::fs::rename(&dir, &aside) {
+        Err(error) if error.source.kind() == std::io::ErrorKind::ResourceBusy => {}
+        other => return other.map_err(InstallError::File),
+    }
+    let inner = dir.join(aside.file_name().unwrap_or_default());
+    host::fs::create_dir_all(&inner, 0o700).map_err(InstallError::File)?;
+    let mut entries = host::fs::list(&dir).map_err(InstallError::File)?;
+    entries.retain(|entry| *entry != inner && !is_set_aside(entry));
+    entries.sort_by_key(|entry| entry.file_name() != Some(store::METADATA.as_ref()));
+    entries.iter().try_for_each(|entry| {
+        let name = entry.file_name().unwrap_or_default();
+        host::fs::rename(entry, &inner.join(name)).map_err(InstallError::File)
+    })
+}
+
+/// What an earlier one put there.
+fn is_set_aside(entry: &Path) -> bool {
+    entry.file_name().is_some_and(|name| name.to_string_lossy().contains(SET_ASIDE))
 }
 
 fn unit_error(unit: &str) -> impl Fn(CommandError) -> InstallError + '_ {
@@ -239,7 +251,7 @@ fn load_module(root: &Root, name: &str) -> Option<String> {
 }
 
 async fn await_runtime(root: &Root) -> Result<(), InstallError> {
-    let socket = root.path(names::path::CRI_SOCKET);
+    let socket = root.path(path::CRI_SOCKET);
     let ask = async || root.machine().runtime(socket.clone()).await?.version().await;
     let mut last = "no socket".to_owned();
     let deadline = Instant::now() + START_LIMIT;
@@ -258,11 +270,7 @@ async fn await_kubelet(root: &Root) -> Result<(), InstallError> {
     loop {
         let Err(reason) = root.machine().kubelet().await else { return Ok(()) };
         if Instant::now() >= deadline {
-            return Err(InstallError::NotAnswering {
-                unit: names::path::KUBELET_UNIT,
-                limit: START_LIMIT,
-                reason,
-            });
+            return Err(InstallError::NotAnswering { unit: path::KUBELET_UNIT, limit: START_LIMIT, reason });
         }
         tokio::time::sleep(POLL).await;
     }

@@ -3,11 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bundle::{Bundle, BundleError, ImageRef};
 use host::command::{Command, CommandError};
+use host::fs::FsError;
+use names::path;
 use serde::Serialize;
+use store::Standing;
 
 use crate::Root;
 
@@ -23,12 +27,18 @@ const LIMIT: Duration = Duration::from_mins(1);
 /// How long an import of all images may take: minutes on a slow disk.
 const IMPORT_LIMIT: Duration = Duration::from_mins(10);
 
+/// How often what is unpacked is looked at, each time after something was put right.
+const ROUNDS: usize = 3;
+
 /// Why images could not be brought in.
 #[derive(Debug, thiserror::Error)]
 pub enum ImagesError {
     /// `ctr` failed.
     #[error("containerd did not do as told")]
     Ctr(#[source] CommandError),
+    /// What containerd keeps could not be looked at or put right.
+    #[error("cannot put right what containerd keeps")]
+    Store(#[source] FsError),
     /// The bundle could not be read.
     #[error("cannot read the images from the bundle")]
     Bundle(#[source] Box<BundleError>),
@@ -54,6 +64,15 @@ pub struct Imported {
     pub plan: ImagePlan,
     /// How long it took.
     pub took: Duration,
+}
+
+/// Files of images that were not what the images' layers say, each with its image and what was wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mended {
+    /// Those that are put right.
+    pub done: Vec<String>,
+    /// Those that no whole layer is to be had for.
+    pub left: Vec<String>,
 }
 
 /// An image as containerd has it.
@@ -91,8 +110,33 @@ pub fn import_images(root: &Root, bundle: &Bundle) -> Result<Imported, ImagesErr
     Ok(Imported { plan, took: started.elapsed() })
 }
 
+/// Looks at what is unpacked of all images, and puts right what is wrong. What runs goes on with what it has open.
+pub(crate) fn mend(root: &Root, bundle: &Bundle) -> Result<Mended, ImagesError> {
+    let (dir, mut mended) = (path::CONTAINERD_ROOT, Mended::default());
+    // A damaged layer judges nothing that is unpacked of it: that shows when it is whole again.
+    for _ in 0..ROUNDS {
+        let Standing::Whole(store) =
+            store::look(&root.path(dir), Path::new(dir)).map_err(ImagesError::Store)?
+        else {
+            break;
+        };
+        let wrong = store.check(true).map_err(ImagesError::Store)?;
+        mended.left.clear();
+        let before = mended.done.len();
+        for wrong in wrong {
+            let done = store.mend(&wrong, &|digest| bundle.blob(digest)).map_err(ImagesError::Store)?;
+            let list = if done { &mut mended.done } else { &mut mended.left };
+            list.push(wrong.to_string());
+        }
+        if mended.done.len() == before {
+            break;
+        }
+    }
+    Ok(mended)
+}
+
 pub(crate) fn ctr(args: &[&str]) -> Command {
-    let common = ["--address", names::path::CRI_SOCKET, "--namespace", NAMESPACE];
+    let common = ["--address", path::CRI_SOCKET, "--namespace", NAMESPACE];
     Command::new("ctr").args(common).args(args).timeout(LIMIT)
 }
 
@@ -152,8 +196,15 @@ fn import(root: &Root, bundle: &Bundle, names: &[String]) -> Result<(), ImagesEr
     let mut exported = Ok(());
     let mut feed = |stdin: &mut dyn Write| exported = bundle.export_tar(stdin, &names);
     let import = || root.machine().run_fed(command.timeout(IMPORT_LIMIT), &mut feed);
-    host::disk::steadily(&root.path(names::path::CONTAINERD_ROOT), import).map_err(ImagesError::Ctr)?;
-    exported.map_err(|error| ImagesError::Bundle(Box::new(error)))
+    let imported = host::disk::steadily(&root.path(path::CONTAINERD_ROOT), import);
+    match (imported, exported) {
+        // Of a damaged bundle `ctr` sees the half that came before the damage, and complains of what follows it.
+        (_, Err(error @ (BundleError::Corrupt { .. } | BundleError::Missing { .. })))
+        | (Ok(_), Err(error)) => Err(ImagesError::Bundle(Box::new(error))),
+        // Else its own complaint is the cause, and that nobody reads any more only follows.
+        (Err(error), _) => Err(ImagesError::Ctr(error)),
+        (Ok(_), Ok(())) => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ pub mod units;
 
 pub use config::{NodeConfig, NodeCredentials};
 pub use content::{Content, sha256_hex};
-pub use execute::{InstallError, install};
+pub use execute::InstallError;
 pub use facts::Facts;
 pub use machine::Machine;
 pub use root::Root;

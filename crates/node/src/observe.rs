@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
@@ -15,6 +16,10 @@ use crate::desired::{Desired, ProgramFile};
 use crate::record::{self, Record};
 use crate::units::Units;
 use crate::{containerd, kernel, kubelet_certificate, kubelet_state, units};
+
+/// How exactly it is known when a process started ([`host::proc::ProcessId::started_at`]). What is written within that time
+/// after its start counts as read.
+const START: Duration = Duration::from_millis(30);
 
 /// A file or directory that exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,12 +32,26 @@ pub struct Found {
     pub marked: bool,
 }
 
+/// What stands between the name of containerd's directory and the time when it was set aside.
+pub(crate) const SET_ASIDE: &str = ".damaged-";
+
+/// What containerd keeps, which it cannot use any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// What is wrong with it, as a clause that names the file.
+    pub why: String,
+    /// Where it goes.
+    pub to: String,
+}
+
 /// A unit as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UnitState {
     /// The digest of inputs that the running process carries; `None` when it does not run, or
     /// was started by somebody else.
     pub running_inputs: Option<String>,
+    /// A file that its running process reads when it starts, and that was written or put there after that.
+    pub newer: Option<String>,
     /// True when the init system calls it active.
     pub active: bool,
     /// True when it is started at boot.
@@ -48,6 +67,8 @@ pub struct Observed {
     pub leftovers: Vec<String>,
     /// Files in which the kubelet kept its state, damaged, by their names.
     pub damaged: Vec<String>,
+    /// What containerd keeps cannot be used: why, and where it waits once it is set aside.
+    pub store: Option<SetAside>,
     /// True when the kubelet has a client certificate of the right CA that is still valid.
     pub client_certificate: bool,
     /// Modules that are loaded or built in.
@@ -82,11 +103,21 @@ pub fn observe(root: &Root, desired: &Desired) -> Observed {
         files: found(root, dirs.chain(placed.iter().copied()).chain(rewritten)),
         leftovers: leftovers(root, placed.iter().copied()),
         damaged: kubelet_state::damaged(&root.path(names::path::KUBELET)),
+        store: desired
+            .units
+            .iter()
+            .any(|unit| unit.name == containerd::UNIT)
+            .then(|| unusable(root))
+            .flatten(),
         client_certificate: has_client_certificate(root, desired),
         trees: trees(root, desired.trees.iter()),
         kept: kept(root, placed.iter().copied()),
         modules: desired.modules.iter().filter(|m| kernel::has_module(root, m)).cloned().collect(),
-        units: unit_states(root, desired.units.iter().map(|u| u.name)),
+        units: desired
+            .units
+            .iter()
+            .map(|unit| (unit.name.to_owned(), unit_state(root, unit.name, &unit.reads)))
+            .collect(),
         interfaces: interfaces(root, desired.interfaces.iter()),
         unrecorded: record.is_none() && is_marked(&root.path(units::path(names::path::KUBELET_UNIT))),
         record,
@@ -98,6 +129,18 @@ pub fn observe(root: &Root, desired: &Desired) -> Observed {
         }
     }
     observed
+}
+
+/// What cannot be read is not judged: containerd says what it makes of it.
+fn unusable(root: &Root) -> Option<SetAside> {
+    let dir = names::path::CONTAINERD_ROOT;
+    match store::look(&root.path(dir), Path::new(dir)) {
+        Ok(store::Standing::Damaged(damage)) => {
+            let now = Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
+            Some(SetAside { why: damage.to_string(), to: format!("{dir}{SET_ASIDE}{now}") })
+        }
+        _ => None,
+    }
 }
 
 /// Those of these files and directories that exist.
@@ -134,13 +177,30 @@ pub(crate) fn unit_states<'a>(
     root: &Root,
     names: impl Iterator<Item = &'a str>,
 ) -> BTreeMap<String, UnitState> {
+    names.map(|name| (name.to_owned(), unit_state(root, name, &[]))).collect()
+}
+
+fn unit_state(root: &Root, unit: &str, reads: &[String]) -> UnitState {
     let units = Units::of(root);
-    let state = |unit: &str| UnitState {
-        running_inputs: units.inputs(unit),
+    let started = units.inputs(unit);
+    let since = started.as_ref().and_then(|started| started.at);
+    let newer = since.and_then(|since| reads.iter().find(|file| is_newer(&root.path(file), since)));
+    UnitState {
+        running_inputs: started.map(|started| started.value),
+        newer: newer.cloned(),
         active: units.is_active(unit),
         enabled: units.is_enabled(unit),
-    };
-    names.map(|name| (name.to_owned(), state(name))).collect()
+    }
+}
+
+/// Whether a file became what it is after that moment. By the time of its inode's last change, which the kernel sets
+/// whatever a copy or an archive says when the file was written. One in the future says nothing: the clock was set back.
+fn is_newer(path: &Path, since: SystemTime) -> bool {
+    let changed = fs::symlink_metadata(path).ok().and_then(|found| {
+        let seconds = Duration::from_secs(found.ctime().try_into().ok()?);
+        UNIX_EPOCH.checked_add(seconds + Duration::from_nanos(found.ctime_nsec().try_into().ok()?))
+    });
+    changed.is_some_and(|changed| changed > since + START && changed <= SystemTime::now())
 }
 
 /// True for a file that says that kubestrap wrote it.

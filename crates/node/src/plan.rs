@@ -14,10 +14,10 @@ use serde::Serialize;
 use crate::content::Content;
 use crate::desired::{Desired, Dir, File, Program};
 use crate::kernel::Sysctl;
-use crate::observe::{Found, Observed, UnitState};
+use crate::observe::{Found, Observed, SetAside, UnitState};
 use crate::record::{self, Record};
 use crate::units::Unit;
-use crate::{compare, kubelet_certificate, note};
+use crate::{compare, containerd, kubelet_certificate, note};
 
 pub(crate) use uninstall::is_below;
 pub use uninstall::{Remains, Runtime, Stay, Undo, Uninstall, uninstall};
@@ -107,6 +107,22 @@ pub enum Action {
         /// Why.
         because: Because,
     },
+    /// Stop a unit.
+    StopUnit {
+        /// The unit.
+        unit: String,
+    },
+    /// End what runs in containers: nobody could any more who has lost their names.
+    EndContainers,
+    /// Move away what containerd keeps and cannot use, or a file of ours that somebody replaced by one of theirs.
+    SetAside {
+        /// The directory or file.
+        path: String,
+        /// Where it goes.
+        to: String,
+        /// Why.
+        why: String,
+    },
     /// Wait until the container runtime answers.
     AwaitRuntime,
     /// Wait until the kubelet answers that it is healthy.
@@ -146,6 +162,9 @@ impl fmt::Display for Action {
             Self::RestartUnit { unit, because: Because::InputsChanged } => {
                 write!(f, "restart {unit}: its configuration or program changed")
             }
+            Self::StopUnit { unit } => write!(f, "stop {unit}"),
+            Self::EndContainers => f.write_str("end what runs in containers"),
+            Self::SetAside { path, to, why } => write!(f, "move {path} to {to}: {why}"),
             Self::AwaitRuntime => f.write_str("wait for containerd"),
             Self::AwaitKubelet => f.write_str("wait for the kubelet"),
         }
@@ -164,6 +183,28 @@ impl Plan {
     pub fn is_empty(&self) -> bool {
         self.actions.is_empty()
     }
+
+    /// What can be done at once, and what has to wait for the images: where containerd begins anew the kubelet would start
+    /// pods whose images are not there, and wait for a registry.
+    pub fn around_import(&self) -> (Self, Self) {
+        let anew = self.actions.iter().any(
+            |action| matches!(action, Action::SetAside { path, .. } if path == names::path::CONTAINERD_ROOT),
+        );
+        let is_kubelet = |action: &Action| matches!(action, Action::RestartUnit { unit, .. } if unit == names::path::KUBELET_UNIT);
+        let at =
+            anew.then(|| self.actions.iter().position(is_kubelet)).flatten().unwrap_or(self.actions.len());
+        let (before, after) = self.actions.split_at(at);
+        (Self { actions: before.to_vec() }, Self { actions: after.to_vec() })
+    }
+
+    /// What is moved away, each with where to and why.
+    pub fn set_aside(&self) -> impl Iterator<Item = String> {
+        let told = |action: &Action| match action {
+            Action::SetAside { path, to, why } => Some(format!("{why}; {path} was moved to {to}")),
+            _ => None,
+        };
+        self.actions.iter().filter_map(told)
+    }
 }
 
 /// What leads from `observed` to `desired`.
@@ -180,6 +221,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     actions.extend(damaged.map(|path| Action::RemoveFile { path }));
     actions.extend(dirs(desired, observed));
     actions.extend(kept);
+    actions.extend(replaced(desired, observed));
     actions.extend(programs(desired, observed));
     actions.extend(files(desired, observed));
     actions.extend(client_certificate(desired, observed));
@@ -213,6 +255,27 @@ fn keep(desired: &Desired, observed: &Observed, record: &Record) -> Vec<Action> 
         }
     }
     actions
+}
+
+/// Files of ours in whose place somebody put one that does not even say that it was ours. What was changed below those
+/// words is lost, as they say.
+fn replaced(desired: &Desired, observed: &Observed) -> Vec<Action> {
+    let Some(record) = &observed.record else { return Vec::new() };
+    let aside = |file: &File| {
+        let ours = file.content.as_bytes().starts_with(containerd::OURS.as_bytes());
+        let found = observed.files.get(&file.path).filter(|found| ours && !found.marked)?;
+        let placed = record.files.get(&file.path)?;
+        let is_theirs_of_before = placed.kept && !observed.kept.contains(&file.path);
+        // By what is in it: the same one twice is kept once.
+        let to = format!("{}.replaced-{}", file.path, found.digest.get(..8)?);
+        let why = format!("{} is not what kubestrap wrote there", file.path);
+        (!is_theirs_of_before && !placed.digests.contains(&found.digest)).then(|| Action::SetAside {
+            path: file.path.clone(),
+            to,
+            why,
+        })
+    };
+    desired.files.iter().filter_map(aside).collect()
 }
 
 fn programs(desired: &Desired, observed: &Observed) -> Vec<Action> {
@@ -260,27 +323,47 @@ fn kernel(desired: &Desired, observed: &Observed) -> Vec<Action> {
 fn units(desired: &Desired, observed: &Observed) -> Vec<Action> {
     let none = UnitState::default();
     let state = |unit: &Unit| observed.units.get(unit.name).unwrap_or(&none);
+    let wrong: BTreeSet<&str> =
+        compare::placed(desired, observed).filter(|(.., fine)| !fine).map(|(path, ..)| path).collect();
+    let other_certificate = desired.client_pem.is_some() && !observed.client_certificate;
     let mut actions = Vec::new();
     for unit in &desired.units {
-        let state = state(unit);
-        if !state.enabled {
+        let state = if observed.store.is_some() { &none } else { state(unit) };
+        let enabled = observed.units.get(unit.name).is_some_and(|unit| unit.enabled);
+        if !enabled {
             actions.push(Action::EnableUnit { unit: unit.name.to_owned() });
         }
-        if let Some(because) = restart(unit, state) {
+        let kubelet = unit.name == names::path::KUBELET_UNIT;
+        let reads_another =
+            kubelet && other_certificate || unit.reads.iter().any(|file| wrong.contains(file.as_str()));
+        if let Some(because) = restart(unit, state, reads_another) {
             actions.push(Action::RestartUnit { unit: unit.name.to_owned(), because });
-            let kubelet = unit.name == names::path::KUBELET_UNIT;
             actions.push(if kubelet { Action::AwaitKubelet } else { Action::AwaitRuntime });
         }
     }
     if !actions.is_empty() {
         actions.insert(0, Action::ReloadUnits);
     }
-    actions
+    set_aside(observed).into_iter().chain(actions).collect()
 }
 
-fn restart(unit: &Unit, state: &UnitState) -> Option<Because> {
+/// Nothing runs from what is moved. Its units are started again afterwards, like those that do not run.
+fn set_aside(observed: &Observed) -> Vec<Action> {
+    let Some(SetAside { why, to }) = observed.store.clone() else { return Vec::new() };
+    let stop = |unit: &str| Action::StopUnit { unit: unit.to_owned() };
+    let path = names::path::CONTAINERD_ROOT.to_owned();
+    vec![
+        stop(names::path::KUBELET_UNIT),
+        stop(containerd::UNIT),
+        Action::EndContainers,
+        Action::SetAside { path, to, why },
+    ]
+}
+
+/// `reads_another` says that a file that it reads will be another one.
+fn restart(unit: &Unit, state: &UnitState, reads_another: bool) -> Option<Because> {
     match &state.running_inputs {
-        Some(inputs) if *inputs == unit.inputs => None,
+        Some(inputs) if *inputs == unit.inputs && state.newer.is_none() && !reads_another => None,
         Some(_) => Some(Because::InputsChanged),
         None if state.active => Some(Because::InputsChanged),
         None => Some(Because::NotRunning),
@@ -290,6 +373,50 @@ fn restart(unit: &Unit, state: &UnitState) -> Option<Because> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_containerd_cannot_use_is_moved_away_and_the_kubelet_waits_for_the_images() {
+        let facts = crate::Facts::example("a");
+        let cluster = cluster::ClusterConfig::default();
+        let token = crate::NodeCredentials::Bootstrap("users: []\n".to_owned());
+        let node = crate::NodeConfig::new(&cluster, "a", facts.addresses.clone(), "ca", token, "pause");
+        let desired = crate::desired::desired(&facts, &node, &[]).unwrap();
+        let running = |unit: &Unit| {
+            let inputs = Some(unit.inputs.clone());
+            (
+                unit.name.to_owned(),
+                UnitState { running_inputs: inputs, newer: None, active: true, enabled: true },
+            )
+        };
+        let store = Some(SetAside { why: "meta.db: it is gone".to_owned(), to: "/aside".to_owned() });
+        let units = desired.units.iter().map(running).collect();
+        let plan = plan(&desired, &Observed { store, units, ..Observed::default() });
+        assert_eq!(
+            plan.set_aside().collect::<Vec<_>>(),
+            ["meta.db: it is gone; /var/lib/containerd was moved to /aside"]
+        );
+        let (before, after) = plan.around_import();
+        let last = |plan: &Plan, count: usize| {
+            let actions = &plan.actions[plan.actions.len() - count..];
+            actions.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            last(&before, 7),
+            [
+                "stop kubelet.service",
+                "stop containerd.service",
+                "end what runs in containers",
+                "move /var/lib/containerd to /aside: meta.db: it is gone",
+                "reload unit files",
+                "start containerd.service",
+                "wait for containerd",
+            ]
+        );
+        assert_eq!(last(&after, after.actions.len()), ["start kubelet.service", "wait for the kubelet"]);
+        // Else nobody waits.
+        let fresh = super::plan(&desired, &Observed::default());
+        assert_eq!(fresh.around_import(), (fresh.clone(), Plan::default()));
+    }
 
     #[test]
     fn a_damaged_file_of_the_kubelet_s_goes_before_the_kubelet_is_started() {

@@ -2,20 +2,24 @@
 //! does first, and every other verb that makes a node.
 //!
 //! ```text
-//! facts, bundle, config, role ──▶ preflight ──▶ (rendered) ──▶ install ──▶ import
+//! facts, bundle, config, role ──▶ preflight ──▶ (rendered) ──▶ plan ──▶ verify ──▶ install ──▶ import
 //! ```
 
-use bundle::Bundle;
+use std::path::Path;
+
+use bundle::{Bundle, BundleError};
 use cluster::{ClusterConfig, EtcdConfig, Host, NetworkProvider, ProxyMode};
+use names::path;
 use pki::NodeIdentity;
 
-use crate::execute::{self, Installed};
-use crate::images::{self, ImagesError, Imported};
-use crate::plan::{Action, Plan};
+use crate::execute;
+use crate::images::{self, ImagesError, Imported, Mended};
+use crate::plan::{Action, Because, Plan};
 use checks::Check;
 
 use crate::preflight::{self, HostInput};
-use crate::{Facts, InstallError, NodeConfig, NodeCredentials, Root};
+use crate::units::Units;
+use crate::{Facts, InstallError, NodeConfig, NodeCredentials, Root, containerd};
 
 /// What a node is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +45,9 @@ pub enum ProvisionError {
     /// The bundle lacks what sandboxes of pods are made of.
     #[error("the bundle has no image `pause`")]
     NoPause,
+    /// The bundle is damaged.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
     /// The install failed.
     #[error(transparent)]
     Install(#[from] InstallError),
@@ -121,18 +128,62 @@ impl Provision<'_> {
         Ok(execute::plan_install(&self.root, self.facts, self.bundle, &self.node(rendered)?)?)
     }
 
-    /// Installs what is missing; containerd and the kubelet run at the end. `progress` gets each step just before it is
-    /// done.
+    /// Reads all that such a plan and the import after it will take out of the bundle, and compares it with its digests:
+    /// before anything is changed, since half of it helps nobody. Changes nothing.
+    ///
+    /// # Errors
+    /// [`ProvisionError::Bundle`] names the first blob that is wrong.
+    pub fn verify(&self, plan: &Plan) -> Result<(), ProvisionError> {
+        let program = |action: &Action| match action {
+            Action::InstallProgram { name, .. } => Some(name.clone()),
+            _ => None,
+        };
+        let programs: Vec<String> = plan.actions.iter().filter_map(program).collect();
+        Ok(self.bundle.verify_parts(&self.images_to_come(plan), &programs)?)
+    }
+
+    /// Those that containerd lacks; all where nobody can be asked, or it will begin anew.
+    fn images_to_come(&self, plan: &Plan) -> Vec<String> {
+        let anew = !plan.around_import().1.is_empty();
+        let runs = !anew && Units::of(&self.root).is_active(containerd::UNIT);
+        let missing = runs.then(|| images::plan_images(&self.root, self.bundle).ok()).flatten();
+        let all = || self.bundle.images().iter().map(|image| image.name.clone()).collect();
+        missing.map_or_else(all, |plan| plan.import)
+    }
+
+    /// Does what [`Provision::plan`] said; containerd and the kubelet run at the end. `progress` gets each step just
+    /// before it is done. Returns warnings.
     ///
     /// # Errors
     /// [`ProvisionError`]; what was done until then stays and is found by the next run.
     pub async fn install(
         &self,
-        rendered: &Rendered,
+        plan: &Plan,
         progress: impl FnMut(&Action),
-    ) -> Result<Installed, ProvisionError> {
-        let node = self.node(rendered)?;
-        Ok(execute::install(&self.root, self.facts, self.bundle, &node, progress).await?)
+    ) -> Result<Vec<String>, ProvisionError> {
+        let extract = |name: &str, path: &Path| self.bundle.extract_program(name, path).map(drop);
+        Ok(execute::execute(&self.root, plan, extract, progress).await?)
+    }
+
+    /// Puts files of images right that are not what the images' layers say: out of the layers, or out of the bundle.
+    ///
+    /// # Errors
+    /// [`ImagesError`].
+    pub fn mend(&self) -> Result<Mended, ImagesError> {
+        if self.existing_containerd {
+            return Ok(Mended::default());
+        }
+        images::mend(&self.root, self.bundle)
+    }
+
+    /// Has the kubelet started again: it waits the longer the more often a container crashed, and forgets that.
+    ///
+    /// # Errors
+    /// [`ProvisionError::Install`].
+    pub async fn restart_kubelet(&self) -> Result<(), ProvisionError> {
+        let unit = path::KUBELET_UNIT.to_owned();
+        let restart = Action::RestartUnit { unit, because: Because::InputsChanged };
+        self.install(&Plan { actions: vec![restart, Action::AwaitKubelet] }, |_| ()).await.map(drop)
     }
 
     /// Imports the images that the node's containerd lacks.

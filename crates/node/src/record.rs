@@ -5,15 +5,20 @@
 //! last. Pure but for [`Record::read`] and [`Record::write`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use host::fs::FsError;
 use names::path;
 use serde::{Deserialize, Serialize};
 
 use crate::Root;
+use crate::content::sha256_hex;
 
 /// The version of the file's form.
 const VERSION: u32 = 1;
+
+/// Larger files are none that an install writes, in bytes.
+const LARGEST: u64 = 4 << 20;
 
 /// A file that was there before lies beside ours under its name and this.
 pub const KEPT: &str = ".before-kubestrap";
@@ -129,6 +134,21 @@ impl Record {
         host::fs::write(&root.path(path::INSTALLED), format!("{text}\n").as_bytes(), 0o644)
     }
 
+    /// The files that an install has placed and that are other ones now, or gone. Programs are passed over: they are too
+    /// large to be read each time.
+    pub fn changed(&self, at: impl Fn(&str) -> PathBuf) -> Vec<String> {
+        let is_program = |file: &str| {
+            [path::PROGRAMS, path::CNI_PLUGINS].iter().any(|dir| Path::new(file).starts_with(dir))
+        };
+        let is_another = |placed: &Placed, file: &str| {
+            let found = host::fs::read_small(&at(file), LARGEST);
+            !found.is_ok_and(|found| placed.digests.contains(&sha256_hex(&found)))
+        };
+        let placed =
+            self.files.iter().filter(|(file, placed)| !is_program(file) && !placed.digests.is_empty());
+        placed.filter(|(file, placed)| is_another(placed, file)).map(|(file, _)| file.clone()).collect()
+    }
+
     /// A record of nothing.
     pub(crate) fn new() -> Self {
         Self { version: VERSION, ..Self::default() }
@@ -147,6 +167,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn files_that_are_other_ones_than_were_placed_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::below(dir.path());
+        let placed = |texts: &[&str]| Placed {
+            kept: false,
+            digests: texts.iter().map(|text| sha256_hex(text.as_bytes())).collect(),
+        };
+        let files =
+            [("/same", &["old", "a"][..]), ("/other", &["b"]), ("/gone", &["c"]), ("/rewritten", &[])];
+        let files = files.map(|(path, texts)| (path.to_owned(), placed(texts))).into();
+        for (path, text) in [("/same", "a"), ("/other", "x"), ("/rewritten", "y")] {
+            host::fs::write(&root.path(path), text.as_bytes(), 0o644).unwrap();
+        }
+        let record = Record { files, ..Record::new() };
+        assert_eq!(record.changed(|path| root.path(path)), ["/gone", "/other"]);
+    }
+
+    #[test]
     fn a_record_is_read_back_and_one_of_another_form_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::below(dir.path());
@@ -158,6 +196,8 @@ mod tests {
         let record = Record { files, trees, ..Record::new() };
         record.write(&root).unwrap();
         assert_eq!(Record::read(&root).unwrap(), Some(record));
+        let record = Record::read(&root).unwrap().unwrap();
+        assert_eq!(record.changed(|path| root.path(path)), Vec::<String>::new(), "programs are passed over");
         host::fs::write(&root.path(path::INSTALLED), br#"{"version":1}"#, 0o644).unwrap();
         assert!(matches!(Record::read(&root), Err(RecordError::Malformed(_))));
         Record { version: 2, ..Record::default() }.write(&root).unwrap();

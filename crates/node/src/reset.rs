@@ -12,15 +12,11 @@ use host::command::{Command, CommandError};
 use host::fs::FsError;
 use names::path;
 
-use crate::observe::{self, is_marked};
+use crate::observe::{self, SET_ASIDE, is_marked};
 use crate::plan::{Remains, Runtime, Stay, Undo, is_below};
 use crate::record::{Record, RecordError};
 use crate::units::Units;
 use crate::{Root, kernel, units};
-
-/// Where containerd has what runs, one directory for each container (`--state` of its shims: core/runtime/v2 of
-/// containerd/containerd), and its namespace of the kubelet's.
-const TASKS: &str = "io.containerd.runtime.v2.task/k8s.io";
 
 /// Why something of a node is still there.
 #[derive(Debug, thiserror::Error)]
@@ -148,7 +144,18 @@ fn users(root: &Root) -> Vec<Stay> {
         (path::SANDBOXES, "sandboxes are removed with `kubestrap sandbox delete`"),
     ];
     let there = all.into_iter().filter(|(dir, _)| root.path(dir).exists());
-    there.map(|(what, why)| Stay { what: what.to_owned(), why: why.to_owned() }).collect()
+    let there = there.map(|(what, why)| Stay { what: what.to_owned(), why: why.to_owned() });
+    there.chain(set_aside(root)).collect()
+}
+
+/// What containerd had kept and could not use.
+fn set_aside(root: &Root) -> Vec<Stay> {
+    let Some((dir, name)) = path::CONTAINERD_ROOT.rsplit_once('/') else { return Vec::new() };
+    let entries = host::fs::list(&root.path(dir)).unwrap_or_default();
+    let names = entries.iter().filter_map(|entry| entry.file_name()?.to_str());
+    let aside = names.filter(|entry| entry.starts_with(&format!("{name}{SET_ASIDE}")));
+    let why = "containerd could not use it; what pods had in it is yours to look for and to remove";
+    aside.map(|entry| Stay { what: format!("{dir}/{entry}"), why: why.to_owned() }).collect()
 }
 
 async fn runtime(root: &Root) -> Runtime {
@@ -157,7 +164,7 @@ async fn runtime(root: &Root) -> Runtime {
     if let Ok(pods) = ask.await {
         return Runtime::Answers { pods: pods.len() };
     }
-    let tasks = host::fs::list(&root.path(path::CONTAINERD_STATE).join(TASKS));
+    let tasks = host::fs::list(&root.path(path::CONTAINERD_TASKS));
     if tasks.is_ok_and(|tasks| !tasks.is_empty()) { Runtime::Silent } else { Runtime::Absent }
 }
 

@@ -9,10 +9,12 @@ use host::command::{Command, CommandError, Output};
 use crate::Root;
 use crate::content::sha256_hex;
 use crate::facts::Facts;
+use crate::machine::Started;
 
 /// The variable by which a running process tells what it was started with: the digest of its
 /// configuration and programs. Comparing it with the digest of what is on disk says whether a
-/// restart is due, whatever happened in between.
+/// restart is due, whatever happened in between. (But that somebody changed a file and had it read, since then
+/// the digest is still ours: [`Unit::reads`] is for that.)
 pub const INPUTS_VARIABLE: &str = "KUBESTRAP_INPUTS";
 
 /// How long one call of `systemctl` may take; containerd may need a while to load a full disk's
@@ -44,6 +46,9 @@ pub struct Unit {
     pub inputs: String,
     /// The unit file's text.
     pub text: String,
+    /// The files that its process reads when it starts, its program and the unit file among them: one that was written
+    /// after that start may not be what it has read.
+    pub reads: Vec<String>,
 }
 
 impl Unit {
@@ -52,7 +57,13 @@ impl Unit {
     pub(crate) fn new(name: &'static str, inputs: &str, template: &str, limits: &str) -> Self {
         let text = template.replace("@LIMITS@", limits);
         let inputs = sha256_hex(format!("{inputs}\n{text}").as_bytes());
-        Self { name, text: text.replace("@INPUTS@", &inputs), inputs }
+        Self { name, text: text.replace("@INPUTS@", &inputs), inputs, reads: vec![path(name)] }
+    }
+
+    /// With these files that its process reads when it starts.
+    pub(crate) fn reading(mut self, files: &[&str]) -> Self {
+        self.reads.extend(files.iter().map(|file| (*file).to_owned()));
+        self
     }
 
     /// The path of the unit file.
@@ -132,6 +143,14 @@ impl<'a> Units<'a> {
         self.systemctl(&["start", unit]).map(drop)
     }
 
+    /// Stops a unit.
+    ///
+    /// # Errors
+    /// As [`Units::daemon_reload`].
+    pub fn stop(self, unit: &str) -> Result<(), CommandError> {
+        self.systemctl(&["stop", unit]).map(drop)
+    }
+
     /// Stops a unit and keeps it from being started at boot; one that does not exist is fine.
     ///
     /// # Errors
@@ -150,9 +169,9 @@ impl<'a> Units<'a> {
         is_started_at_boot(|path| self.0.path(path), unit)
     }
 
-    /// What the process that runs as a unit was started with; none when it carries no digest of ours.
-    pub(crate) fn inputs(self, unit: &str) -> Option<String> {
-        self.0.machine().variable(unit.trim_end_matches(".service"), INPUTS_VARIABLE)
+    /// How the process that runs as a unit was started, with the digest of its inputs; none when it carries none of ours.
+    pub(crate) fn inputs(self, unit: &str) -> Option<Started> {
+        self.0.machine().started_with(unit.trim_end_matches(".service"), INPUTS_VARIABLE)
     }
 }
 

@@ -123,7 +123,8 @@ fn fulfilled(desired: &Desired) -> Observed {
     let files = desired.files.iter().map(|f| (f.path.clone(), found(f.mode, f.content.digest())));
     let programs = desired.programs.iter().map(|p| (p.path.clone(), found(0o755, p.digest.clone())));
     let running = |unit: &node::units::Unit| {
-        let state = UnitState { running_inputs: Some(unit.inputs.clone()), active: true, enabled: true };
+        let state =
+            UnitState { running_inputs: Some(unit.inputs.clone()), newer: None, active: true, enabled: true };
         (unit.name.to_owned(), state)
     };
     Observed {
@@ -172,6 +173,36 @@ fn a_changed_configuration_restarts_only_its_own_unit() {
             "wait for the kubelet",
         ]
     );
+}
+
+#[test]
+fn a_file_that_somebody_changed_and_had_read_is_put_back_and_read_again() {
+    let desired = desired(&facts(), &config("ca", TOKEN), &programs()).unwrap();
+    let reload = "reload unit files";
+    let restart = |unit| format!("restart {unit}.service: its configuration or program changed");
+    let cases = [
+        ("/var/lib/kubelet/config.yaml", "rewrite", "kubelet", "the kubelet"),
+        ("/etc/kubernetes/kubelet.conf", "rewrite", "kubelet", "the kubelet"),
+        ("/etc/systemd/system/kubelet.service", "rewrite", "kubelet", "the kubelet"),
+        ("/usr/local/bin/kubelet", "replace", "kubelet", "the kubelet"),
+        ("/etc/containerd/config.toml", "rewrite", "containerd", "containerd"),
+        ("/usr/local/bin/containerd", "replace", "containerd", "containerd"),
+    ];
+    for (path, verb, unit, awaited) in cases {
+        let mut observed = fulfilled(&desired);
+        let found = observed.files.get_mut(path).unwrap();
+        (found.digest, found.marked) = ("another".to_owned(), true);
+        let expected = [&format!("{verb} {path}"), reload, &restart(unit), &format!("wait for {awaited}")];
+        assert_eq!(shown(&plan(&desired, &observed)), expected);
+        // Killed before the restart: the file is as it shall be, and newer than the process that runs.
+        let mut observed = fulfilled(&desired);
+        observed.units.get_mut(&format!("{unit}.service")).unwrap().newer = Some(path.to_owned());
+        assert_eq!(shown(&plan(&desired, &observed)), expected[1..]);
+    }
+    // Nobody keeps that one open.
+    let mut observed = fulfilled(&desired);
+    observed.files.get_mut("/usr/local/bin/runc").unwrap().digest = "another".to_owned();
+    assert_eq!(shown(&plan(&desired, &observed)), ["replace /usr/local/bin/runc"]);
 }
 
 #[test]

@@ -58,6 +58,7 @@ impl ClusterArgs {
         let mut options = Options::new(root.clone(), addresses);
         // What another root's host calls itself nobody here knows.
         options.host_name = is_ours.then(|| hostname.clone());
+        options.thorough = true;
         options.static_pod_dir.clone_from(&self.pod_manifest_path);
         if !options.is_control_plane() {
             return Ok(None);

@@ -116,6 +116,8 @@ fn goal(args: &UpArgs) -> Goal {
 }
 
 #[cfg(test)]
+mod mend_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod world;

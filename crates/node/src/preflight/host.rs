@@ -9,6 +9,7 @@ use names::{component, path};
 use super::input::HostInput;
 use super::{around, endpoint, ports, ranges};
 use crate::facts::{CgroupVersion, Facts};
+use crate::record::Record;
 use crate::{Root, containerd, drop_ins, units};
 
 /// kubeadm's minimum for a control-plane node.
@@ -271,7 +272,8 @@ fn foreign_files(root: &Root, input: &HostInput<'_>) -> Vec<Check> {
     if !input.existing_containerd {
         ours.extend([path::CONTAINERD_CONFIG.to_owned(), units::path(containerd::UNIT)]);
     }
-    checks.extend(ours.iter().map(|path| written_by_us(root, path)));
+    let record = Record::read(root).ok().flatten();
+    checks.extend(ours.iter().map(|path| written_by_us(root, path, record.as_ref())));
     checks.push(same_cluster(root, input.ca));
     if is_ours(root, input.ca) {
         return checks;
@@ -287,8 +289,12 @@ fn foreign_files(root: &Root, input: &HostInput<'_>) -> Vec<Check> {
     checks
 }
 
-fn written_by_us(root: &Root, path: &str) -> Check {
+/// One that an install of ours has placed is ours, whoever has put another one there since.
+fn written_by_us(root: &Root, path: &str, record: Option<&Record>) -> Check {
     let name = kind::FILE_AVAILABLE.of_path(path);
+    if record.is_some_and(|record| record.files.contains_key(path)) {
+        return Check::passed(name);
+    }
     match std::fs::read_to_string(root.path(path)) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Check::passed(name),
         Err(error) => Check::unknown(name, format!("{path}: {error}"), "make it readable or remove it"),

@@ -14,15 +14,16 @@ use std::time::Duration;
 use anyhow::anyhow;
 use assets::{AssetDir, AssetTree};
 use bringup::{Options, Summary, Surroundings};
-use bundle::Bundle;
 use cluster::{ClusterConfig, NetworkProvider};
 use names::object::KUBE_SYSTEM;
 use names::path;
+use node::images::ImagesError;
 use node::plan::{Action, Plan};
 use node::provision::{Provision, ProvisionError, missing_images};
-use node::{Facts, Root};
+use node::{Facts, InstallError, Root};
 use serde::Serialize;
 
+use super::super::bundle;
 use super::super::checks::CheckArgs;
 use super::super::render;
 use super::super::start;
@@ -130,7 +131,7 @@ impl fmt::Display for Planned {
 ///
 /// # Errors
 /// [`Exit::Bundle`] with the images that it lacks.
-pub(super) fn has_images(bundle: &Bundle, config: &ClusterConfig) -> Result<(), Failure> {
+pub(super) fn has_images(bundle: &::bundle::Bundle, config: &ClusterConfig) -> Result<(), Failure> {
     let missing = missing_images(bundle, config);
     if missing.is_empty() {
         return Ok(());
@@ -162,9 +163,11 @@ impl Up<'_> {
             return self.plan();
         }
         self.check().await?;
-        let tree = self.render_and_write()?;
-        self.install(&tree).await?;
-        self.import()?;
+        let (tree, install) = self.prepare()?;
+        let (before, after) = install.around_import();
+        self.install(&before).await?;
+        self.import(!after.is_empty()).await?;
+        self.finish(&after).await?;
         if self.goal == Goal::Prepared {
             return Ok(Outcome::Prepared);
         }
@@ -204,27 +207,52 @@ impl Up<'_> {
         )
     }
 
-    fn render_and_write(&self) -> Result<AssetTree, Failure> {
+    /// The asset directory, written, and what is to be installed. A bundle that is damaged is told before either.
+    fn prepare(&self) -> Result<(AssetTree, Plan), Failure> {
         (self.begins)(Step::Render);
         let tree = self.render()?;
+        let install = self.node.plan(&render::for_node(&tree)?).map_err(failure)?;
+        self.node.verify(&install).map_err(failure)?;
         tree.write(&self.options.asset_dir).map_err(render::tree_failure)?;
-        Ok(tree)
+        Ok((tree, install))
     }
 
-    async fn install(&self, tree: &AssetTree) -> Result<(), Failure> {
+    async fn install(&self, plan: &Plan) -> Result<(), Failure> {
         (self.begins)(Step::Install);
         let say = |action: &Action| self.ui.transient(action.to_string());
-        let installed = self.node.install(&render::for_node(tree)?, say).await.map_err(failure)?;
-        installed.warnings.iter().for_each(|warning| self.ui.warn(warning));
+        for aside in plan.set_aside() {
+            self.ui.warn(format!("{aside}; remove it when nothing of it is missed"));
+        }
+        let warnings = self.node.install(plan, say).await.map_err(failure)?;
+        for warning in &warnings {
+            self.ui.warn(warning);
+        }
         Ok(())
     }
 
-    fn import(&self) -> Result<(), Failure> {
+    /// What had to wait for the images.
+    async fn finish(&self, plan: &Plan) -> Result<(), Failure> {
+        let say = |action: &Action| self.ui.transient(action.to_string());
+        self.node.install(plan, say).await.map_err(failure).map(drop)
+    }
+
+    /// `anew` says that the kubelet is to be started yet.
+    async fn import(&self, anew: bool) -> Result<(), Failure> {
         (self.begins)(Step::Import);
-        let imported = self.node.import()?;
+        let imported = self.node.import().map_err(images_failure)?;
         let count = imported.plan.import.len();
         if count > 0 {
             self.ui.step(format!("  {count} images in {:.1} s", imported.took.as_secs_f32()));
+        }
+        let mended = self.node.mend().map_err(images_failure)?;
+        mended.done.iter().for_each(|wrong| self.ui.step(format!("  put right: {wrong}")));
+        if !mended.done.is_empty() && !anew {
+            self.node.restart_kubelet().await.map_err(failure)?;
+        }
+        for wrong in &mended.left {
+            self.ui.warn(format!(
+                "{wrong}; no whole layer of it is here or in the bundle: pull or import it anew"
+            ));
         }
         Ok(())
     }
@@ -269,6 +297,18 @@ impl Up<'_> {
 fn failure(error: ProvisionError) -> Failure {
     match error {
         ProvisionError::NoPause => Failure::new(Exit::Bundle, error),
+        ProvisionError::Bundle(error) => bundle::failure(error),
+        ProvisionError::Install(InstallError::Program { program, source }) => {
+            let Failure { exit, error, hint } = bundle::failure(*source);
+            Failure { exit, error: error.context(format!("cannot install {program}")), hint }
+        }
         ProvisionError::Install(error) => error.into(),
+    }
+}
+
+fn images_failure(error: ImagesError) -> Failure {
+    match error {
+        ImagesError::Bundle(error) => bundle::failure(*error),
+        error @ (ImagesError::Ctr(_) | ImagesError::Store(_)) => error.into(),
     }
 }

@@ -38,7 +38,7 @@ fn images() -> Vec<String> {
     ClusterConfig::default().images().iter().map(|(_, image)| image.to_string()).collect()
 }
 
-fn is_prepared(world: &World) {
+pub(super) fn is_prepared(world: &World) {
     let kept = world.machine().images();
     assert!(images().iter().all(|image| kept[image].pinned), "{kept:?}");
     for unit in ["containerd.service", "kubelet.service"] {
