@@ -372,11 +372,25 @@ kinds! {
         looks_at "files in which the kubelet keeps its state (`*_state` in its directory)",
         fails "one is no JSON, as a power cut can leave it: the kubelet ends at its start",
         remedy "remove the file, as `kubestrap up` does: the kubelet makes it anew";
+    CONTAINERD_STATE: "ContainerdState", [Doctor],
+        looks_at "what containerd keeps: its two databases, `meta.db` and `metadata.db`, and whether they agree",
+        fails "one is damaged, gone, or was made anew beside what the other one knows: containerd ends at its start, or knows no image any more",
+        remedy "`kubestrap up` moves its directory away and imports the images anew";
+    IMAGE_FILES: "ImageFiles", [Doctor],
+        looks_at "files of images as they are unpacked, and their layers: those that changed since, or have another size on the disk, byte by byte",
+        fails "a file is cut off, gone or another one, of an image that this node needs: what starts from it crashes",
+        warns "the same of an image that nothing of the control plane needs",
+        remedy "`kubestrap up` puts it right out of its layer, or out of the bundle";
+    NODE_FILES: "NodeFiles", [Doctor],
+        looks_at "files that an install has placed: units, configurations, the kubelet's kubeconfig",
+        fails "never",
+        warns "one was changed by somebody else since: the next start of containerd or the kubelet reads that",
+        remedy "`kubestrap up` puts it back and has it read; settings of your own go into drop-ins, or into the config";
     CONTAINERD_CONFIG: "ContainerdConfig", [Doctor],
         looks_at "containerd's configuration, where its unit is ours",
         fails "never",
         warns "kubestrap did not write it: after the next boot pods may not start",
-        remedy "put ours back: move it away and run `kubestrap up`; settings of your own go into its directory conf.d";
+        remedy "`kubestrap up` puts ours back and keeps the other one beside it; settings of your own go into its directory conf.d";
     KUBELET_CREDENTIALS: "KubeletCredentials", [Doctor],
         looks_at "the kubelet's kubeconfig and client certificate",
         fails "it is missing or expired: the API would not know the node",

@@ -17,6 +17,7 @@ use crate::certificates::Limits;
 use crate::check::Diagnosis;
 use crate::checks::checkpoints::Checkpoints;
 use crate::checks::kubelet::Kubelet;
+use crate::checks::store::Kept;
 use crate::checks::{self, around, clock, disk, guardian};
 use crate::files::Files;
 use crate::manifests::{Manifest, Manifests};
@@ -42,6 +43,8 @@ pub struct Options {
     pub required: Vec<Component>,
     /// How long certificates have to be valid yet.
     pub limits: Limits,
+    /// Whether images are compared where only their size on the disk is another one: not for who asks every few minutes.
+    pub thorough: bool,
 }
 
 impl Options {
@@ -57,6 +60,7 @@ impl Options {
             host_name: None,
             required: names::component::CONTROL_PLANE.map(component).into(),
             limits: Limits::default(),
+            thorough: false,
         }
     }
 
@@ -82,6 +86,7 @@ pub(crate) struct Disk {
     pub(crate) manifests: Manifests,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) etcd: Option<Etcd>,
+    pub(crate) kept: Kept,
 }
 
 impl Disk {
@@ -95,7 +100,8 @@ impl Disk {
         let known = apiserver.and_then(|pod| Etcd::of_apiserver(pod, &read));
         let own = || Etcd::of_server(&checks::etcd::manifest(&manifests)?.pod, &read);
         let etcd = known.or_else(own);
-        Self { files, kubelet, manifests, checkpoints, etcd }
+        let kept = Kept::read(&files, &runtime::containerd_root(&files), options.thorough);
+        Self { files, kubelet, manifests, checkpoints, etcd, kept }
     }
 
     /// Every image that something needs in order to come back.
@@ -155,10 +161,11 @@ pub async fn diagnose(options: &Options, now: Timestamp) -> Diagnosis {
 /// The checks, in the order in which a node comes up.
 pub(crate) fn judge(options: &Options, disk: &Disk, live: &Live, now: Timestamp) -> Vec<Check> {
     let Options { limits, required, addresses, static_pod_dir, .. } = options;
-    let Disk { files, kubelet, manifests, checkpoints, etcd } = disk;
+    let Disk { files, kubelet, manifests, checkpoints, etcd, kept } = disk;
     let mut all = vec![clock::clock(now, &checkpoints.times())];
     all.extend(room(options, disk));
     all.extend(container_runtime(files, &live.runtime));
+    all.extend(kept.checks(&disk.images()));
     all.extend(kubelet.checks(files, static_pod_dir, *limits, now));
     all.extend(around::checks(files, kubelet.forbids_swap()));
     all.push(checks::kubelet::running(live.kubelet.as_ref()));

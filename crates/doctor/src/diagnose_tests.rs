@@ -49,6 +49,44 @@ fn a_good_node_comes_back() {
 }
 
 #[test]
+fn what_containerd_keeps() {
+    let meta = "/var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db";
+    broken(
+        |w| w.write(meta, "x", 0o600),
+        &[("ContainerdState", Failed), ("ImageFiles", Unknown)],
+        &format!("{meta}: neither of its two heads is one; no container would start"),
+    );
+    broken(
+        |w| w.write("/var/lib/containerd/io.containerd.content.v1.content/blobs/sha256/00", "x", 0o600),
+        &[("ContainerdState", Failed), ("ImageFiles", Unknown)],
+        &format!("{meta}: it is empty or gone, and 1 blobs and 0 snapshots are there"),
+    );
+}
+
+#[test]
+fn files_that_an_install_placed() {
+    let record = |w: &World, path: &str, text: &str| {
+        let digest = node::sha256_hex(text.as_bytes());
+        let files = format!(r#"{{"{path}": {{"kept": false, "digests": ["{digest}"]}}}}"#);
+        let record = format!(
+            r#"{{"version": 1, "files": {files}, "dirs": {{}}, "trees": {{}}, "sysctls": {{}}, "units": {{}}, "interfaces": []}}"#
+        );
+        w.write(names::path::INSTALLED, &record, 0o644);
+    };
+    let config = "/var/lib/kubelet/config.yaml";
+    let world = World::new();
+    let text = host::fs::read_to_string(&world.path(config)).unwrap();
+    record(&world, config, &text);
+    assert_eq!(world.problems(), (vec![], String::new()));
+    broken(
+        |w| record(w, config, "other"),
+        &[("NodeFiles", Warning)],
+        "/var/lib/kubelet/config.yaml: changed or gone since kubestrap wrote it",
+    );
+    broken(|w| record(w, "/gone", "x"), &[("NodeFiles", Warning)], "/gone: changed or gone");
+}
+
+#[test]
 fn the_kubelet() {
     broken(
         |w| w.remove("/usr/local/bin/kubelet"),

@@ -26,6 +26,11 @@ impl Files {
         Self { root }
     }
 
+    /// The root.
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
     /// Where an absolute path of the node lies for us, with all its links followed. A part that is
     /// missing is taken as it stands.
     pub fn path(&self, absolute: impl AsRef<Path>) -> PathBuf {

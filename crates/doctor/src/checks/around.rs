@@ -3,6 +3,7 @@
 use ::checks::{Check, Kind, kind};
 use names::path;
 use node::preflight::foreign_cni;
+use node::record::Record;
 use node::{containerd, drop_ins};
 
 use crate::files::Files;
@@ -15,6 +16,7 @@ pub(crate) fn checks(files: &Files, forbids_swap: bool) -> Vec<Check> {
     let units = [path::KUBELET_UNIT, containerd::UNIT];
     let mut checks = vec![swap(files, forbids_swap), kubelet_state(files)];
     checks.extend(units.map(|unit| drop_ins::check(|path| files.path(path), unit)));
+    checks.push(node_files(files));
     checks.push(containerd_config(files));
     checks.push(cni_config(files));
     checks
@@ -49,6 +51,28 @@ fn kubelet_state(files: &Files) -> Check {
     )
 }
 
+/// By what the install noted: no other file says what was placed.
+fn node_files(files: &Files) -> Check {
+    const NAME: &Kind = &kind::NODE_FILES;
+    let Ok(Some(record)) = Record::read(files.root()) else {
+        return Check::ok(NAME, "no install has noted what it placed here");
+    };
+    let told_below = |file: &str| {
+        let ours = files.text(file).is_ok_and(|text| containerd::is_ours(&text));
+        file == path::CONTAINERD_CONFIG && !ours
+    };
+    let mut changed = record.changed(|path| files.path(path));
+    changed.retain(|file| !told_below(file));
+    if changed.is_empty() {
+        return Check::ok(NAME, "the files of this node are as kubestrap wrote them");
+    }
+    Check::warning(
+        NAME,
+        format!("{}: changed or gone since kubestrap wrote it", changed.join(", ")),
+        "run `kubestrap up`, which puts it back and has it read again; settings of your own go into drop-ins, or into the config",
+    )
+}
+
 /// A containerd that kubestrap does not start is the administrator's business, and so is its configuration.
 fn containerd_config(files: &Files) -> Check {
     const NAME: &Kind = &kind::CONTAINERD_CONFIG;
@@ -66,7 +90,7 @@ fn containerd_config(files: &Files) -> Check {
             path::CONTAINERD_CONFIG
         ),
         format!(
-            "move it away and run `kubestrap up`, which writes it; settings of your own go into {}/conf.d",
+            "run `kubestrap up`, which puts its own back and keeps this one beside it; settings of your own go into {}/conf.d",
             path::CONTAINERD_CONFIG_DIR
         ),
     )

@@ -8,3 +8,4 @@ pub(crate) mod etcd;
 pub(crate) mod guardian;
 pub(crate) mod kubelet;
 pub(crate) mod requests;
+pub(crate) mod store;
