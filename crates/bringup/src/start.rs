@@ -13,13 +13,13 @@ use crate::context::Context;
 use crate::error::StartError;
 use crate::event::{Reporter, Step};
 use crate::gap::Gap;
-use crate::observe::observe;
+use crate::observe::{observe, restorable};
 use crate::options::{Options, REQUEST_LIMIT};
 use crate::plan::{Observed, Plan, plan};
 use crate::steering::Steering;
 use crate::surroundings::Watch;
 use crate::workloads::PodIdentity;
-use crate::{answer, checkpointed, inject, outdated, pivot, ready, rights, signed, verify};
+use crate::{answer, checkpointed, inject, outdated, pivot, ready, rights, signed, stage, verify};
 
 /// Why nothing is steered where two apiservers cannot be up at once.
 const NOT_SHARED: &str = "the temporary and the self-hosted apiserver do not both have \
@@ -136,6 +136,9 @@ async fn bring_up(context: &Context<'_>, summary: &mut Summary) -> Result<(), St
         summary.gap = Some(sampler.finish().await);
     }
     summary.changed = true;
+    if outcome.is_err() {
+        take_back(context).await?;
+    }
     // On failure the program stays in place: the temporary apiserver keeps the traffic.
     outcome?;
     if context.assets.guardian {
@@ -144,6 +147,20 @@ async fn bring_up(context: &Context<'_>, summary: &mut Summary) -> Result<(), St
         drop(steering);
     } else if let Err(error) = steering.finish().await {
         tracing::warn!(%error, "the steering program stays attached");
+    }
+    Ok(())
+}
+
+/// A temporary control plane that serves is the only API there is, and stays for the next `start`. One that never did, on a
+/// node that has copies of its own, is no way back to an API: it would come up at each boot beside what brings those back.
+async fn take_back(context: &Context<'_>) -> Result<(), StartError> {
+    let serves = api::readyz(&context.client, REQUEST_LIMIT).await.is_ok();
+    if serves || !restorable(context.options) {
+        return Ok(());
+    }
+    let files: Vec<_> = context.assets.temporary_pods.iter().map(|file| file.path.clone()).collect();
+    if stage::remove(&files)? {
+        context.report.note(Step::Api, "the temporary control plane never served, and was taken away again");
     }
     Ok(())
 }

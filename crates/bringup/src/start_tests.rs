@@ -336,3 +336,30 @@ async fn nothing_is_started_where_etcds_data_is_gone() {
     assert!(problem.contains("/var/lib/etcd holds no data of etcd, and this node is member 2"), "{problem}");
     assert_eq!(host::fs::list(&world.options.manifest_dir).unwrap(), [] as [PathBuf; 0]);
 }
+
+/// One that comes back by copies of its own: such as when the image of everybody was damaged, and of the temporary one, too.
+#[tokio::test(start_paused = true)]
+async fn a_temporary_control_plane_that_never_serves_stays_only_where_nothing_else_comes_back() {
+    for restorable in [false, true] {
+        let world = World::new();
+        if restorable {
+            let guardian = world.options.manifest_dir.join(names::path::GUARDIAN_FILE);
+            host::fs::write(
+                &guardian,
+                b"{kind: Pod, metadata: {name: g}, spec: {containers: [{name: g}]}}",
+                0o600,
+            )
+            .unwrap();
+            let pod = json!({"apiVersion": "v1", "kind": "Pod",
+                "metadata": {"name": "kube-scheduler-1", "namespace": "kube-system", "uid": "u",
+                    "ownerReferences": [{"kind": "DaemonSet", "name": "kube-scheduler", "controller": true}]},
+                "spec": {"hostNetwork": true, "nodeName": NODE, "containers": [{"name": "kube-scheduler", "image": "i"}]}});
+            let made = checkpoint::expected(Path::new("/"), &pod, &[]).unwrap().checkpoint;
+            let store = checkpoint::Store::open(&world.options.checkpoint_dir).unwrap();
+            store.write(&made, Timestamp::now()).unwrap();
+        }
+        world.cluster.say("/readyz", 500, "[-]etcd failed");
+        world.start(|_| false).await.unwrap_err();
+        assert_eq!(world.temporary().iter().any(|name| name.ends_with(".yaml")), !restorable, "{restorable}");
+    }
+}
