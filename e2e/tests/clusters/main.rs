@@ -12,6 +12,7 @@ mod badchange;
 mod certificates;
 mod cis;
 mod coldboot;
+mod damages;
 mod debian;
 mod deletions;
 mod doctor;
@@ -145,6 +146,8 @@ static CASES: &[Case] = &[
         "reset leaves the host as it was before up, also when it is killed, and up makes it a node again", "reset"),
     case!(Full, Own, renamed::renamed_host_is_the_same_node,
         "a host that is called otherwise since its installation is the same node for every verb", "bring-up"),
+    case!(Full, Own, damages::damages_of_containerd_and_the_kubelet,
+        "what is damaged on the disk of containerd's and the kubelet's is named by doctor and mended by up", "disasters"),
     case!(Full, Own, networks::networks_of_both_families,
         "dual stack works", "config"),
     case!(Full, Own, networks::networks_of_ipv6_alone,
