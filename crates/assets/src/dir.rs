@@ -202,6 +202,16 @@ impl AssetDir {
         &self.objects
     }
 
+    /// Those of them that kubestrap has rendered: the operator's own are nobody's to miss. None in a directory that is
+    /// somebody else's.
+    pub fn own_objects(&self) -> impl Iterator<Item = &Object> {
+        let is_own = |object: &&Object| {
+            let name = object.path.file_stem().and_then(|name| name.to_str());
+            self.ours && name.is_some_and(|name| crate::paths::MANIFESTS.contains(&name))
+        };
+        self.objects.iter().filter(is_own)
+    }
+
     /// The administrator's kubeconfig: the one to hand out.
     pub fn kubeconfig(&self) -> PathBuf {
         self.root.join("auth/kubeconfig")

@@ -1,5 +1,22 @@
 //! Paths in the asset directory that more than one place here knows.
 
+use names::{component, object};
+
+/// What is rendered to `manifests/`, by the files' names without their ending; all others there are the operator's.
+pub(crate) const MANIFESTS: [&str; 11] = [
+    component::KUBE_APISERVER,
+    component::KUBE_CONTROLLER_MANAGER,
+    component::KUBE_SCHEDULER,
+    component::KUBE_PROXY,
+    object::GUARDIAN,
+    "rbac",
+    "cluster-info",
+    "node-config",
+    "admission",
+    "coredns",
+    "flannel",
+];
+
 /// etcd's static pod, which stays after the pivot.
 pub(crate) const ETCD: &str = "static-manifests/etcd.yaml";
 

@@ -329,6 +329,42 @@ kinds! {
         fails "one has ended",
         warns "one ends within 30 days",
         remedy "renew it";
+    // A cluster that runs: what its API has that is in the way.
+    NODE_OBJECT: "NodeObject" - "node", [Upgrade, Doctor],
+        looks_at "Node objects and their label of the control plane",
+        fails "never",
+        warns "this node's is gone: its kubelet registers only when it starts; or the label has another value than the control plane's DaemonSets ask for, or is gone from this node",
+        remedy "run `kubestrap up` or `kubestrap start`; or set the label as the check says";
+    WEBHOOK: "Webhook" - "configuration", [Upgrade, Doctor],
+        looks_at "webhooks of admission whose failure is a refusal (failurePolicy), and which are asked of pods, nodes or leases",
+        fails "in `upgrade`: nobody answers, and it is asked of new pods in kube-system: none could be made",
+        warns "nobody answers: what it is asked of is refused; or it stands before new pods of kube-system, whose own it may need",
+        remedy "bring its Service up, exempt kube-system, or remove the configuration";
+    OBJECT_PRESENT: "ObjectPresent" - "kind/name", [Upgrade, Doctor],
+        looks_at "workloads, roles and bindings that kubestrap has rendered on this node",
+        fails "never",
+        warns "one is gone: nobody makes its pods any more, or whoever has rights by it has none",
+        remedy "put it back: `kubestrap upgrade apply`";
+    PODS_MADE: "PodsMade" - "workload", [Upgrade, Doctor],
+        looks_at "DaemonSets and ReplicaSets of kube-system that lack pods, and what the API said last when they wanted to make one",
+        fails "in `upgrade`: it refuses them, by a LimitRange, a quota, Pod Security, a policy or a webhook: no rollout would come to its end",
+        warns "the same in `doctor`",
+        remedy "change or remove what the check names";
+    PODS_AS_MADE: "PodsAsMade" - "pod", [Upgrade, Doctor],
+        looks_at "pods of kube-system that are not Ready",
+        fails "in `upgrade`: one has another image or other pull secrets than its DaemonSet or ReplicaSet has: something changes new pods",
+        warns "the same in `doctor`",
+        remedy "exempt kube-system from the policy or webhook that does it, and delete the pod";
+    MIRROR_PODS: "MirrorPods" - "node", [Upgrade, Doctor],
+        looks_at "whether the API has an image of each static pod of this node",
+        fails "never",
+        warns "it has none: what kubelets show of them is refused",
+        remedy "remove what changes or refuses pods; the kubelet's log says whose refusal it is";
+    API_SERVICE: "APIService" - "name", [Upgrade, Doctor],
+        looks_at "APIs that somebody else than kube-apiserver serves",
+        fails "never",
+        warns "one is not served: namespaces do not come to their end, and clients that ask for all APIs fail",
+        remedy "see to its Service, or remove the APIService";
     // A node that shall come back.
     DISK_CHECKPOINTS: "DiskCheckpoints", [Doctor],
         looks_at "the file system of the checkpoints",
@@ -432,6 +468,11 @@ kinds! {
         looks_at "its health",
         fails "it does not answer that it is healthy",
         remedy "look at its log, which lies with those of pods on its node";
+    ETCD_MEMBERS: "EtcdMembers", [Doctor],
+        looks_at "etcd's list of its members",
+        fails "one was added and never started, and without its vote etcd decides nothing",
+        warns "one was added and never started",
+        remedy "start it, or remove it with `etcdctl member remove`";
     ETCD_HEALTH: "EtcdHealth", [Doctor],
         looks_at "where etcd is",
         fails "never; it cannot be checked while no checkpoint of kube-apiserver says it",
@@ -439,8 +480,8 @@ kinds! {
     ETCD_HEALTH_OF: "EtcdHealth" - "url", [Doctor],
         looks_at "each etcd of the apiserver's, with the certificates of its checkpoint",
         fails "none answers that it is healthy",
-        warns "one of several does not",
-        remedy "look at its log, which lies with those of pods on its node";
+        warns "one of several does not; or its database is full (alarm NOSPACE), and everything can be read and nothing written",
+        remedy "look at its log, which lies with those of pods on its node; of a full one compact, defragment, and lift the alarm with etcdctl, as the check says";
     GUARDIAN: "Guardian", [Upgrade, Doctor],
         looks_at "the guardian's static pod; in `upgrade` who opens the readiness gate of a new apiserver",
         fails "it is missing, or the kubelet would refuse it: nobody would start a checkpoint; in `upgrade`: no guardian runs that opens the gate, and the rollout would wait for ever",

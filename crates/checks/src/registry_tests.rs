@@ -38,8 +38,8 @@ const MADE_IN: [(Verb, &[&str]); 4] = [
         Verb::Start,
         &["node/src/preflight/start.rs", "node/src/preflight/ports.rs", "kubestrap/src/commands/start.rs"],
     ),
-    (Verb::Upgrade, &["upgrade/src"]),
-    (Verb::Doctor, &["doctor/src", "node/src/drop_ins.rs"]),
+    (Verb::Upgrade, &["upgrade/src", "causes/src"]),
+    (Verb::Doctor, &["doctor/src", "causes/src", "node/src/drop_ins.rs"]),
 ];
 
 fn read(path: &Path) -> String {

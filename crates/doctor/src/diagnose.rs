@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use ::checks::{Check, Kind, kind};
 use checkpoint::Component;
-use etcd::{Etcd, Health};
+use etcd::{Etcd, Health, Member};
 use jiff::Timestamp;
 use names::object::{KUBE_SYSTEM, TEMPORARY_PREFIX};
 use names::path;
@@ -64,6 +65,20 @@ impl Options {
         }
     }
 
+    /// The names of the static pods of `kube-system` in this node's directory, by files that have lain there since before
+    /// that time.
+    pub fn static_pods(&self, since: SystemTime) -> Vec<String> {
+        let files = Files::new(self.root.clone());
+        let manifests = Manifests::read(&files, &self.static_pod_dir);
+        let written = |file: &str| files.path(self.static_pod_dir.join(file)).metadata()?.modified();
+        let lies = |manifest: &&Manifest| {
+            objects::namespace(&manifest.pod) == KUBE_SYSTEM
+                && written(&manifest.file).is_ok_and(|at| at < since)
+        };
+        let lying = manifests.pods.iter().filter(lies);
+        lying.map(|manifest| objects::name(&manifest.pod).to_owned()).collect()
+    }
+
     /// True when something of a control plane lies on the node's disk: checkpoints, or a static pod
     /// of the guardian, of etcd or of a bring-up.
     pub fn is_control_plane(&self) -> bool {
@@ -104,6 +119,12 @@ impl Disk {
         Self { files, kubelet, manifests, checkpoints, etcd, kept }
     }
 
+    /// How `etcdctl` is run for this node's own etcd.
+    pub(crate) fn etcdctl(&self, root: &Root) -> Option<String> {
+        let node = node::identity::installed(root).unwrap_or_else(|| "$(hostname)".to_owned());
+        causes::store::etcdctl(&checks::etcd::manifest(&self.manifests)?.pod, &node)
+    }
+
     /// Every image that something needs in order to come back.
     fn images(&self) -> BTreeSet<String> {
         let static_pods = self.manifests.pods.iter().flat_map(|manifest| pod::images(&manifest.pod));
@@ -120,6 +141,8 @@ pub(crate) struct Live {
     pub(crate) etcd: Vec<(String, Health)>,
     /// None where no etcd is this node's own.
     pub(crate) local_etcd: Option<Health>,
+    /// None where nobody told.
+    pub(crate) members: Option<Vec<Member>>,
 }
 
 impl Live {
@@ -142,9 +165,11 @@ impl Live {
                 None => None,
             }
         };
+        let members = async { disk.etcd.as_ref()?.members().await.ok() };
         let runtime = Runtime::look(&options.socket, disk.images());
-        let (kubelet, runtime, etcd, local_etcd) = tokio::join!(kubelet, runtime, etcd, local_etcd);
-        Self { kubelet, runtime, etcd, local_etcd }
+        let (kubelet, runtime, etcd, local_etcd, members) =
+            tokio::join!(kubelet, runtime, etcd, local_etcd, members);
+        Self { kubelet, runtime, etcd, local_etcd, members }
     }
 }
 
@@ -180,7 +205,9 @@ pub(crate) fn judge(options: &Options, disk: &Disk, live: &Live, now: Timestamp)
         *limits,
         now,
     ));
-    all.extend(checks::etcd::health(etcd.as_ref(), &live.etcd, live.local_etcd.as_ref()));
+    let etcdctl = disk.etcdctl(&options.root);
+    all.extend(checks::etcd::health(etcd.as_ref(), &live.etcd, live.local_etcd.as_ref(), etcdctl.as_deref()));
+    all.extend(checks::etcd::members(live.members.as_deref(), etcdctl.as_deref()));
     all.extend(guardian::checks(files, manifests, &live.runtime, *limits, now));
     all.extend(checks::requests::checks(files, *limits, now));
     all.extend(checkpoints.checks(files, required, &live.runtime, *limits, now));

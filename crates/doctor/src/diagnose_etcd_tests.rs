@@ -1,6 +1,7 @@
 //! What keeps this node's own etcd from coming back.
 
 use super::*;
+use crate::fixture::member;
 
 #[test]
 fn what_it_needs() {
@@ -35,7 +36,10 @@ fn what_it_needs() {
     let health =
         |health: Health| move |w: &mut World| w.live().etcd = vec![("https://10.0.0.1:2379".into(), health)];
     let name = "EtcdHealth-https://10.0.0.1:2379";
-    broken(health(Health::Unhealthy("status 503: ALARM NOSPACE".into())), &[(name, Failed)], "NOSPACE");
+    broken(health(Health::Unhealthy("status 503: RAFT NO LEADER".into())), &[(name, Failed)], "NO LEADER");
+    // A full one serves what it has, and comes back so.
+    let full = health(Health::Unhealthy("status 503: ALARM NOSPACE".into()));
+    broken(full, &[(name, Warning)], "everything can be read, and nothing written");
     broken(health(Health::Unasked("a name".into())), &[(name, Unknown)], "was not asked: a name");
     // One of two answers: the apiserver uses that one.
     broken(
@@ -43,6 +47,12 @@ fn what_it_needs() {
         &[("EtcdHealth-https://10.0.0.2:2379", Warning)],
         "gone",
     );
+    // One that was added and never came has a vote.
+    let with = |names: &'static [&str]| {
+        move |w: &mut World| w.live().members = Some(names.iter().map(|name| member(name)).collect())
+    };
+    broken(with(&["a", "b", ""]), &[("EtcdMembers", Warning)], "1 never started");
+    broken(with(&["a", ""]), &[("EtcdMembers", Failed)], "it decides nothing, and no API serves");
     // An etcd elsewhere is no static pod of this node.
     let elsewhere = |w: &mut World| {
         w.remove(manifest);

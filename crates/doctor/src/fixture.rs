@@ -273,6 +273,7 @@ impl World {
             runtime: Ok(runtime),
             etcd: vec![("https://10.0.0.1:2379".to_owned(), Health::Healthy)],
             local_etcd: Some(Health::Healthy),
+            members: Some(vec![member("a")]),
         }
     }
 
@@ -283,6 +284,12 @@ impl World {
     pub(crate) fn runtime(&mut self) -> &mut Runtime {
         self.live().runtime.as_mut().unwrap()
     }
+}
+
+/// A member of etcd; one without a name never started.
+pub(crate) fn member(name: &str) -> etcd::Member {
+    let (id, peer_urls) = (format!("id-{name}"), vec!["https://10.0.0.1:2380".to_owned()]);
+    etcd::Member { id, name: name.to_owned(), peer_urls, client_urls: Vec::new(), learner: false }
 }
 
 /// The sandbox of the API's pod, as the runtime has it.

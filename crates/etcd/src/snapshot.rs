@@ -61,9 +61,7 @@ impl Tool<'_> {
     pub fn problem(&self) -> Option<String> {
         match self.command(&["endpoint", "health"]).timeout(HEALTH_LIMIT).run() {
             Ok(_) => None,
-            Err(CommandError::Failed { stderr, .. }) => {
-                Some(stderr.lines().last().unwrap_or("it is not healthy").trim().to_owned())
-            }
+            Err(CommandError::Failed { stderr, .. }) => Some(why(&stderr)),
             Err(error) => Some(host::error::chain(&error)),
         }
     }
@@ -89,6 +87,12 @@ impl Tool<'_> {
     }
 }
 
+/// The reason in what `etcdctl endpoint health` says: its last line is that there is one.
+fn why(stderr: &str) -> String {
+    let reason = stderr.lines().rev().find(|line| line.contains(" is unhealthy: "));
+    reason.or_else(|| stderr.lines().last()).unwrap_or("it is not healthy").trim().to_owned()
+}
+
 /// Whether the checksum at the end of a snapshot is that of what is before it.
 fn is_whole(path: &Path) -> Result<bool, FsError> {
     let failed = |source| FsError { verb: "read", path: path.to_owned(), source };
@@ -111,6 +115,15 @@ fn is_whole(path: &Path) -> Result<bool, FsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_reason_is_told_and_not_that_there_is_one() {
+        let full =
+            "https://127.0.0.1:2379 is unhealthy: failed to commit proposal: Active Alarm(s): NOSPACE ";
+        assert_eq!(why(&format!("{full}\nError: unhealthy cluster\n")), full.trim());
+        assert_eq!(why("Error: context deadline exceeded\n"), "Error: context deadline exceeded");
+        assert_eq!(why(""), "it is not healthy");
+    }
 
     #[test]
     fn a_snapshot_with_a_changed_or_missing_byte_is_not_whole() {

@@ -38,6 +38,13 @@ pub const CONTROL_PLANE_TIER: &str = "control-plane";
 /// finds it.
 pub const CHECKPOINT_OF: &str = "kubestrap.io/checkpoint-of";
 
+/// Of a namespace: the level of Pod Security below which it takes no pod (`EnforceLevelLabel` in
+/// staging/src/k8s.io/pod-security-admission/api/constants.go).
+pub const POD_SECURITY_ENFORCE: &str = "pod-security.kubernetes.io/enforce";
+
+/// On an EndpointSlice: the Service that it is of (`LabelServiceName` in staging/src/k8s.io/api/discovery/v1/well_known_labels.go).
+pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
 // Of sandboxes and containers, where the kubelet puts them.
 
 /// The name of a container's pod (`KubernetesPodNameLabel` in staging/src/k8s.io/kubelet/pkg/types/labels.go).

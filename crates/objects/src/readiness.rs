@@ -7,6 +7,7 @@ use std::fmt;
 use names::condition::READY;
 use serde_json::Value;
 
+use crate::owner::controller;
 use crate::{condition, is_deleting, items, text};
 
 /// Whether a node or pod is Ready, as its kubelet last said.
@@ -17,6 +18,15 @@ pub fn is_ready(object: &Value) -> bool {
 /// Whether a pod has ended for good: it will not run again.
 pub fn has_ended(pod: &Value) -> bool {
     matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"))
+}
+
+/// Whether whoever made a pod has another one among these that has not ended: a DaemonSet on the same node.
+pub fn is_replaced(pod: &Value, pods: &[Value]) -> bool {
+    let Some(owner) = controller(pod) else { return false };
+    let in_place =
+        |other: &Value| owner["kind"] != "DaemonSet" || other["spec"]["nodeName"] == pod["spec"]["nodeName"];
+    let same = |other: &Value| controller(other).is_some_and(|of| of["uid"] == owner["uid"]);
+    pods.iter().any(|other| !has_ended(other) && same(other) && in_place(other))
 }
 
 /// What the kubelet told of a pod's containers without the init containers.
@@ -138,6 +148,25 @@ mod tests {
         for nothing in [json!({}), json!({"status": null})] {
             assert_eq!(said(&nothing).unwrap(), "the pod is Pending and not Ready");
         }
+    }
+
+    #[test]
+    fn a_pod_is_replaced_by_one_of_the_same_maker_that_has_not_ended() {
+        let of = |phase: &str, uid: &str| json!({"metadata": {"ownerReferences": [{"uid": uid, "controller": true}]}, "status": {"phase": phase}});
+        let failed = of("Failed", "a");
+        for (other, replaced) in
+            [(of("Pending", "a"), true), (of("Running", "b"), false), (of("Succeeded", "a"), false)]
+        {
+            assert_eq!(is_replaced(&failed, &[failed.clone(), other.clone()]), replaced, "{other}");
+        }
+        let on = |phase: &str, node: &str| {
+            json!({"metadata": {"ownerReferences": [{"kind": "DaemonSet", "uid": "a", "controller": true}]},
+                "spec": {"nodeName": node}, "status": {"phase": phase}})
+        };
+        assert!(is_replaced(&on("Failed", "n"), &[on("Running", "n")]));
+        assert!(!is_replaced(&on("Failed", "n"), &[on("Running", "m")]), "that one is of another node");
+        let nobodys = json!({"status": {"phase": "Failed"}});
+        assert!(!is_replaced(&nobodys, &[json!({"status": {"phase": "Running"}})]));
     }
 
     #[test]

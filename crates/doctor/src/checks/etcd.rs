@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use ::checks::{Check, Kind, Name, Outcome, kind};
+use causes::store;
 use etcd::data::{Standing, WAYS_BACK};
-use etcd::{Etcd, Health, server};
+use etcd::{Etcd, Health, Member, server};
 use jiff::Timestamp;
 use names::path::ETCD_REFUSED;
 use objects::pod;
@@ -159,14 +160,29 @@ fn data(files: &Files, places: &server::Places) -> Check {
     }
 }
 
-/// How etcd is right now. `local` is the answer of this node's own.
+/// Whether all members that etcd counts on have ever been there; nothing where it does not tell.
+pub(crate) fn members(members: Option<&[Member]>, etcdctl: Option<&str>) -> Option<Check> {
+    const NAME: &Kind = &kind::ETCD_MEMBERS;
+    let members = members?;
+    Some(match store::ghosts(members, etcdctl) {
+        None => Check::ok(NAME, format!("each of its {} members has started once", members.len())),
+        Some(ghosts) if ghosts.stops => Check::failed(NAME, ghosts.what, ghosts.remedy),
+        Some(ghosts) => Check::warning(NAME, ghosts.what, ghosts.remedy),
+    })
+}
+
+/// How etcd is right now. `local` is the answer of this node's own, `etcdctl` how that is run.
 pub(crate) fn health(
     known: Option<&Etcd>,
     endpoints: &[(String, Health)],
     local: Option<&Health>,
+    etcdctl: Option<&str>,
 ) -> Vec<Check> {
-    let mut checks: Vec<_> =
-        local.map(|health| one(&kind::ETCD_RUNNING, "this node's etcd", health)).into_iter().collect();
+    let one = |name: Name, what: &str, health: &Health| one(name, what, health, etcdctl);
+    let mut checks: Vec<_> = local
+        .map(|health| one((&kind::ETCD_RUNNING).into(), "this node's etcd", health))
+        .into_iter()
+        .collect();
     if known.is_none() {
         let remedy = "see to the checkpoint first";
         checks.push(Check::unknown(
@@ -196,7 +212,12 @@ pub(crate) fn health(
     checks
 }
 
-fn one(name: impl Into<Name>, what: &str, health: &Health) -> Check {
+fn one(name: Name, what: &str, health: &Health, etcdctl: Option<&str>) -> Check {
+    if let Health::Unhealthy(why) = health
+        && let Some(full) = store::full(why, etcdctl)
+    {
+        return Check::warning(name, format!("{what}: {}", full.what), full.remedy);
+    }
     match health {
         Health::Healthy => Check::ok(name, format!("{what} is healthy")),
         Health::Unhealthy(why) => Check::failed(name, format!("{what} is not healthy: {why}"), look()),

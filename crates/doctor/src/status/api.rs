@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use api::{Call, Client};
+use api::{ApiError, Call, Client};
 use checkpoint::Component;
 use jiff::{SignedDuration, Timestamp};
 use names::condition::CONTAINERS_READY;
@@ -54,8 +54,8 @@ impl ApiView {
 /// Asks the API for all of it.
 ///
 /// # Errors
-/// A clause that says what did not answer.
-pub async fn gather(client: &Client) -> Result<ApiView, String> {
+/// [`ApiError`] when it does not answer, or refuses.
+pub async fn gather(client: &Client) -> Result<ApiView, ApiError> {
     let version = get(client, "/version").await?;
     let pods = get(client, &format!("/api/v1/namespaces/{}/pods", object::KUBE_SYSTEM)).await?;
     let nodes = get(client, "/api/v1/nodes").await?;
@@ -69,13 +69,17 @@ pub async fn gather(client: &Client) -> Result<ApiView, String> {
     Ok(view(version, objects::items(&pods["items"]), objects::items(&nodes["items"]), leases))
 }
 
-async fn get(client: &Client, path: &str) -> Result<Value, String> {
-    Call::get(path).object(client, LIMIT).await.map_err(|error| host::error::chain(&error))
+async fn get(client: &Client, path: &str) -> Result<Value, ApiError> {
+    Call::get(path).object(client, LIMIT).await
 }
 
-fn view(version: String, pods: &[Value], nodes: &[Value], leases: Vec<Value>) -> ApiView {
+pub(super) fn view(version: String, pods: &[Value], nodes: &[Value], leases: Vec<Value>) -> ApiView {
     let mut by_node: BTreeMap<&str, Vec<PodStatus>> = BTreeMap::new();
     for pod in pods {
+        // One that has ended and that another one took the place of is nobody's problem.
+        if readiness::has_ended(pod) && is_replaced(pod, pods) {
+            continue;
+        }
         let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
         if let Some(status) = pod_status(pod, node) {
             by_node.entry(node).or_default().push(status);
@@ -98,6 +102,16 @@ fn view(version: String, pods: &[Value], nodes: &[Value], leases: Vec<Value>) ->
         }
     });
     ApiView { version, nodes: nodes.collect(), leases }
+}
+
+/// Whether its workload has another pod: a ReplicaSet of a later revision may have made it.
+fn is_replaced(pod: &Value, pods: &[Value]) -> bool {
+    let of_replicaset =
+        |pod: &Value| objects::owner::controller(pod).is_some_and(|of| of["kind"] == "ReplicaSet");
+    let lives = |other: &Value| {
+        !readiness::has_ended(other) && of_replicaset(other) && Component::of(other) == Component::of(pod)
+    };
+    readiness::is_replaced(pod, pods) || (of_replicaset(pod) && pods.iter().any(lives))
 }
 
 /// A pod of the control plane; none for all others.
@@ -252,6 +266,13 @@ mod tests {
                 "bootstrap-kube-apiserver-a",
                 json!({"metadata": {"annotations": {"kubernetes.io/config.mirror": "h"}, "deletionTimestamp": "x"}}),
             ),
+            // Its successor is above.
+            pod(
+                "kube-scheduler-5d-y1",
+                json!({
+                "metadata": {"labels": {"tier": "control-plane", "pod-template-hash": "5d"}, "ownerReferences": owner("ReplicaSet", "kube-scheduler-5d")},
+                "status": {"phase": "Failed", "conditions": []}}),
+            ),
             pod("coredns-1", json!({})),
             pod(
                 "installer-1",
@@ -310,7 +331,7 @@ mod tests {
         };
         let nodes = [node("newer", "v1.37.2"), node("older", "v1.35.9")];
         let view = view("v1.36.3".to_owned(), &[], &nodes, Vec::new());
-        let status = super::super::combine(&Ok(view), None, Timestamp::UNIX_EPOCH);
+        let status = super::super::combine(&Ok(view), None, &[], Timestamp::UNIX_EPOCH);
         let mixed: Vec<_> = status.nodes.iter().map(|node| (node.name.as_str(), node.mixed.len())).collect();
         assert_eq!(mixed, [("newer", 1), ("older", 0)]);
     }

@@ -34,6 +34,8 @@ pub struct LocalView {
     pub rendered: Option<String>,
     /// That the host has another name than the node, as a clause.
     pub renamed: Option<String>,
+    /// How `etcdctl` is run for this node's own etcd; none where it has none.
+    pub etcdctl: Option<String>,
     /// What could not be found out, and why.
     pub unknown: Vec<String>,
 }
@@ -61,6 +63,7 @@ pub async fn look(options: &Options, node: String, now: Timestamp) -> LocalView 
         certificates: expiries(&disk),
         rendered: rendered(options),
         renamed: renamed(options),
+        etcdctl: disk.etcdctl(&options.root),
         node,
         time: now,
         etcd,

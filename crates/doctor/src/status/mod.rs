@@ -11,6 +11,8 @@ mod local;
 mod model;
 mod versions;
 
+use ::checks::{Check, kind};
+use causes::{Cause, store};
 use jiff::Timestamp;
 
 use crate::check::Verdict;
@@ -21,10 +23,17 @@ pub use api::{ApiView, NodeView, gather};
 pub use local::{LocalView, look};
 pub use model::{ApiStatus, CertificateStatus, EtcdStatus, KnownFrom, Leader, NodeStatus, PodStatus, Status};
 
-/// Puts together what the API and this node said. `local` is none on a machine that is no
-/// control-plane node.
-pub fn combine(api: &Result<ApiView, String>, local: Option<LocalView>, now: Timestamp) -> Status {
+/// Puts together what the API and this node said, and what of the API is in the way. `local` is none on a machine that
+/// is no control-plane node.
+pub fn combine(
+    api: &Result<ApiView, String>,
+    local: Option<LocalView>,
+    causes: &[Cause],
+    now: Timestamp,
+) -> Status {
     let mut nodes = Vec::new();
+    let mut in_the_way: Vec<Check> = causes.iter().map(|cause| cause.check.clone()).collect();
+    in_the_way.extend(local.iter().flat_map(|local| of_etcd(local)));
     let local_name = local.as_ref().map(|local| local.node.clone());
     let etcd = match &local {
         Some(local) => local.etcd.clone(),
@@ -36,7 +45,7 @@ pub fn combine(api: &Result<ApiView, String>, local: Option<LocalView>, now: Tim
     let view = api.as_ref().ok();
     let node = |name: &str| view.and_then(|view| view.nodes.iter().find(|node| node.name == name));
     if let Some(local) = local {
-        nodes.push(local_node(local, view.map(|view| view.version.as_str()), node));
+        nodes.push(local_node(local, view.map(|view| view.version.as_str()), node, &in_the_way));
     }
     let others = view.into_iter().flat_map(|view| &view.nodes);
     nodes.extend(others.filter(|node| Some(&node.name) != local_name.as_ref()).map(other_node));
@@ -52,17 +61,26 @@ pub fn combine(api: &Result<ApiView, String>, local: Option<LocalView>, now: Tim
         Err(why) => (false, None, Some(why.clone())),
     };
     let leaders = view.map(|view| view.leaders(now)).unwrap_or_default();
-    Status { version: 1, time: now, api: ApiStatus { answers, version, why }, nodes, leaders, etcd }
+    let api = ApiStatus { answers, version, why };
+    Status { version: 1, time: now, api, nodes, leaders, etcd, in_the_way }
+}
+
+/// A member that never started is told whether the API answers or not: with too many of them it does not.
+fn of_etcd(local: &LocalView) -> Option<Check> {
+    let ghosts = store::ghosts(&local.etcd.members, local.etcdctl.as_deref())?;
+    Some(Check::warning(&kind::ETCD_MEMBERS, ghosts.what, ghosts.remedy))
 }
 
 fn local_node<'a>(
     local: LocalView,
     api: Option<&str>,
     node: impl Fn(&str) -> Option<&'a NodeView>,
+    in_the_way: &[Check],
 ) -> NodeStatus {
     let known = node(&local.node);
     let mut unknown = local.unknown;
-    if known.is_none() && api.is_some() {
+    let object = String::from(kind::NODE_OBJECT.of(&local.node));
+    if known.is_none() && api.is_some() && in_the_way.iter().all(|check| check.name != object) {
         unknown.push(format!("the API knows no control-plane node {}", local.node));
     }
     let pods = match (known, local.pods) {
@@ -177,6 +195,7 @@ mod tests {
     use objects::Origin;
 
     use super::*;
+    use crate::fixture::member;
 
     fn pod(name: &str, state: &str) -> PodStatus {
         PodStatus {
@@ -202,6 +221,41 @@ mod tests {
             [("a", "ready"), ("b", "exited"), ("c", "not running"), ("d", "pending"), ("e", "running")]
         );
         assert_eq!(remembered(&told)[0].state, "unknown (was ready)");
+    }
+
+    fn view() -> ApiView {
+        api::view("v1.37.2".to_owned(), &[], &[], Vec::new())
+    }
+
+    fn local(members: Vec<etcd::Member>) -> LocalView {
+        LocalView {
+            node: "a".to_owned(),
+            time: Timestamp::UNIX_EPOCH,
+            pods: None,
+            components: Vec::new(),
+            certificates: Vec::new(),
+            etcd: EtcdStatus { members, unknown: None },
+            rendered: None,
+            renamed: None,
+            etcdctl: None,
+            unknown: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_in_the_way_is_told_once_and_with_what_ends_it() {
+        let causes = |found: &[Cause]| {
+            let status = combine(&Ok(view()), Some(local(vec![member("a")])), found, Timestamp::UNIX_EPOCH);
+            (status.in_the_way, status.nodes[0].unknown.clone())
+        };
+        let gone = Check::warning(kind::NODE_OBJECT.of("a"), "the API has no Node a", "restart its kubelet");
+        let cause = Cause { check: gone.clone(), object: "Node a".to_owned(), stops_pods: false };
+        assert_eq!(causes(&[cause]), (vec![gone], Vec::new()));
+        assert_eq!(causes(&[]), (Vec::new(), vec!["the API knows no control-plane node a".to_owned()]));
+        // Of etcd it is told without an API, which there may be none for that.
+        let members = vec![member("a"), member("")];
+        let away = combine(&Err("refused".to_owned()), Some(local(members)), &[], Timestamp::UNIX_EPOCH);
+        assert!(away.in_the_way[0].what.contains("1 never started"), "{:?}", away.in_the_way);
     }
 
     #[test]

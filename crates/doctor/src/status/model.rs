@@ -1,5 +1,6 @@
 //! What is told: of each node, its pods, who leads, and etcd.
 
+use ::checks::Check;
 use jiff::Timestamp;
 use objects::Origin;
 use serde::Serialize;
@@ -141,6 +142,8 @@ pub struct Status {
     pub leaders: Vec<Leader>,
     /// etcd.
     pub etcd: EtcdStatus,
+    /// What the API has that is in the way, each with what ends it.
+    pub in_the_way: Vec<Check>,
 }
 
 /// What of an image's name is its version: the tag, or the digest where there is no tag.

@@ -1,10 +1,14 @@
 //! What verbs have in common that look at a cluster: whose API, and which node this is.
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use api::{ClientError, ClientOptions};
+use api::{ApiError, Client, ClientError, ClientOptions};
+use assets::AssetDir;
+use causes::{Cause, Place, missed};
 use doctor::Options;
 use doctor::status::{ApiView, gather};
+use jiff::Timestamp;
 use node::identity::{self, IdentityError};
 use node::{Facts, Root};
 
@@ -49,6 +53,63 @@ pub(crate) fn who(error: IdentityError) -> Failure {
     }
 }
 
+/// HTTP: whoever asks has no right to it.
+const FORBIDDEN: u16 = 403;
+
+/// What an API told.
+pub(crate) struct Told {
+    /// What is there; the error is a clause that says why nothing is told.
+    pub(crate) view: Result<ApiView, String>,
+    /// What is in the way.
+    pub(crate) causes: Vec<Cause>,
+    /// What is to be said of how it was asked.
+    pub(crate) warning: Option<String>,
+}
+
+impl Told {
+    fn nothing(why: impl Into<String>) -> Self {
+        Self { view: Err(why.into()), causes: Vec::new(), warning: None }
+    }
+
+    async fn of(client: &Client, view: ApiView, here: Option<&Here>) -> Self {
+        let mut place = Place::anywhere(Timestamp::now());
+        let mut expected = Vec::new();
+        if let Some(here) = here {
+            place.node = Some(here.name.clone());
+            place.static_pods = here.options.static_pods(SystemTime::now() - causes::UNSHOWN);
+            expected =
+                here.assets().iter().flat_map(|dir| missed(dir.own_objects().map(|o| &o.value))).collect();
+        }
+        Self { view: Ok(view), causes: causes::told(client, &place, &expected).await, warning: None }
+    }
+}
+
+/// The administrator's rights hang on a binding. A control-plane node has credentials that do not.
+async fn without_rights(kubeconfig: &Path, refusal: &ApiError, here: Option<&Here>) -> Told {
+    let why = format!(
+        "{} has no rights any more: see to ClusterRoleBinding {}, which `kubestrap upgrade apply` on a control-plane node \
+         puts back ({refusal})",
+        kubeconfig.display(),
+        names::user::CLUSTER_ADMINS
+    );
+    let Some((here, dir)) = here.and_then(|here| Some((here, here.assets()?))) else {
+        return Told::nothing(why);
+    };
+    let client = api::client_from_kubeconfig(&dir.start_kubeconfig(), &ClientOptions::default()).await;
+    let Ok(client) = client else { return Told::nothing(why) };
+    match gather(&client).await {
+        Ok(view) => Told { warning: Some(why), ..Told::of(&client, view, Some(here)).await },
+        Err(_) => Told::nothing(why),
+    }
+}
+
+impl Here {
+    /// The asset directory at its usual place, where there is one that can be read.
+    fn assets(&self) -> Option<AssetDir> {
+        AssetDir::read(&self.options.root.path(names::path::ASSETS)).ok()
+    }
+}
+
 impl ClusterArgs {
     /// This machine; none when nothing of a control plane is on its disk.
     pub(crate) fn here(&self) -> Result<Option<Here>, Failure> {
@@ -67,10 +128,10 @@ impl ClusterArgs {
         Ok(Some(Here { name, options }))
     }
 
-    /// What the API tells; the error is a clause that says why it tells nothing.
-    pub(crate) async fn ask(&self) -> Result<Result<ApiView, String>, Failure> {
+    /// What the API tells, and what of it is in the way.
+    pub(crate) async fn ask(&self, here: Option<&Here>) -> Result<Told, Failure> {
         if self.local {
-            return Ok(Err("it was not asked".to_owned()));
+            return Ok(Told::nothing("it was not asked"));
         }
         let path = self.kubeconfig.clone().unwrap_or_else(|| names::path::ADMIN_KUBECONFIG.into());
         if !path.exists() {
@@ -78,14 +139,24 @@ impl ClusterArgs {
             if self.kubeconfig.is_some() {
                 return Err(Failure::new(Exit::NotFound, anyhow::anyhow!(missing)));
             }
-            return Ok(Err(missing));
+            return Ok(Told::nothing(missing));
         }
-        let client = api::client_from_kubeconfig(&path, &ClientOptions::default()).await;
-        match client {
-            Ok(client) => Ok(gather(&client).await),
+        let client = match api::client_from_kubeconfig(&path, &ClientOptions::default()).await {
+            Ok(client) => client,
             // So it is when the name servers are away, too: this node is looked at all the same.
-            Err(error @ ClientError::HostName { .. }) => Ok(Err(host::error::chain(&error))),
-            Err(error) => Err(Failure::new(Exit::Config, error).hint("give another one with --kubeconfig")),
+            Err(error @ ClientError::HostName { .. }) => {
+                return Ok(Told::nothing(host::error::chain(&error)));
+            }
+            Err(error) => {
+                return Err(Failure::new(Exit::Config, error).hint("give another one with --kubeconfig"));
+            }
+        };
+        match gather(&client).await {
+            Ok(view) => Ok(Told::of(&client, view, here).await),
+            Err(error) if error.status() == Some(FORBIDDEN) => {
+                Ok(without_rights(&path, &error, here.filter(|_| self.kubeconfig.is_none())).await)
+            }
+            Err(error) => Ok(Told::nothing(host::error::chain(&error))),
         }
     }
 

@@ -36,6 +36,9 @@ struct Answer {
     /// The worst of all nodes.
     verdict: Verdict,
     nodes: Vec<Node>,
+    /// What the API has that is in the way: it keeps no node from coming back.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cluster: Vec<Check>,
     /// Why nothing is said of other nodes; none when something is.
     #[serde(skip_serializing_if = "Option::is_none")]
     unknown: Option<String>,
@@ -61,8 +64,12 @@ pub(crate) fn run(args: DoctorArgs, ui: &Ui) -> Result<(), Failure> {
     }
     super::run_async(async {
         let here = args.cluster.here()?;
-        let api = args.cluster.ask().await?;
-        let answer = answer(here, api).await;
+        let told = args.cluster.ask(here.as_ref()).await?;
+        if let Some(warning) = &told.warning {
+            ui.warn(warning);
+        }
+        let cluster = told.causes.into_iter().map(|cause| cause.check).collect();
+        let answer = Answer { cluster, ..answer(here, told.view).await };
         ui.output(&answer, || text(&answer, args.all));
         if let Some(why) =
             answer.unknown.as_ref().filter(|_| !args.cluster.is_local() && !answer.nodes.is_empty())
@@ -94,7 +101,7 @@ async fn answer(here: Option<Here>, api: Result<ApiView, String>) -> Answer {
 impl Answer {
     fn new(time: Timestamp, nodes: Vec<Node>, unknown: Option<String>) -> Self {
         let verdict = nodes.iter().map(|node| node.diagnosis.verdict).max().unwrap_or(Verdict::CouldNotCheck);
-        Self { version: 1, time, verdict, nodes, unknown }
+        Self { version: 1, time, verdict, nodes, cluster: Vec::new(), unknown }
     }
 }
 
@@ -108,7 +115,12 @@ fn reported(node: NodeView, now: Timestamp) -> Node {
 }
 
 fn text(answer: &Answer, all: bool) -> String {
-    answer.nodes.iter().map(|node| node_text(node, all)).collect::<Vec<_>>().join("\n")
+    let mut parts: Vec<_> = answer.nodes.iter().map(|node| node_text(node, all)).collect();
+    if !answer.cluster.is_empty() {
+        let title = "in the cluster, which comes back all the same\n".to_owned();
+        parts.push(title + &answer.cluster.iter().map(line).collect::<String>());
+    }
+    parts.join("\n")
 }
 
 fn node_text(node: &Node, all: bool) -> String {
@@ -197,6 +209,19 @@ mod tests {
             (Exit::WouldNotComeBack, "would not come back: c")
         );
         assert_eq!(code(vec![]), Exit::CouldNotCheck);
+    }
+
+    #[test]
+    fn what_is_in_the_way_is_told_and_keeps_nobody_from_coming_back() {
+        let hook = Check::warning(kind::WEBHOOK.of("dead"), "nobody answers", "remove it");
+        let answer =
+            Answer { cluster: vec![hook], ..answer(vec![node("a", Check::ok(&kind::CLOCK, "fine"))]) };
+        assert!(judge(&answer).is_ok());
+        let told = text(&answer, false);
+        let end = "\nin the cluster, which comes back all the same\n  warning: Webhook-dead: nobody answers\n      remove it\n";
+        assert!(told.ends_with(end), "{told}");
+        let json = serde_json::to_value(&answer).unwrap();
+        assert_eq!(json["cluster"][0]["name"], "Webhook-dead");
     }
 
     #[test]

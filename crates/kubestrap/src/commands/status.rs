@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use ::checks::Check;
 use doctor::status::{
     ApiStatus, EtcdStatus, KnownFrom, Leader, NodeStatus, PodStatus, Status, combine, look,
 };
@@ -24,7 +25,11 @@ pub(crate) struct StatusArgs {
 pub(crate) fn run(args: StatusArgs, ui: &Ui) -> Result<(), Failure> {
     super::run_async(async {
         let here = args.cluster.here()?;
-        let api = args.cluster.ask().await?;
+        let told = args.cluster.ask(here.as_ref()).await?;
+        if let Some(warning) = &told.warning {
+            ui.warn(warning);
+        }
+        let api = told.view;
         let now = Timestamp::now();
         let local = match here {
             Some(here) => Some(look(&here.options, here.name, now).await),
@@ -36,7 +41,7 @@ pub(crate) fn run(args: StatusArgs, ui: &Ui) -> Result<(), Failure> {
             return Err(Failure::new(Exit::CouldNotCheck, error)
                 .hint("run it on a control-plane node, or give --kubeconfig"));
         }
-        let status = combine(&api, local, now);
+        let status = combine(&api, local, &told.causes, now);
         ui.output(&status, || text(&status));
         Ok(())
     })
@@ -44,6 +49,7 @@ pub(crate) fn run(args: StatusArgs, ui: &Ui) -> Result<(), Failure> {
 
 fn text(status: &Status) -> String {
     let mut text = api(&status.api);
+    text.push_str(&in_the_way(&status.in_the_way));
     text.push_str(&pods(status));
     for node in &status.nodes {
         text.push_str(&node_text(node, status.time));
@@ -63,6 +69,15 @@ fn api(api: &ApiStatus) -> String {
             )
         }
     }
+}
+
+/// What is in the way comes first: it is why what follows is as it is.
+fn in_the_way(checks: &[Check]) -> String {
+    let lines = checks.iter().map(|check| {
+        let remedy = check.remedy.as_ref().map(|remedy| format!("    {remedy}\n")).unwrap_or_default();
+        format!("{}\n{remedy}", check.what)
+    });
+    section("In the way", &lines.collect::<String>())
 }
 
 fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
@@ -201,4 +216,41 @@ fn etcd(etcd: &EtcdStatus) -> String {
         let _ = writeln!(text, "unknown: {why}");
     }
     section("etcd members", &text)
+}
+
+#[cfg(test)]
+mod tests {
+    use ::checks::kind;
+
+    use super::*;
+
+    #[test]
+    fn what_is_in_the_way_comes_first_with_what_ends_it() {
+        let gone = Check::warning(
+            kind::NODE_OBJECT.of("a"),
+            "the API has no Node a",
+            "`kubestrap up` brings it back",
+        );
+        let status = Status {
+            version: 1,
+            time: Timestamp::UNIX_EPOCH,
+            api: ApiStatus { answers: true, version: Some("v1.37.2".to_owned()), why: None },
+            nodes: Vec::new(),
+            leaders: vec![Leader {
+                component: "kube-scheduler".to_owned(),
+                holder: None,
+                renewed: None,
+                expired: true,
+            }],
+            etcd: EtcdStatus::default(),
+            in_the_way: vec![gone],
+        };
+        assert_eq!(
+            text(&status),
+            "The API answers: v1.37.2\n\nIn the way\nthe API has no Node a\n    `kubestrap up` brings it back\n\nLeaders\n\
+             COMPONENT       LEADER  RENEWED\nkube-scheduler  nobody  -\n"
+        );
+        let well = Status { in_the_way: Vec::new(), ..status };
+        assert!(!text(&well).contains("In the way"));
+    }
 }
