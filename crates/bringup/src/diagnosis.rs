@@ -1,6 +1,7 @@
 //! Why something does not come up, as far as this node knows: pods, exit codes, the last lines of
 //! their logs, and for what is seen often a sentence on the cause.
 
+use causes::Place;
 use cri::{ContainerDiagnosis, ContainerState, PodDiagnosis, PodSelector};
 use jiff::Timestamp;
 use names::component::{self, KUBE_APISERVER};
@@ -84,7 +85,15 @@ pub(crate) async fn self_hosted(context: &Context<'_>, missing: &str) -> String 
             }
         }
     }
+    parts.extend(in_the_way(context).await);
     with_causes(parts.join("\n"), context.assets.is_ours)
+}
+
+/// What the API has that keeps this from going on, a line each.
+pub(crate) async fn in_the_way(context: &Context<'_>) -> Vec<String> {
+    let place = Place::node(&context.options.node_name, Timestamp::now());
+    let causes = causes::told(&context.client, &place, &[]).await;
+    causes.iter().map(|cause| format!("in the way: {cause}")).collect()
 }
 
 /// What is known of the guardian: of its static pod, or where that is not there of the pod that installs it.
@@ -104,6 +113,7 @@ pub(crate) async fn guardian(context: &Context<'_>, missing: &str) -> String {
             Err(error) => parts.push(format!("pod {selector}: {error}")),
         }
     }
+    parts.extend(in_the_way(context).await);
     with_causes(parts.join("\n"), context.assets.is_ours)
 }
 
@@ -119,7 +129,7 @@ pub(crate) async fn found_port_taken(context: &Context<'_>, pod: &PodIdentity) -
 /// Why the node is not there.
 pub(crate) async fn node(context: &Context<'_>, last: &str) -> String {
     let node = &context.options.node_name;
-    let kubelet = "the kubelet registers it with the API: its log says why it does not \
+    let kubelet = "the kubelet registers it with the API when it starts: its log says why it does not \
                    (journalctl -u kubelet), and its --hostname-override or the host's name has to be";
     temporary(context, &format!("{last}\n{kubelet} `{node}`")).await
 }

@@ -23,6 +23,11 @@ pub enum StartError {
     /// The kubelet runs the static pods of an earlier start and cannot be restarted.
     #[error("the kubelet keeps static pods whose files have changed, until it is restarted; it could not be")]
     Kubelet(#[source] host::command::CommandError),
+    /// The API has no Node of this host, and its kubelet cannot be started again to register.
+    #[error(
+        "the API has no Node of this host, whose kubelet registers only when it starts; it could not be restarted"
+    )]
+    Restart(#[source] host::command::CommandError),
     /// An API call failed that nothing can go on without.
     #[error("the API refused a request")]
     Api(#[from] api::ApiError),
@@ -62,10 +67,15 @@ pub enum StartError {
         why: String,
     },
     /// The API refused some of the objects; all others are applied.
-    #[error("some objects were not applied; all others are in the cluster\n{report}")]
+    #[error(
+        "some objects were not applied; all others are in the cluster\n{report}{}",
+        in_the_way.iter().fold(String::new(), |text, cause| text + "\n" + cause)
+    )]
     Rejected {
         /// What became of each object.
         report: Box<apply::Report>,
+        /// What the API has that may be why, a line each.
+        in_the_way: Vec<String>,
     },
     /// Something of the temporary control plane is still there.
     #[error("the temporary control plane is not gone after {} s: {left}", after.as_secs())]

@@ -27,15 +27,18 @@ pub enum Step {
     Checkpoint,
     /// Move traffic and leadership, and let the temporary control plane go.
     Pivot,
-    /// Put back roles, bindings and admission policies that a cluster which runs has lost.
-    Rights,
     /// Check that only the self-hosted control plane is left.
     Verify,
+    /// Put back roles, bindings and admission policies that a cluster which runs has lost.
+    Rights,
+    /// Bring this node back into an API that has lost it.
+    Register,
 }
 
 impl Step {
-    /// All steps in their order.
-    pub const ALL: [Self; 10] = [
+    /// All steps of a bring-up in their order. [`Step::Rights`] and [`Step::Register`] are none of them: rights are put
+    /// back, and a node is registered anew, where the control plane stands.
+    pub const ALL: [Self; 9] = [
         Self::Restore,
         Self::Stage,
         Self::Api,
@@ -44,7 +47,6 @@ impl Step {
         Self::Addons,
         Self::Checkpoint,
         Self::Pivot,
-        Self::Rights,
         Self::Verify,
     ];
 
@@ -61,6 +63,7 @@ impl Step {
             Self::Pivot => "pivot",
             Self::Rights => "rights",
             Self::Verify => "verify",
+            Self::Register => "register",
         }
     }
 
@@ -77,6 +80,7 @@ impl Step {
             Self::Pivot => "move traffic and leadership to it",
             Self::Rights => "put back rights that are gone",
             Self::Verify => "check that it stands alone",
+            Self::Register => "bring this node back into the API",
         }
     }
 }

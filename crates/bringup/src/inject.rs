@@ -22,7 +22,7 @@ pub(crate) async fn control_plane(context: &Context<'_>) -> Result<String, Start
 /// # Errors
 /// As [`control_plane`].
 pub(crate) async fn addons(context: &Context<'_>) -> Result<String, StartError> {
-    summary(part(context, Step::Addons, &context.parts.addons).await)
+    summary(context, part(context, Step::Addons, &context.parts.addons).await).await
 }
 
 /// One object that the API rejects does not keep the others out, add-ons included.
@@ -31,19 +31,19 @@ async fn first_part(context: &Context<'_>) -> Result<String, StartError> {
     if !report.complete() {
         report.outcomes.extend(part(context, Step::Inject, &context.parts.addons).await.outcomes);
     }
-    summary(report)
+    summary(context, report).await
 }
 
 /// What became of it, in a line.
 ///
 /// # Errors
 /// [`StartError::Rejected`].
-pub(crate) fn summary(report: apply::Report) -> Result<String, StartError> {
+pub(crate) async fn summary(context: &Context<'_>, report: apply::Report) -> Result<String, StartError> {
     if report.complete() {
-        Ok(report.to_string())
-    } else {
-        Err(StartError::Rejected { report: Box::new(report) })
+        return Ok(report.to_string());
     }
+    let in_the_way = diagnosis::in_the_way(context).await;
+    Err(StartError::Rejected { report: Box::new(report), in_the_way })
 }
 
 /// Applies these.

@@ -5,9 +5,10 @@ use host::place::HostFile;
 
 use crate::context::Context;
 use crate::error::StartError;
+use crate::node_object::NodeObject;
 use crate::options::{Options, REQUEST_LIMIT};
 use crate::plan::Observed;
-use crate::{rights, stage, workloads};
+use crate::{registered, rights, stage, workloads};
 
 /// Looks at this node.
 ///
@@ -34,6 +35,8 @@ pub(crate) async fn observe(context: &Context<'_>) -> Result<Observed, StartErro
         copies: workloads::copies(&context.runtime, &context.required).await?,
         secrets: options.secrets_dir.exists(),
         rights_gone: Vec::new(),
+        node: if api_ready { registered::look(context).await } else { NodeObject::Whole },
+        node_name: options.node_name.clone(),
     };
     if observed.self_hosted() {
         let gone = rights::missing(context).await;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::event::Step;
+use crate::node_object::NodeObject;
 use crate::stage::FileState;
 use crate::workloads::Standing;
 
@@ -37,6 +38,10 @@ pub struct Observed {
     pub secrets: bool,
     /// Roles, bindings and admission policies of the asset directory that a self-hosted cluster has no more.
     pub rights_gone: Vec<String>,
+    /// This node's name.
+    pub node_name: String,
+    /// What the API has of it.
+    pub node: NodeObject,
 }
 
 impl Observed {
@@ -78,6 +83,8 @@ impl Plan {
 ///
 /// - A control plane that is self-hosted here and stands alone: nothing. Nothing is applied either:
 ///   what was changed with kubectl since is meant. Only rights that are gone are put back.
+/// - One that is self-hosted here, of whose node the API has no object, or one without its labels: the node is registered
+///   anew. Copies serve meanwhile.
 /// - One that is self-hosted here while something temporary is left: only that is seen off.
 /// - One that the guardian is about to bring back: it gets the time for it. Only if it does not, all
 ///   other steps follow.
@@ -89,6 +96,9 @@ pub fn plan(observed: &Observed) -> Plan {
         if !observed.rights_gone.is_empty() {
             steps.push(Planned { step: Step::Rights, actions: rights(observed) });
         }
+        if observed.node != NodeObject::Whole {
+            steps.push(Planned { step: Step::Register, actions: actions(Step::Register, observed) });
+        }
         if observed.secrets || !observed.temporary_pods.is_empty() {
             steps.push(Planned { step: Step::Verify, actions: verify(observed) });
         }
@@ -97,8 +107,6 @@ pub fn plan(observed: &Observed) -> Plan {
     let needed = |step: &Step| match step {
         Step::Restore => observed.restorable && !observed.staged(),
         Step::Checkpoint => observed.guardian,
-        // All of them are applied.
-        Step::Rights => false,
         _ => true,
     };
     let steps = Step::ALL.into_iter().filter(needed);
@@ -133,6 +141,7 @@ fn actions(step: Step, observed: &Observed) -> Vec<String> {
         ],
         Step::Rights => rights(observed),
         Step::Verify => verify(observed),
+        Step::Register => observed.node.actions(&observed.node_name),
     }
 }
 
@@ -188,7 +197,7 @@ mod tests {
 
     /// A whole bring-up.
     fn expected() -> Vec<Step> {
-        Step::ALL[1..].iter().copied().filter(|step| *step != Step::Rights).collect()
+        Step::ALL[1..].to_vec()
     }
 
     fn steps(observed: &Observed) -> Vec<Step> {
@@ -247,6 +256,26 @@ mod tests {
         // The power went away in the middle of the pivot.
         observed.secrets = true;
         assert_eq!(steps(&observed), [Step::Verify]);
+    }
+
+    #[test]
+    fn a_node_that_the_api_has_lost_is_registered_anew_and_nothing_else_is_done() {
+        let mut observed = fresh();
+        observed.node_name = "n".into();
+        observed.api_ready = true;
+        observed.standings = vec![standing(None)];
+        observed.node = NodeObject::Gone;
+        assert_eq!(steps(&observed), [Step::Register]);
+        assert_eq!(
+            plan(&observed).to_string(),
+            "1. register: bring this node back into the API\n     restart the kubelet: the API has no Node n, and a kubelet \
+             registers only when it starts\n     label node n: as a node of the control plane"
+        );
+        observed.node = NodeObject::Unlabelled(vec!["role".into()]);
+        assert_eq!(plan(&observed).steps[0].actions, ["label node n: role"]);
+        // Where all of it is to be done, that is a part of it.
+        observed.standings = vec![standing(Some("no pod"))];
+        assert_eq!(steps(&observed), Step::ALL[1..]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::plan::{Observed, Plan, plan};
 use crate::steering::Steering;
 use crate::surroundings::Watch;
 use crate::workloads::PodIdentity;
-use crate::{answer, checkpointed, inject, outdated, pivot, ready, rights, signed, stage, verify};
+use crate::{answer, checkpointed, inject, outdated, pivot, ready, registered, rights, signed, stage, verify};
 
 /// Why nothing is steered where two apiservers cannot be up at once.
 const NOT_SHARED: &str = "the temporary and the self-hosted apiserver do not both have \
@@ -84,6 +84,10 @@ async fn run(context: &Context<'_>) -> Result<Summary, StartError> {
     }
     if plan.has(Step::Rights) {
         context.step(Step::Rights, rights::put_back(context)).await?;
+        summary.changed = true;
+    }
+    if plan.has(Step::Register) {
+        context.step(Step::Register, registered::register(context)).await?;
         summary.changed = true;
     }
     if plan.has(Step::Verify) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use api::{ClientError, Connection};
 use cri::{Cri, CriError};
 use fakes::cluster::Cluster;
-use fakes::kubelet::Kubelet;
+use fakes::kubelet::{Kubelet, Registration};
 use fakes::runtime::Runtime;
 use host::command::CommandError;
 use names::component::{KUBE_APISERVER, KUBE_CONTROLLER_MANAGER, KUBE_SCHEDULER};
@@ -28,6 +28,7 @@ const NODE: &str = "n";
 struct Fakes {
     cluster: Cluster,
     runtime: Runtime,
+    registration: Registration,
 }
 
 impl Surroundings for Fakes {
@@ -53,6 +54,7 @@ impl Surroundings for Fakes {
     }
 
     fn restart_kubelet(&self) -> Result<(), CommandError> {
+        self.registration.restart();
         Ok(())
     }
 
@@ -87,10 +89,15 @@ impl World {
             network: true,
             machine: None,
             volumes: None,
+            registration: Registration::default(),
         };
         kubelet.step();
         let mut options = Options::new(assets, NODE.to_owned());
-        options.surroundings = Arc::new(Fakes { cluster: cluster.clone(), runtime: runtime.clone() });
+        options.surroundings = Arc::new(Fakes {
+            cluster: cluster.clone(),
+            runtime: runtime.clone(),
+            registration: kubelet.registration.clone(),
+        });
         options.manifest_dir = manifests;
         options.secrets_dir = dir.path().join("secrets");
         options.checkpoint_dir = dir.path().join("checkpoints");
@@ -321,6 +328,37 @@ async fn an_apiserver_that_crashes_again_and_again_ends_the_wait_at_once() {
         matches!(&error, StartError::Crashing { what, .. } if what.contains("bootstrap-kube-apiserver")),
         "{error}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_somebody_has_deleted_is_in_the_api_again_with_its_label() {
+    let world = World::new();
+    world.start(|_| false).await.unwrap();
+    let node = "/api/v1/nodes/n";
+    let label = || world.cluster.object(node).map(|node| node["metadata"]["labels"].clone());
+    let whole = label().unwrap();
+    world.cluster.remove(node);
+    // A kubelet that runs asks no more.
+    world.kubelet.lock().unwrap().step();
+    assert_eq!(label(), None);
+    let done = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::clone(&done);
+    let note = move |event: &Event| {
+        if event.progress == Progress::Started {
+            told.lock().unwrap().push(event.step);
+        }
+        false
+    };
+    assert!(world.start(note).await.unwrap().changed);
+    assert_eq!(*done.lock().unwrap(), [Step::Register]);
+    assert_eq!(label(), Some(whole.clone()));
+    // Another value of the label is none that the control plane's pods ask for.
+    world
+        .cluster
+        .change(node, |node| node["metadata"]["labels"][names::label::CONTROL_PLANE_NODE] = json!("true"));
+    assert!(world.start(|_| false).await.unwrap().changed);
+    assert_eq!(label(), Some(whole));
+    assert!(!world.start(|_| false).await.unwrap().changed);
 }
 
 /// An etcd without its data would begin another cluster, and the kubelet end every workload.

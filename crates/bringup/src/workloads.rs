@@ -192,12 +192,8 @@ impl Owners<'_> {
     /// Whether whoever made a pod that has ended still lacks another one.
     async fn misses(&mut self, pod: &Value, pods: &[Value]) -> Result<bool, ApiError> {
         let Some(owner) = owner::controller(pod) else { return Ok(false) };
-        let is_another = |other: &Value| {
-            !readiness::has_ended(other)
-                && owner::controller(other).is_some_and(|of| of["uid"] == owner["uid"])
-        };
         // What a Job makes is to end.
-        if owner["kind"] == "Job" || pods.iter().any(is_another) {
+        if owner["kind"] == "Job" || readiness::is_replaced(pod, pods) {
             return Ok(false);
         }
         let found = self.find(owner, objects::namespace(pod)).await?;

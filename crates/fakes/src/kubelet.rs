@@ -2,6 +2,8 @@
 //! DaemonSets and Deployments. It moves when it is told to, one look at a time.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use names::annotation::{CONFIG_MIRROR, CONFIG_SOURCE, CONFIG_SOURCE_API};
@@ -34,6 +36,19 @@ pub struct Kubelet {
     pub machine: Option<Machine>,
     /// Where it makes volumes of Secrets and ConfigMaps, if it does.
     pub volumes: Option<PathBuf>,
+    /// Whether it has registered since it was started.
+    pub registration: Registration,
+}
+
+/// Whether a kubelet has registered: it does it once, and again when it is started anew.
+#[derive(Debug, Clone, Default)]
+pub struct Registration(Arc<AtomicBool>);
+
+impl Registration {
+    /// It is started anew.
+    pub fn restart(&self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
 }
 
 impl Kubelet {
@@ -134,6 +149,9 @@ impl Kubelet {
     }
 
     fn register(&self) {
+        if self.registration.0.swap(true, Ordering::SeqCst) {
+            return;
+        }
         let path = format!("/api/v1/nodes/{}", self.node);
         if self.cluster.object(&path).is_none() {
             self.cluster.put(&path, json!({"kind": "Node", "metadata": {"name": self.node}}));

@@ -6,7 +6,9 @@ use std::time::Duration;
 use ::checks::{Check, kind};
 use assets::AssetDir;
 use bringup::{Event, Options, Progress, Reporter, StartError, Summary};
+use causes::Place;
 use cluster::SubjectName;
+use jiff::Timestamp;
 use names::port::Part;
 use names::{component, path};
 use node::identity;
@@ -87,6 +89,9 @@ pub(crate) fn run(args: StartArgs, ui: &Ui) -> Result<(), Failure> {
         preflight(&args, &facts, ui).await?;
         let summary = bring_up(&options, ui).await?;
         say_done(&summary, ui);
+        if !summary.changed {
+            in_the_way(&options).await.iter().for_each(|cause| ui.warn(cause));
+        }
         Ok(())
     })
 }
@@ -104,6 +109,14 @@ pub(crate) async fn bring_up(options: &Options, ui: &Ui) -> Result<Summary, Fail
     let sink = |event: Event| show(&event, ui);
     let reporter = Reporter::new(&sink);
     bringup::start(options, &reporter).await.map_err(failure)
+}
+
+/// What the API has that keeps the cluster from doing as it is told, a line each: who finds nothing to do may look for it.
+pub(crate) async fn in_the_way(options: &Options) -> Vec<String> {
+    let Ok(client) = Box::pin(bringup::client(options)).await else { return Vec::new() };
+    let place = Place::node(&options.node_name, Timestamp::now());
+    let causes = causes::told(&client, &place, &[]).await;
+    causes.iter().map(|cause| format!("in the way: {cause}")).collect()
 }
 
 /// One line a step for people, each event for programs.
@@ -159,7 +172,7 @@ async fn preflight(args: &StartArgs, facts: &Facts, ui: &Ui) -> Result<(), Failu
         certificates: certificates(&dir, facts)?,
         images: if args.allow_pull { Vec::new() } else { images },
         static_pod_dir: &args.pod_manifest_path,
-        now: jiff::Timestamp::now(),
+        now: Timestamp::now(),
     };
     let mut checks = node::preflight::start(&input).await;
     checks.extend(etcd_checks(&dir).await);
@@ -237,7 +250,9 @@ pub(crate) fn failure(error: StartError) -> Failure {
             (Exit::Preflight, "look at it with: systemctl status containerd; then run the same command again")
         }
         StartError::Data { .. } => (Exit::Preflight, etcd::data::WAYS_BACK),
-        StartError::Kubelet(_) => (Exit::NotReady, "restart the kubelet and run the same command again"),
+        StartError::Kubelet(_) | StartError::Restart(_) => {
+            (Exit::NotReady, "restart the kubelet and run the same command again")
+        }
         StartError::Untrusted { .. } => (
             Exit::Conflict,
             "another cluster's control plane runs here: stop it first, or use its own asset directory",

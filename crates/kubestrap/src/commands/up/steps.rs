@@ -180,6 +180,9 @@ impl Up<'_> {
         self.write_kubeconfig(&tree)?;
         let whole = self.goal == Goal::Whole;
         let unconnected = if whole { self.wait_for_addons(&options).await? } else { Vec::new() };
+        if !summary.changed {
+            start::in_the_way(&options).await.iter().for_each(|cause| self.ui.warn(cause));
+        }
         Ok(Outcome::Up { summary, unconnected })
     }
 
@@ -286,7 +289,9 @@ impl Up<'_> {
             return Ok(missing);
         }
         let missing = missing.join("\n  ");
-        let error = anyhow!("the control plane is up, and these pods are not ready:\n  {missing}");
+        let causes = start::in_the_way(options).await;
+        let causes = causes.iter().fold(String::new(), |text, cause| text + "\n" + cause);
+        let error = anyhow!("the control plane is up, and these pods are not ready:\n  {missing}{causes}");
         Err(Failure::new(Exit::NotReady, error).hint(format!(
             "look at them with: kubectl --kubeconfig {} -n {KUBE_SYSTEM} describe pods",
             path::ADMIN_KUBECONFIG

@@ -164,6 +164,38 @@ async fn add_ons_that_never_get_ready_are_named_unless_nobody_waits_for_them() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_was_deleted_from_the_api_is_brought_back() {
+    let world = World::new();
+    world.up(&[]).await.unwrap();
+    let node = format!("/api/v1/nodes/{NODE}");
+    let labels = || world.cluster().object(&node).map(|node| node["metadata"]["labels"].clone());
+    let before = labels();
+    assert!(before.is_some());
+    world.cluster().remove(&node);
+    assert!(changed(&world.up(&[]).await.unwrap()));
+    assert_eq!(labels(), before);
+    is_whole(&world);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_in_the_way_of_the_add_ons_is_named_with_what_ends_it() {
+    let world = World::new();
+    world.up(&["--no-wait"]).await.unwrap();
+    world.kubelet(|kubelet| kubelet.network = false);
+    let hook = serde_json::json!({"items": [{"metadata": {"name": "dead"}, "webhooks": [{"name": "a.b.c",
+        "clientConfig": {"service": {"namespace": "default", "name": "nobody"}},
+        "rules": [{"apiGroups": [""], "operations": ["CREATE"], "resources": ["pods"]}]}]}]});
+    let hooks = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
+    world.cluster().say(hooks, 200, &hook.to_string());
+    let said = world.up(&[]).await.unwrap_err().error.to_string();
+    assert!(
+        said.contains("\nin the way: ValidatingWebhookConfiguration dead is asked of new pods"),
+        "{said}"
+    );
+    assert!(said.ends_with("remove it: kubectl delete validatingwebhookconfiguration dead"), "{said}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn pods_that_wait_for_the_user_s_own_network_are_named_and_not_waited_for() {
     let world = World::new();
     world.kubelet(|kubelet| kubelet.network = false);

@@ -16,7 +16,7 @@ use clap::Parser;
 use cluster::ClusterConfig;
 use cri::{Cri, CriError};
 use fakes::cluster::Cluster;
-use fakes::kubelet::Kubelet;
+use fakes::kubelet::{Kubelet, Registration};
 use fakes::machine::{Killed, Machine};
 use host::command::CommandError;
 use names::path;
@@ -48,6 +48,7 @@ pub(super) enum Kill {
 struct Fakes {
     machine: Machine,
     cluster: Cluster,
+    registration: Registration,
 }
 
 impl Surroundings for Fakes {
@@ -72,6 +73,7 @@ impl Surroundings for Fakes {
     }
 
     fn restart_kubelet(&self) -> Result<(), CommandError> {
+        self.registration.restart();
         Ok(())
     }
 
@@ -120,9 +122,10 @@ impl World {
             network: true,
             machine: Some(machine.clone()),
             volumes: Some(root.join(path::below_root(path::KUBELET)).join("pods")),
+            registration: Registration::default(),
         };
         cluster.set_away(true);
-        let fakes = Fakes { machine, cluster };
+        let fakes = Fakes { machine, cluster, registration: kubelet.registration.clone() };
         Self {
             dir,
             facts: Facts::example(NODE),
