@@ -118,6 +118,7 @@ pub(crate) fn nothing_seen(version: KubernetesVersion) -> Observed {
         gate_kept: None,
         assets: Vec::new(),
         unfinished: None,
+        causes: Vec::new(),
     }
 }
 

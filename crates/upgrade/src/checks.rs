@@ -28,6 +28,7 @@ pub(crate) fn checks(
 ) -> Vec<Check> {
     let mut checks = versions(observed, to, direction);
     checks.extend(nodes(observed, to));
+    checks.extend(in_the_way(observed));
     checks.extend(drain(observed));
     checks.extend(etcd(observed));
     checks.extend(apis(observed, to, direction));
@@ -128,6 +129,14 @@ fn nodes(observed: &Observed, to: KubernetesVersion) -> Vec<Check> {
     checks
 }
 
+/// What keeps pods from being made has to go before one is rolled out.
+fn in_the_way(observed: &Observed) -> Vec<Check> {
+    let rolls_out = observed.parts.iter().any(|part| !part.changes.is_empty() || part.unsettled.is_some());
+    let check =
+        |cause: &causes::Cause| if rolls_out { cause.before_a_rollout() } else { cause.check.clone() };
+    observed.causes.iter().map(check).collect()
+}
+
 fn drain(observed: &Observed) -> Vec<Check> {
     let drain = &observed.drain;
     if !drain.asked || observed.host.is_empty() {
@@ -162,7 +171,11 @@ fn drain(observed: &Observed) -> Vec<Check> {
 fn etcd(observed: &Observed) -> Vec<Check> {
     let mut checks = Vec::new();
     if let Some(problem) = &observed.etcd.problem {
-        checks.push(Check::failed(&kind::ETCD, format!("etcd is not healthy: {problem}"), "mend it first"));
+        let (what, remedy) = match causes::store::full(problem, None) {
+            Some(full) => (full.what, full.remedy),
+            None => (format!("etcd is not healthy: {problem}"), "mend it first".to_owned()),
+        };
+        checks.push(Check::failed(&kind::ETCD, what, remedy));
     }
     let version = observed.etcd.image.as_deref().and_then(etcd_version);
     if version.is_some_and(|version| version < OLDEST_ETCD) {

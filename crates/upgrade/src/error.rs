@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use causes::Cause;
 use host::command::CommandError;
 use host::fs::FsError;
 
@@ -73,7 +74,7 @@ pub enum UpgradeError {
         reasons: String,
     },
     /// Something was changed and does not become ready.
-    #[error("{what} is not ready after {} s: {why}", after.as_secs())]
+    #[error("{what} is not ready after {} s: {why}{}", after.as_secs(), told(causes))]
     NotReady {
         /// What.
         what: String,
@@ -81,6 +82,8 @@ pub enum UpgradeError {
         after: Duration,
         /// What is missing.
         why: String,
+        /// What the API has that is in the way.
+        causes: Vec<Cause>,
     },
     /// Pods do not leave this node.
     #[error("node {node} still has pods after {} s: {why}", after.as_secs())]
@@ -93,11 +96,18 @@ pub enum UpgradeError {
         why: String,
     },
     /// Something was changed and certainly will not become ready.
-    #[error("{what} fails: {why}")]
+    #[error("{what} fails: {why}{}", told(causes))]
     Broken {
         /// What.
         what: String,
         /// How.
         why: String,
+        /// What the API has that is in the way.
+        causes: Vec<Cause>,
     },
+}
+
+/// Each on a line of its own.
+fn told(causes: &[Cause]) -> String {
+    causes.iter().fold(String::new(), |text, cause| text + &format!("\nin the way: {cause}"))
 }

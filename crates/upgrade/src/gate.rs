@@ -181,7 +181,8 @@ impl Gate<'_> {
                     ready = Ready::default();
                     let since = *broken.get_or_insert_with(Instant::now);
                     if since.elapsed() >= BROKEN_FOR {
-                        return Err(UpgradeError::Broken { what: what.to_owned(), why });
+                        let causes = self.sight.causes().await;
+                        return Err(UpgradeError::Broken { what: what.to_owned(), why, causes });
                     }
                     broken_since = Some(since);
                     why
@@ -195,8 +196,9 @@ impl Gate<'_> {
             };
             broken = broken_since;
             if !complete && began.elapsed() > self.patience.timeout {
-                let what = what.to_owned();
-                return Err(UpgradeError::NotReady { what, after: began.elapsed(), why });
+                let (what, after) = (what.to_owned(), began.elapsed());
+                let causes = self.sight.causes().await;
+                return Err(UpgradeError::NotReady { what, after, why, causes });
             }
             (self.report)(Event::Waiting { what: why });
             sleep(POLL).await;

@@ -61,6 +61,7 @@ impl Sight {
             gate_kept: self.gate_kept(&wanted).await?,
             assets: changed_assets(target)?,
             unfinished: before.as_ref().map(Before::state),
+            causes: self.causes().await,
         };
         Ok(Looked { observed, wanted, live, host, before })
     }

@@ -1,5 +1,6 @@
 //! What an upgrade needs to know of a cluster, as one value. It is read in [`crate::look`].
 
+use causes::Cause;
 use cluster::KubernetesVersion;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -44,6 +45,8 @@ pub struct Observed {
     pub assets: Vec<String>,
     /// A run that was killed or could not step back.
     pub unfinished: Option<UnfinishedState>,
+    /// What the API has that is in the way.
+    pub causes: Vec<Cause>,
 }
 
 /// One part of the cluster.

@@ -16,6 +16,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) revisions: &'a [Value],
     /// Pods of its namespace.
     pub(crate) pods: &'a [Value],
+    /// Events of its namespace that tell of pods which could not be made.
+    pub(crate) events: &'a [Value],
     /// Ids of the containers that run on this node.
     pub(crate) running: &'a BTreeSet<String>,
     /// This node.
@@ -75,7 +77,9 @@ pub(crate) fn judge(seen: Seen<'_>) -> Verdict {
     }
     let wanted = wanted(seen.workload);
     if ready < wanted {
-        let more = missing.map(|why| format!(": {why}")).unwrap_or_default();
+        let refused = || causes::newest_refusal(&newest.maker, seen.events, seen.pods);
+        let none = || refused().filter(|_| new.is_empty()).map(|why| format!("none could be made: {why}"));
+        let more = missing.or_else(none).map(|why| format!(": {why}")).unwrap_or_default();
         return Verdict::Waiting(format!("{ready} of {wanted} new pods are ready{more}"));
     }
     match old.first().or_else(|| new.iter().find(|pod| objects::is_deleting(pod))) {
@@ -88,6 +92,8 @@ pub(crate) fn judge(seen: Seen<'_>) -> Verdict {
 
 /// The newest revision of a workload.
 struct Newest {
+    /// The UID of who makes its pods.
+    maker: String,
     /// UIDs of whom its pods may belong to.
     owners: Vec<String>,
     label: &'static str,
@@ -111,7 +117,7 @@ fn newest(seen: Seen<'_>) -> Option<Newest> {
         let newest = of_kind("ControllerRevision").max_by_key(|r| r["revision"].as_i64())?;
         let label = names::label::CONTROLLER_REVISION_HASH;
         let hash = newest["metadata"]["labels"][label].as_str()?.to_owned();
-        return Some(Newest { owners: vec![uid.to_owned()], label, hash });
+        return Some(Newest { maker: uid.to_owned(), owners: vec![uid.to_owned()], label, hash });
     }
     let number = |object: &Value| {
         let text = object["metadata"]["annotations"][names::annotation::DEPLOYMENT_REVISION].as_str()?;
@@ -121,7 +127,7 @@ fn newest(seen: Seen<'_>) -> Option<Newest> {
     let label = names::label::POD_TEMPLATE_HASH;
     let hash = newest["metadata"]["labels"][label].as_str()?.to_owned();
     let uids = of_kind("ReplicaSet").filter_map(|r| Some(r["metadata"]["uid"].as_str()?.to_owned()));
-    Some(Newest { owners: uids.collect(), label, hash })
+    Some(Newest { maker: objects::uid(newest).to_owned(), owners: uids.collect(), label, hash })
 }
 
 fn owned(pod: &Value, owners: &[String]) -> bool {

@@ -21,9 +21,13 @@ fn pod(name: &str, hash: &str, container: &str, ready: &str) -> Value {
 }
 
 fn verdict(workload: &Value, pods: &[Value], running: &[&str]) -> Verdict {
+    judged(workload, pods, &[], running)
+}
+
+fn judged(workload: &Value, pods: &[Value], events: &[Value], running: &[&str]) -> Verdict {
     let revisions = [revision(2, "new"), revision(1, "old")];
     let running = running.iter().map(|id| (*id).to_owned()).collect();
-    judge(Seen { workload, revisions: &revisions, pods, running: &running, node: "here" })
+    judge(Seen { workload, revisions: &revisions, pods, events, running: &running, node: "here" })
 }
 
 fn waiting(verdict: Verdict) -> String {
@@ -43,6 +47,19 @@ fn a_change_that_nobody_has_seen_is_not_rolled_out() {
 fn the_old_revision_being_ready_does_not_count() {
     let old = pod("a", "old", "c1", "True");
     assert_eq!(waiting(verdict(&daemonset(2), &[old], &["c1"])), "0 of 1 new pods are ready");
+}
+
+#[test]
+fn where_no_new_pod_could_be_made_the_api_s_reason_is_told() {
+    let event = json!({"reason": "FailedCreate", "involvedObject": {"uid": "ds"}, "lastTimestamp": "2026-11-01T12:00:00Z",
+        "message": "Error creating: pods \"x-\" is forbidden: exceeded quota: few"});
+    let told = |pods: &[Value]| waiting(judged(&daemonset(2), pods, std::slice::from_ref(&event), &["c1"]));
+    let old = pod("a", "old", "c1", "True");
+    let refused =
+        "0 of 1 new pods are ready: none could be made: pods \"x-\" is forbidden: exceeded quota: few";
+    assert_eq!(told(std::slice::from_ref(&old)), refused);
+    let new = pod("b", "new", "c2", "False");
+    assert_eq!(told(&[old, new]), "0 of 1 new pods are ready: pod b: container c does not run");
 }
 
 #[test]
@@ -132,7 +149,8 @@ fn a_deployment_s_newest_replica_set_counts() {
     let revisions = [replica_set("9"), replica_set("10")];
     let running = BTreeSet::from(["9".to_owned(), "10".to_owned()]);
     let judge = |pods: &[Value]| {
-        judge(Seen { workload: &workload, revisions: &revisions, pods, running: &running, node: "here" })
+        let (workload, revisions, running) = (&workload, &revisions, &running);
+        judge(Seen { workload, revisions, pods, events: &[], running, node: "here" })
     };
     assert!(matches!(judge(&[pod("9")]), Verdict::Waiting(_)));
     assert!(matches!(judge(&[pod("10")]), Verdict::Settled(_)));

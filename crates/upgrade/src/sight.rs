@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use api::{ApiError, Call, Client, Patient};
+use causes::{Cause, Place};
 use cri::{ContainerState, Cri, Filter};
+use jiff::Timestamp;
 use names::{label, object};
 use objects::ObjectRef;
 use serde_json::Value;
@@ -24,6 +26,11 @@ impl Sight {
         Self { api: Patient::new(client), runtime, node }
     }
 
+    /// What the API has that is in the way.
+    pub(crate) async fn causes(&self) -> Vec<Cause> {
+        causes::told(self.api.client(), &Place::node(&self.node, Timestamp::now()), &[]).await
+    }
+
     /// The containers that run on this node.
     pub(crate) async fn running(&self) -> Result<BTreeSet<String>, UpgradeError> {
         let containers = self.runtime.containers(Filter::all()).await?;
@@ -41,11 +48,14 @@ impl Sight {
         let revisions =
             self.api.list(&format!("/apis/apps/v1/namespaces/{namespace}/{plural}"), kind).await?;
         let pods = self.api.list(&format!("/api/v1/namespaces/{namespace}/pods"), "Pod").await?;
+        let events = format!("/api/v1/namespaces/{namespace}/events?fieldSelector=reason%3DFailedCreate");
+        let events = self.api.list(&events, "Event").await?;
         let running = self.running().await?;
         let seen = Seen {
             workload: &workload,
             revisions: &revisions,
             pods: &pods,
+            events: &events,
             running: &running,
             node: &self.node,
         };

@@ -32,6 +32,10 @@ impl fmt::Display for Plan {
         for check in &self.checks {
             writeln!(f, "{check}")?;
         }
+        let refused = self.checks.iter().filter(|check| check.is_failure()).count();
+        if self.steps.is_empty() && refused > 0 {
+            return f.write_str("No step: what failed above is not mended by an upgrade.");
+        }
         if self.steps.is_empty() {
             return f.write_str("Nothing to do: everything is as it shall be.");
         }

@@ -4,6 +4,8 @@
 
 use std::path::Path;
 
+use causes::Cause;
+use checks::{Check, kind};
 use cluster::KubernetesVersion;
 use jiff::Timestamp;
 use serde_json::json;
@@ -119,6 +121,7 @@ fn cluster(from: &str, to: &str) -> Observed {
             unpullable: Vec::new(),
         },
         gate_kept: Some(true),
+        causes: Vec::new(),
         assets: if moves {
             vec!["kubestrap.yaml".to_owned(), "manifests/kube-apiserver.yaml".to_owned()]
         } else {
@@ -297,6 +300,59 @@ fn everything_that_speaks_against_it_is_told_at_once() {
     observed.gate_kept = Some(false);
     observed.certificates[0].not_after = now();
     check("refused", &observed, "v1.38.0");
+}
+
+/// A LimitRange that the API has no pod made by, and an API that nobody serves.
+fn causes() -> Vec<Cause> {
+    let refused = Check::warning(
+        kind::PODS_MADE.of("kube-proxy"),
+        "no pod of DaemonSet kube-system/kube-proxy can be made: pods \"kube-proxy-\" is forbidden: maximum cpu usage per \
+         Container is 50m, but request is 100m",
+        "LimitRange kube-system/small: change or remove it: kubectl -n kube-system delete limitrange small",
+    );
+    let unserved = Check::warning(
+        kind::API_SERVICE.of("v1.a.b"),
+        "APIService v1.a.b is not served",
+        "remove it: kubectl delete apiservice v1.a.b",
+    );
+    vec![
+        Cause { check: refused, object: "LimitRange kube-system/small".to_owned(), stops_pods: true },
+        Cause { check: unserved, object: "APIService v1.a.b".to_owned(), stops_pods: false },
+    ]
+}
+
+#[test]
+fn what_keeps_pods_from_being_made_has_to_go_before_one_is_rolled_out() {
+    let mut observed = cluster("v1.37.2", "v1.37.2");
+    observed.causes = causes();
+    observed.parts[4].unsettled = Some("0 of 1 new pods are ready: none could be made".to_owned());
+    check("in-the-way", &observed, "v1.37.2");
+    // Where nothing is rolled out it is told, and keeps nobody from anything.
+    observed.parts[4].unsettled = None;
+    let idle = plan(&observed, version("v1.37.2"), now());
+    assert!(idle.checks.iter().all(|check| !check.is_failure()) && idle.checks.len() == 2, "{idle}");
+}
+
+#[test]
+fn a_plan_that_a_check_refuses_does_not_say_that_all_is_well() {
+    let mut observed = cluster("v1.37.2", "v1.37.2");
+    observed.gate_kept = Some(false);
+    let plan = plan(&observed, version("v1.37.2"), now());
+    assert!(plan.is_empty());
+    let told = plan.to_string();
+    assert!(!told.contains("Nothing to do") && told.ends_with("not mended by an upgrade."), "{told}");
+}
+
+#[test]
+fn a_full_etcd_is_told_with_what_makes_room_in_it() {
+    let mut observed = cluster("v1.37.2", "v1.37.2");
+    let said = "https://127.0.0.1:2379 is unhealthy: failed to commit proposal: Active Alarm(s): NOSPACE";
+    observed.etcd.problem = Some(said.to_owned());
+    let plan = plan(&observed, version("v1.37.2"), now()).to_string();
+    for word in ["everything can be read, and nothing written", "$E compact", "$E defrag", "$E alarm disarm"]
+    {
+        assert!(plan.contains(word), "{plan}");
+    }
 }
 
 #[test]
