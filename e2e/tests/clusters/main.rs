@@ -22,6 +22,7 @@ mod fallback;
 mod foreign;
 mod hostile;
 mod interrupted;
+mod intheway;
 mod killed;
 mod member;
 mod moments;
@@ -148,6 +149,8 @@ static CASES: &[Case] = &[
         "a host that is called otherwise since its installation is the same node for every verb", "bring-up"),
     case!(Full, Own, damages::damages_of_containerd_and_the_kubelet,
         "what is damaged on the disk of containerd's and the kubelet's is named by doctor and mended by up", "disasters"),
+    case!(Full, Own, intheway::in_the_way_is_named_with_what_ends_it,
+        "a dead webhook, a LimitRange, a wrong label, a deleted DaemonSet or Node and a full etcd are each named by status and doctor with the command that ends them, and it does", "disasters"),
     case!(Full, Own, networks::networks_of_both_families,
         "dual stack works", "config"),
     case!(Full, Own, networks::networks_of_ipv6_alone,
