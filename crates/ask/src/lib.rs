@@ -16,13 +16,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use rustls::{CertificateError, ClientConfig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-pub use tls::{Identity, TlsError, tls};
+pub use tls::{Identity, TlsError, tls, unverified};
 
 /// More of an answer than this is not read, in bytes. `/readyz?verbose` has some 3000; the member list
 /// of a large etcd some 10 000.
@@ -84,6 +84,35 @@ impl AskError {
     pub fn is_unasked(&self) -> bool {
         matches!(self, Self::Url { .. })
     }
+
+    /// What of the server's certificate is not as it has to be; none where the failure is another one.
+    pub fn distrust(&self) -> Option<Distrust> {
+        let Self::Tls { source, .. } = self else { return None };
+        let Some(rustls::Error::InvalidCertificate(problem)) = source.get_ref()?.downcast_ref() else {
+            return None;
+        };
+        Some(match problem {
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Distrust::TooEarly,
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => Distrust::TooLate,
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                Distrust::Name
+            }
+            _ => Distrust::Issuer,
+        })
+    }
+}
+
+/// Why a server's certificate is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Distrust {
+    /// By this host's clock its validity has not begun.
+    TooEarly,
+    /// By this host's clock it has ended.
+    TooLate,
+    /// It is for other names and addresses than the one that was dialled.
+    Name,
+    /// Nobody whom we trust has signed it, or it is not good for a server.
+    Issuer,
 }
 
 /// An answer, whatever its status.
@@ -93,6 +122,8 @@ pub struct Answer {
     pub status: u16,
     /// The text.
     pub body: String,
+    /// What the server's clock shows, as its header says it (RFC 9110, 6.6.1).
+    pub date: Option<String>,
 }
 
 /// What to ask.
@@ -213,7 +244,13 @@ fn parse(answer: &[u8]) -> Option<Answer> {
     if !words.next()?.starts_with("HTTP/1.") {
         return None;
     }
-    Some(Answer { status: words.next()?.parse().ok()?, body: body.to_owned() })
+    let mut headers = head.lines().skip(1).filter_map(|line| line.split_once(':'));
+    let date = headers.find(|(name, _)| name.eq_ignore_ascii_case("date"));
+    Some(Answer {
+        status: words.next()?.parse().ok()?,
+        body: body.to_owned(),
+        date: date.map(|(_, value)| value.trim().to_owned()),
+    })
 }
 
 #[cfg(test)]

@@ -18,7 +18,10 @@ fn urls_have_addresses() {
 fn answers_are_told_from_noise() {
     let answer = parse(b"HTTP/1.0 503 Service Unavailable\r\nA: b\r\n\r\n{\"health\":\"false\"}").unwrap();
     assert_eq!((answer.status, answer.body.as_str()), (503, "{\"health\":\"false\"}"));
+    assert_eq!(answer.date, None);
     assert_eq!(parse(b"HTTP/1.1 200 OK\r\n\r\nok").unwrap().status, 200);
+    let dated = b"HTTP/1.0 200 OK\r\nA: b\r\ndate:  Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\nDate: x";
+    assert_eq!(parse(dated).unwrap().date.unwrap(), "Sun, 06 Nov 1994 08:49:37 GMT");
     assert_eq!(parse(b"HTTP/1.1 200 OK\r\n"), None);
     assert_eq!(parse(b"SSH-2.0-OpenSSH\r\n\r\n"), None);
     assert_eq!(parse(b""), None);

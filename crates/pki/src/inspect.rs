@@ -51,7 +51,11 @@ pub(crate) fn block(pem: &str, label: &str) -> Option<Vec<u8>> {
 /// # Errors
 /// When there is none, or it cannot be read.
 pub fn inspect(pem: &str) -> Result<CertificateInfo, PkiError> {
-    let der = first_certificate(pem)?;
+    inspect_der(first_certificate(pem)?)
+}
+
+/// Reads a certificate.
+pub(crate) fn inspect_der(der: Vec<u8>) -> Result<CertificateInfo, PkiError> {
     let (_, certificate) = X509Certificate::from_der(&der)
         .map_err(|error| PkiError::BadCertificate { reason: error.to_string() })?;
     let time = |time: x509_parser::time::ASN1Time| {

@@ -132,7 +132,7 @@ mod tests {
     fn an_answer_names_the_checks_that_fail() {
         let body = "[+]ping ok\n[-]etcd failed: reason withheld\n\
             [-]poststarthook/rbac/bootstrap-roles failed: reason withheld\nreadyz check failed\n";
-        let readiness = Readiness(Answer { status: 500, body: body.to_owned() });
+        let readiness = Readiness(Answer { status: 500, body: body.to_owned(), date: None });
         assert!(!readiness.is_ready());
         assert_eq!(readiness.failing().collect::<Vec<_>>(), ["etcd", "poststarthook/rbac/bootstrap-roles"]);
     }

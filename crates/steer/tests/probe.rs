@@ -71,7 +71,7 @@ fn each_instance_answers_for_itself_again_and_again_and_at_the_same_time() {
                         tokio::join!(probe.ready(first), probe.ready(second), probe.ready(first));
                     let (a, b) = (a.unwrap(), b.unwrap());
                     assert_eq!(again.unwrap(), a);
-                    assert_eq!(a, Readiness(Answer { status: 200, body: "ok".to_owned() }));
+                    assert_eq!(a, Readiness(Answer { status: 200, body: "ok".to_owned(), date: None }));
                     assert!(!b.is_ready());
                     assert_eq!(b.failing().collect::<Vec<_>>(), ["etcd"]);
                 }
