@@ -147,14 +147,22 @@ pub async fn client_from_kubeconfig(path: &Path, options: &ClientOptions) -> Res
     Connection::read(path, options).await?.client()
 }
 
+/// The URL of a kubeconfig's server.
+///
+/// # Errors
+/// As [`server_host`].
+pub fn server_url(kubeconfig: &str) -> Result<String, String> {
+    let config = Kubeconfig::from_yaml(kubeconfig).map_err(|e| e.to_string())?;
+    let server = config.clusters.first().and_then(|c| c.cluster.as_ref()?.server.clone());
+    server.ok_or_else(|| "it names no server".to_owned())
+}
+
 /// The host that a kubeconfig's server has: the certificate of that server is valid for it.
 ///
 /// # Errors
 /// A clause that says what the text lacks.
 pub fn server_host(kubeconfig: &str) -> Result<String, String> {
-    let config = Kubeconfig::from_yaml(kubeconfig).map_err(|e| e.to_string())?;
-    let server = config.clusters.first().and_then(|c| c.cluster.as_ref()?.server.clone());
-    let server = server.ok_or("it names no server")?;
+    let server = server_url(kubeconfig)?;
     let uri: http::Uri = server.parse().map_err(|e| format!("its server `{server}` is no URL: {e}"))?;
     let host = uri.host().ok_or_else(|| format!("its server `{server}` has no host"))?;
     Ok(bare(host).to_owned())

@@ -25,7 +25,9 @@ mod retry;
 mod watch;
 
 pub use call::Call;
-pub use connection::{ClientError, ClientOptions, Connection, client_from_kubeconfig, server_host};
+pub use connection::{
+    ClientError, ClientOptions, Connection, client_from_kubeconfig, server_host, server_url,
+};
 pub use discovery::Discovery;
 pub use error::ApiError;
 pub use kube::Client;

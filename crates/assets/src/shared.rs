@@ -96,6 +96,7 @@ fn values(base: &Base<'_>, upstream_dns: bool) -> Result<Values, RenderError> {
         // As Go writes it, which knows no days.
         ("leaf_validity", format!("{}m", config.certificates.leaf_validity.as_duration().as_secs() / 60)),
         ("kubernetes_version", config.kubernetes_version.to_string()),
+        ("node_config", config.of_nodes().map_err(|message| RenderError::Config { message })?),
         ("pod_cidrs", config.pod_cidr_list()),
         (
             "proxy_mode",
@@ -337,7 +338,7 @@ impl Context<'_> {
     fn addons(&self, tree: &mut AssetTree) -> Result<(), TemplateError> {
         let plain = [
             ("rbac", include_str!("../manifests/cluster/rbac.yaml")),
-            ("cluster-info", include_str!("../manifests/cluster/cluster-info.yaml")),
+            (object::CLUSTER_INFO, include_str!("../manifests/cluster/cluster-info.yaml")),
             ("node-config", include_str!("../manifests/cluster/node-config.yaml")),
             ("admission", include_str!("../manifests/cluster/admission.yaml")),
             ("coredns", include_str!("../manifests/cluster/coredns.yaml")),

@@ -17,6 +17,7 @@ mod differences;
 mod error;
 mod foreign;
 mod images;
+mod of_nodes;
 mod parse;
 mod reference;
 mod special;

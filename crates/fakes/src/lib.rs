@@ -4,6 +4,7 @@
 //! api      an API server of canned answers: a client that asks a function
 //! bundle   a bundle of tiny images and programs
 //! cluster  an API server that keeps objects: versions, patches, lists, discovery
+//! cluster_info  what a cluster shows to who joins, signed
 //! grpc     what a server of gRPC is made of
 //! machine  a host: its runtime, and the programs that it is set up with (systemctl, ctr, modprobe)
 //! port     who listens on the API's port, by what the runtime runs
@@ -16,6 +17,7 @@
 pub mod api;
 pub mod bundle;
 pub mod cluster;
+pub mod cluster_info;
 pub mod grpc;
 pub mod kubelet;
 pub mod machine;

@@ -4,10 +4,11 @@
 
 use api::{ApiError, Patient};
 use jiff::Timestamp;
+use join::requests::holds;
 use names::{object, user};
 use serde_json::Value;
 
-use crate::requests::{self, APPROVED, DENIED, REQUESTS, decoded};
+use crate::requests::{self, APPROVED, DENIED, REQUESTS};
 
 /// Approves or denies such a request; leaves all others alone. Another guardian may have done so first.
 ///
@@ -62,22 +63,13 @@ async fn taken(api: &Patient, request: &Value, node: &str) -> Result<Option<Stri
     }
     let others = api.list(REQUESTS, "CertificateSigningRequest").await?;
     let holder = others.iter().filter(|other| other["metadata"]["uid"] != request["metadata"]["uid"]);
-    let holder = holder.filter(|other| holds(other, node)).map(objects::name).next();
+    let now = Timestamp::now();
+    let holder = holder.filter(|other| holds(other, node, now)).map(objects::name).next();
     Ok(holder.map(|holder| {
         format!(
             "a certificate for node {node} was issued to {holder}: if that is not in use, kubectl delete csr {holder}"
         )
     }))
-}
-
-/// Whether a request was answered with a certificate of that node that is valid yet.
-fn holds(request: &Value, node: &str) -> bool {
-    let certificate = decoded(&request["status"]["certificate"]);
-    let Some(info) = certificate.and_then(|pem| pki::inspect(&pem).ok()) else { return false };
-    let name = format!("{}{node}", user::NODE_PREFIX);
-    info.common_name.as_deref() == Some(name.as_str())
-        && info.organizations == [user::NODES]
-        && info.not_after > Timestamp::now()
 }
 
 #[cfg(test)]

@@ -1,27 +1,12 @@
 //! CertificateSigningRequests: what they say, and how one is decided.
 
 use api::{ApiError, Call, Patient};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+pub(crate) use join::requests::{APPROVED, DENIED, FAILED, REQUESTS, condition, decoded, subject};
 use names::user;
-use pki::CsrSubject;
 use serde_json::{Value, json};
 
-/// All of them, as a list of the API's.
-pub(crate) const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
-// Conditions of one (staging/src/k8s.io/api/certificates/v1/types.go).
-pub(crate) const DENIED: &str = "Denied";
-pub(crate) const APPROVED: &str = "Approved";
-pub(crate) const FAILED: &str = "Failed";
 /// Who decided, as a condition says it.
 const REASON: &str = "KubestrapGuardian";
-
-/// The message of a condition that a request has.
-pub(crate) fn condition<'a>(request: &'a Value, kind: &str) -> Option<&'a str> {
-    let conditions = objects::items(&request["status"]["conditions"]);
-    let found = conditions.iter().find(|condition| condition["type"] == kind)?;
-    Some(objects::text(&found["message"]))
-}
 
 /// Whether nobody has said yes or no to a request yet.
 pub(crate) fn is_undecided(request: &Value) -> bool {
@@ -35,18 +20,6 @@ pub(crate) fn kubelet(request: &Value) -> Result<&str, String> {
     let of_nodes = objects::items(&spec["groups"]).iter().any(|group| group == user::NODES);
     let node = asks.strip_prefix(user::NODE_PREFIX).filter(|node| of_nodes && !node.is_empty());
     node.ok_or_else(|| format!("{asks} is no kubelet"))
-}
-
-/// Whom and what a request is for, or what is wrong with it.
-pub(crate) fn subject(request: &Value) -> Result<CsrSubject, String> {
-    let csr = decoded(&request["spec"]["request"]).ok_or("it has no request")?;
-    pki::csr_subject(&csr).map_err(|error| error.to_string())
-}
-
-/// A field of bytes as text; none when it is empty.
-pub(crate) fn decoded(field: &Value) -> Option<String> {
-    let bytes = BASE64.decode(field.as_str()?).ok().filter(|bytes| !bytes.is_empty())?;
-    String::from_utf8(bytes).ok()
 }
 
 /// The node of that name; none when there is none.
@@ -85,7 +58,10 @@ pub(crate) async fn put(api: &Patient, request: &Value, part: &str) -> Result<Op
 /// A request among other objects of the API, for the tests of those who decide.
 #[cfg(test)]
 pub(crate) mod fixture {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD as BASE64;
     use fakes::cluster::{Cluster, Objects};
+    use pki::CsrSubject;
 
     use super::*;
 

@@ -20,6 +20,26 @@ pub const BOOTSTRAP_TOKEN_PREFIX: &str = "bootstrap-token-";
 /// The type of such a Secret (`SecretTypeBootstrapToken` in staging/src/k8s.io/cluster-bootstrap/token/api/types.go).
 pub const BOOTSTRAP_TOKEN_TYPE: &str = "bootstrap.kubernetes.io/token";
 
+/// What everybody may read lives here (`NamespacePublic` in
+/// staging/src/k8s.io/apimachinery/pkg/apis/meta/v1/types.go).
+pub const KUBE_PUBLIC: &str = "kube-public";
+
+/// The ConfigMap there in which a node that joins finds the API and its CA (`ConfigMapClusterInfo` in
+/// staging/src/k8s.io/cluster-bootstrap/token/api/types.go).
+pub const CLUSTER_INFO: &str = "cluster-info";
+
+/// Its key with a kubeconfig without a user (`KubeConfigKey`, there).
+pub const CLUSTER_INFO_KUBECONFIG: &str = "kubeconfig";
+
+/// Its keys with signatures of that are called so, and a token's id follows (`JWSSignatureKeyPrefix`, there).
+pub const CLUSTER_INFO_SIGNATURE: &str = "jws-kubeconfig-";
+
+/// The ConfigMap with what a worker of this cluster is made of, and its one key: a config file with the keys that count
+/// there.
+pub const NODE_CONFIG: &str = "kubestrap-node";
+/// See [`NODE_CONFIG`].
+pub const NODE_CONFIG_KEY: &str = "kubestrap-node.yaml";
+
 /// Static pods of the temporary control plane are called so, and the component follows (kubernetes-retired/bootkube,
 /// pkg/asset/asset.go).
 pub const TEMPORARY_PREFIX: &str = "bootstrap-";

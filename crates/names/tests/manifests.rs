@@ -78,6 +78,24 @@ fn manifests_have_the_names_of_the_tables() {
             vec![mount(path::CNI_CONFIG), mount(path::CNI_PLUGINS), mount(path::FLANNEL_STATE)],
         ),
         (
+            "cluster/cluster-info.yaml",
+            vec![
+                format!("name: {}\n", object::CLUSTER_INFO),
+                format!("namespace: {}\n", object::KUBE_PUBLIC),
+                format!("  {}: |\n", object::CLUSTER_INFO_KUBECONFIG),
+                format!("resourceNames: [{}]", object::CLUSTER_INFO),
+            ],
+        ),
+        (
+            "cluster/node-config.yaml",
+            vec![
+                format!("name: {}\n", object::NODE_CONFIG),
+                format!("  {}: |\n", object::NODE_CONFIG_KEY),
+                format!("resourceNames: [{}]", object::NODE_CONFIG),
+                format!("name: {}\n", user::JOINING_NODES),
+            ],
+        ),
+        (
             "cluster/rbac.yaml",
             vec![
                 format!("name: {}\n", user::CLUSTER_ADMINS),

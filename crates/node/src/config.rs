@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use cluster::{ClusterConfig, EtcdConfig, NetworkProvider};
 
+use crate::registration::Registration;
+
 /// How the kubelet proves who it is.
 #[derive(Clone)]
 pub enum NodeCredentials {
@@ -13,6 +15,8 @@ pub enum NodeCredentials {
     Kubeconfig(String),
     /// A kubeconfig with a bootstrap token: the kubelet asks for its certificate itself.
     Bootstrap(String),
+    /// None: the kubelet has asked for its certificate with a token, has got it, and has written its kubeconfig.
+    Own,
 }
 
 /// Everything about a node that does not follow from the host.
@@ -32,6 +36,8 @@ pub struct NodeConfig {
     pub cluster_domain: String,
     /// Feature gates, set on the kubelet as everywhere.
     pub feature_gates: BTreeMap<String, bool>,
+    /// What the node is registered with.
+    pub registration: Registration,
     /// Further kubelet flags by name without dashes, each with its values.
     pub kubelet_extra_args: BTreeMap<String, Vec<String>>,
     /// True when pods have IPv6 addresses.
@@ -70,6 +76,7 @@ impl NodeConfig {
             cluster_dns: cluster.dns_ips(),
             cluster_domain: network.dns_domain.to_string(),
             feature_gates: cluster.feature_gates.clone(),
+            registration: Registration::default(),
             kubelet_extra_args: extra_args.iter().map(|(k, v)| (k.clone(), v.values().to_vec())).collect(),
             ipv6: network.pod_cidrs.iter().any(|cidr| cidr.is_ipv6()),
             pause_image: pause_image.into(),

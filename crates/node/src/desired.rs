@@ -2,7 +2,7 @@
 
 use names::path;
 
-use crate::config::NodeConfig;
+use crate::config::{NodeConfig, NodeCredentials};
 use crate::content::{Content, sha256_hex};
 use crate::facts::Facts;
 use crate::kernel::Sysctl;
@@ -61,6 +61,8 @@ pub struct Desired {
     pub files: Vec<File>,
     /// The client certificate and key that the kubelet starts with, unless it has a good one.
     pub client_pem: Option<Content>,
+    /// The kubelet asks for its client certificate with a token, which it reads when it starts.
+    pub asks: bool,
     /// The node's name: the client certificate must be for it.
     pub node: String,
     /// The CA that must have signed the client certificate.
@@ -103,10 +105,12 @@ pub fn desired(
 
     let mut files = vec![
         file(path::CA_CERTIFICATE, 0o644, Content::public(config.ca.clone())),
-        file(credentials.path, 0o600, Content::secret(credentials.kubeconfig.clone())),
         file(path::KUBELET_CONFIG, 0o600, Content::public(kubelet_config.clone())),
         file(path::SYSCTL_FILE, 0o644, Content::public(kernel::sysctl_file(&sysctls))),
     ];
+    if let Some((path, text)) = &credentials.kubeconfig {
+        files.insert(1, file(path, 0o600, Content::secret(text.clone())));
+    }
     if !modules.is_empty() {
         files.push(file(path::MODULES_FILE, 0o644, Content::public(kernel::modules_file(&modules))));
     }
@@ -119,12 +123,17 @@ pub fn desired(
         files.push(file(path::CONTAINERD_CONFIG, 0o644, Content::public(text)));
     }
     // The link to the client certificate is the kubelet's own business once it runs; the
-    // kubeconfig's text alone would not change when the certificate in it does.
+    // kubeconfig's text alone would not change when the certificate in it does. One with a token goes when it was used.
+    let asks = matches!(config.credentials, NodeCredentials::Bootstrap(_));
     let client = credentials.client_pem.as_deref().unwrap_or_default();
-    let texts = [kubelet_config.as_str(), &config.ca, &credentials.kubeconfig, client];
+    let kubeconfig = credentials.kubeconfig.as_ref().filter(|_| !asks);
+    let kubeconfig = kubeconfig.map_or("", |(_, text)| text.as_str());
+    let texts = [kubelet_config.as_str(), &config.ca, kubeconfig, client];
     let unit = kubelet::unit(facts, config, &inputs(&programs, &["kubelet"], &texts));
-    let read = [path::KUBELET_CONFIG, path::CA_CERTIFICATE, credentials.path, &program("kubelet")];
-    units.push(unit.reading(&read));
+    units.push(unit.reading(&[path::KUBELET_CONFIG, path::CA_CERTIFICATE, &program("kubelet")]));
+    if let (Some((path, _)), Some(unit)) = (&credentials.kubeconfig, units.last_mut()) {
+        unit.reads.push((*path).to_owned());
+    }
     files.extend(units.iter().map(|unit| file(&unit.path(), 0o600, Content::public(unit.text.clone()))));
 
     Ok(Desired {
@@ -132,6 +141,7 @@ pub fn desired(
         programs,
         files,
         client_pem: credentials.client_pem.map(Content::secret),
+        asks,
         node: config.name.clone(),
         ca: config.ca.clone(),
         modules,

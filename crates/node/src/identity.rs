@@ -4,12 +4,15 @@
 //! kubeconfig and certificate are good for that name only. A host that is called otherwise by now is the same node still.
 //! Where nothing is installed the host's own name is the node's.
 
+use std::collections::BTreeMap;
+
 use names::path;
 use pki::NodeIdentity;
+use serde_json::Value;
 
-use crate::kubelet::NAME_FLAG;
+use crate::kubelet::{LABELS_FLAG, NAME_FLAG};
 use crate::observe::is_marked;
-use crate::{Facts, Root, units};
+use crate::{Facts, Registration, Root, units};
 
 /// Why it cannot be said which node this is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,14 +34,33 @@ pub enum IdentityError {
 
 /// The name of the node that kubestrap has installed here; none when it has installed none.
 pub fn installed(root: &Root) -> Option<String> {
-    let unit = root.path(units::path(path::KUBELET_UNIT));
-    let text = is_marked(&unit).then(|| std::fs::read_to_string(&unit).ok())??;
-    let commands = text.lines().filter_map(|line| line.strip_prefix("ExecStart="));
     // The last of several flags of one name counts.
+    installed_flag(root, NAME_FLAG).pop().filter(|name| !name.is_empty())
+}
+
+/// What the node that kubestrap has installed here was registered with.
+pub fn registered_with(root: &Root) -> Registration {
+    let mut labels = BTreeMap::new();
+    if let Some(list) = installed_flag(root, LABELS_FLAG).first() {
+        let pairs = list.split(',').filter_map(|pair| pair.split_once('='));
+        labels.extend(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    }
+    let config = root.path(path::KUBELET_CONFIG);
+    let text = is_marked(&config).then(|| host::fs::read_to_string(&config).ok()).flatten();
+    let config: Option<Value> = text.and_then(|text| serde_saphyr::from_str(&text).ok());
+    let taints = config
+        .and_then(|mut config| serde_json::from_value(config.get_mut("registerWithTaints")?.take()).ok());
+    Registration { labels, taints: taints.unwrap_or_default() }
+}
+
+/// The values of a flag of the kubelet that kubestrap has installed here, in their order.
+fn installed_flag(root: &Root, flag: &str) -> Vec<String> {
+    let unit = root.path(units::path(path::KUBELET_UNIT));
+    let text = is_marked(&unit).then(|| std::fs::read_to_string(&unit).ok()).flatten().unwrap_or_default();
+    let commands = text.lines().filter_map(|line| line.strip_prefix("ExecStart="));
     let words = commands.flat_map(str::split_ascii_whitespace);
-    let mut names =
-        words.filter_map(|word| word.trim_matches('"').strip_prefix(NAME_FLAG)?.strip_prefix('='));
-    names.next_back().filter(|name| !name.is_empty()).map(str::to_owned)
+    let values = words.filter_map(|word| word.trim_matches('"').strip_prefix(flag)?.strip_prefix('='));
+    values.map(str::to_owned).collect()
 }
 
 /// This node's name: as it is installed, else as it was asked for, else the host's.
@@ -109,5 +131,33 @@ mod tests {
         assert_eq!(installed(&root), None);
         unit(&root, &format!("{OURS}ExecStart=/usr/local/bin/kubelet --config=/x\n"));
         assert_eq!(installed(&root), None, "an install that named none");
+    }
+
+    #[test]
+    fn what_was_installed_is_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::below(dir.path());
+        assert!(registered_with(&root).is_empty());
+        let labels = ["disk=fast", "a=", "disk=slow"].map(|label| label.parse().unwrap());
+        let taints = ["dedicated=db:NoSchedule", "x:NoExecute"].map(|taint| taint.parse().unwrap());
+        let registration = Registration::new(&labels, &taints);
+        assert_eq!(
+            registration.to_string(),
+            "labels a=,disk=slow and taints dedicated=db:NoSchedule,x:NoExecute"
+        );
+        let facts = crate::Facts::example("a");
+        let cluster = cluster::ClusterConfig::default();
+        let own = crate::NodeCredentials::Own;
+        let mut node = crate::NodeConfig::new(&cluster, "a", facts.addresses.clone(), "ca", own, "pause");
+        node.registration = registration.clone();
+        let unit = root.path(crate::units::path(path::KUBELET_UNIT));
+        for (file, text) in [
+            (unit, crate::kubelet::unit(&facts, &node, "x").text),
+            (root.path(path::KUBELET_CONFIG), crate::kubelet::config(&facts, &node)),
+        ] {
+            host::fs::create_dir_all(file.parent().unwrap(), 0o755).unwrap();
+            host::fs::write(&file, text.as_bytes(), 0o600).unwrap();
+        }
+        assert_eq!(registered_with(&root), registration);
     }
 }

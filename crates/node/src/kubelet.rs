@@ -13,6 +13,9 @@ use crate::units::{self, Unit};
 /// The flag that says under which name the kubelet registers (cmd/kubelet/app/options/options.go).
 pub(crate) const NAME_FLAG: &str = "--hostname-override";
 
+/// The flag with the labels that a node is registered with; of several all count (there).
+pub(crate) const LABELS_FLAG: &str = "--node-labels";
+
 /// Why the node's credentials cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
@@ -22,12 +25,10 @@ pub enum CredentialsError {
 }
 
 /// The kubeconfig to write, and the client certificate taken out of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Credentials {
-    /// The path of the kubeconfig.
-    pub path: &'static str,
-    /// The kubeconfig.
-    pub kubeconfig: String,
+    /// The path of the kubeconfig, and its text; none where the kubelet has written its own.
+    pub kubeconfig: Option<(&'static str, String)>,
     /// Certificate and key in one PEM text, when the kubeconfig had them inside.
     pub client_pem: Option<String>,
 }
@@ -39,14 +40,14 @@ pub struct Credentials {
 pub fn credentials(given: &NodeCredentials) -> Result<Credentials, CredentialsError> {
     match given {
         NodeCredentials::Bootstrap(text) => Ok(Credentials {
-            path: path::KUBELET_BOOTSTRAP_KUBECONFIG,
-            kubeconfig: text.clone(),
+            kubeconfig: Some((path::KUBELET_BOOTSTRAP_KUBECONFIG, text.clone())),
             client_pem: None,
         }),
         NodeCredentials::Kubeconfig(text) => {
             let (kubeconfig, client_pem) = extract_certificate(text)?;
-            Ok(Credentials { path: path::KUBELET_KUBECONFIG, kubeconfig, client_pem })
+            Ok(Credentials { kubeconfig: Some((path::KUBELET_KUBECONFIG, kubeconfig)), client_pem })
         }
+        NodeCredentials::Own => Ok(Credentials::default()),
     }
 }
 
@@ -147,6 +148,9 @@ fn host_keys(map: &mut Map<String, Value>, facts: &Facts) {
 }
 
 fn feature_keys(map: &mut Map<String, Value>, node: &NodeConfig) {
+    if !node.registration.taints.is_empty() {
+        map.insert("registerWithTaints".to_owned(), json!(node.registration.taints));
+    }
     if !node.feature_gates.is_empty() {
         map.insert("featureGates".to_owned(), json!(node.feature_gates));
     }
@@ -164,12 +168,16 @@ pub fn args(node: &NodeConfig) -> Vec<String> {
         format!("--kubeconfig={}", path::KUBELET_KUBECONFIG),
         format!("{}={}", NAME_FLAG, node.name),
     ];
-    if matches!(node.credentials, NodeCredentials::Bootstrap(_)) {
+    // A kubelet that has a certificate does without the file; it is the same unit as before it had one.
+    if matches!(node.credentials, NodeCredentials::Bootstrap(_) | NodeCredentials::Own) {
         args.push(format!("--bootstrap-kubeconfig={}", path::KUBELET_BOOTSTRAP_KUBECONFIG));
     }
     if !node.addresses.is_empty() {
         let addresses: Vec<String> = node.addresses.iter().map(ToString::to_string).collect();
         args.push(format!("--node-ip={}", addresses.join(",")));
+    }
+    if !node.registration.labels.is_empty() {
+        args.push(format!("{LABELS_FLAG}={}", node.registration.label_list()));
     }
     // Last, because the last of several flags of one name counts.
     for (name, values) in &node.kubelet_extra_args {
@@ -198,20 +206,20 @@ mod tests {
     fn a_certificate_inside_the_kubeconfig_moves_to_where_it_is_rotated() {
         let split = credentials(&NodeCredentials::Kubeconfig(INLINE.to_owned())).unwrap();
         assert_eq!(split.client_pem.as_deref(), Some("CERT\nKEY\n"));
-        assert!(split.kubeconfig.contains(path::KUBELET_CLIENT_CERTIFICATE), "{}", split.kubeconfig);
-        assert!(!split.kubeconfig.contains("-data"), "{}", split.kubeconfig);
+        let (_, kubeconfig) = split.kubeconfig.unwrap();
+        assert!(kubeconfig.contains(path::KUBELET_CLIENT_CERTIFICATE), "{kubeconfig}");
+        assert!(!kubeconfig.contains("-data"), "{kubeconfig}");
     }
 
     #[test]
     fn other_kubeconfigs_are_written_as_they_are() {
         let token = "users:\n- name: node\n  user:\n    token: abc\n";
         let split = credentials(&NodeCredentials::Kubeconfig(token.to_owned())).unwrap();
-        assert_eq!(
-            (split.path, split.kubeconfig.as_str(), split.client_pem),
-            (path::KUBELET_KUBECONFIG, token, None)
-        );
+        let kubeconfig = Some((path::KUBELET_KUBECONFIG, token.to_owned()));
+        assert_eq!(split, Credentials { kubeconfig, client_pem: None });
         let split = credentials(&NodeCredentials::Bootstrap(INLINE.to_owned())).unwrap();
-        assert_eq!((split.path, split.kubeconfig.as_str()), (path::KUBELET_BOOTSTRAP_KUBECONFIG, INLINE));
+        assert_eq!(split.kubeconfig, Some((path::KUBELET_BOOTSTRAP_KUBECONFIG, INLINE.to_owned())));
+        assert_eq!(credentials(&NodeCredentials::Own).unwrap(), Credentials::default());
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(crate) fn file(link: &str, digest: &str) -> String {
 
 /// True when a client certificate (with its key) will do: it is valid at `now`, for this node,
 /// and this CA signed it.
-pub(crate) fn is_good(pem: &str, ca: &str, node: &str, now: Timestamp) -> bool {
+fn is_good(pem: &str, ca: &str, node: &str, now: Timestamp) -> bool {
     let name = format!("{}{node}", names::user::NODE_PREFIX);
     let ours = pki::inspect(pem).is_ok_and(|info| info.common_name.as_deref() == Some(name.as_str()));
     ours && pki::check_dates(pem, now).is_ok()
@@ -47,6 +47,11 @@ pub fn read(root: &Root, link: &str) -> Option<String> {
     let target =
         if target.is_absolute() { root.path(target) } else { root.path(path::KUBELET_PKI).join(target) };
     fs::read_to_string(target).ok()
+}
+
+/// Whether a node of that name has a client certificate below a root that will do, as its CA has signed it.
+pub fn is_there(root: &Root, ca: &str, node: &str, now: Timestamp) -> bool {
+    read(root, CLIENT).is_some_and(|pem| is_good(&pem, ca, node, now))
 }
 
 /// Has another one be in use below a root: a kubelet that runs reads it when it begins again.

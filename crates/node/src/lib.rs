@@ -46,6 +46,7 @@ pub mod plan;
 pub mod preflight;
 pub mod provision;
 pub mod record;
+pub mod registration;
 pub mod reset;
 pub mod units;
 
@@ -54,6 +55,7 @@ pub use content::{Content, sha256_hex};
 pub use execute::InstallError;
 pub use facts::Facts;
 pub use machine::Machine;
+pub use registration::Registration;
 pub use root::Root;
 
 /// Where the kubelet answers `/healthz` (its own default).

@@ -109,7 +109,7 @@ pub fn observe(root: &Root, desired: &Desired) -> Observed {
             .any(|unit| unit.name == containerd::UNIT)
             .then(|| unusable(root))
             .flatten(),
-        client_certificate: has_client_certificate(root, desired),
+        client_certificate: kubelet_certificate::is_there(root, &desired.ca, &desired.node, Timestamp::now()),
         trees: trees(root, desired.trees.iter()),
         kept: kept(root, placed.iter().copied()),
         modules: desired.modules.iter().filter(|m| kernel::has_module(root, m)).cloned().collect(),
@@ -263,11 +263,6 @@ fn digest_of(path: &Path) -> Option<String> {
             n => hasher.update(&buffer[..n]),
         }
     }
-}
-
-fn has_client_certificate(root: &Root, desired: &Desired) -> bool {
-    let good = |pem: String| kubelet_certificate::is_good(&pem, &desired.ca, &desired.node, Timestamp::now());
-    kubelet_certificate::read(root, kubelet_certificate::CLIENT).is_some_and(good)
 }
 
 #[cfg(test)]

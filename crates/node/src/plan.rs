@@ -137,6 +137,8 @@ pub enum Because {
     NotRunning,
     /// It was started with another configuration or program.
     InputsChanged,
+    /// It is the kubelet, and may have been started with a token that is good no more.
+    Token,
 }
 
 impl fmt::Display for Action {
@@ -165,6 +167,9 @@ impl fmt::Display for Action {
             Self::StopUnit { unit } => write!(f, "stop {unit}"),
             Self::EndContainers => f.write_str("end what runs in containers"),
             Self::SetAside { path, to, why } => write!(f, "move {path} to {to}: {why}"),
+            Self::RestartUnit { unit, because: Because::Token } => {
+                write!(f, "restart {unit}: it asks for its certificate with the token that was given")
+            }
             Self::AwaitRuntime => f.write_str("wait for containerd"),
             Self::AwaitKubelet => f.write_str("wait for the kubelet"),
         }
@@ -336,7 +341,9 @@ fn units(desired: &Desired, observed: &Observed) -> Vec<Action> {
         let kubelet = unit.name == names::path::KUBELET_UNIT;
         let reads_another =
             kubelet && other_certificate || unit.reads.iter().any(|file| wrong.contains(file.as_str()));
-        if let Some(because) = restart(unit, state, reads_another) {
+        // With which token it runs cannot be seen.
+        let token = (kubelet && desired.asks && state.running_inputs.is_some()).then_some(Because::Token);
+        if let Some(because) = restart(unit, state, reads_another).or(token) {
             actions.push(Action::RestartUnit { unit: unit.name.to_owned(), because });
             actions.push(if kubelet { Action::AwaitKubelet } else { Action::AwaitRuntime });
         }

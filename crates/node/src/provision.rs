@@ -19,7 +19,7 @@ use checks::Check;
 
 use crate::preflight::{self, HostInput};
 use crate::units::Units;
-use crate::{Facts, InstallError, NodeConfig, NodeCredentials, Root, containerd};
+use crate::{Facts, InstallError, NodeConfig, NodeCredentials, Registration, Root, containerd};
 
 /// What a node is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,15 +51,18 @@ pub enum ProvisionError {
     /// The install failed.
     #[error(transparent)]
     Install(#[from] InstallError),
+    /// The images could not be imported.
+    #[error(transparent)]
+    Images(#[from] ImagesError),
 }
 
-/// What was rendered for the node.
-#[derive(Clone, Debug)]
+/// What was made for the node: rendered with its cluster, or found in it.
+#[derive(Clone)]
 pub struct Rendered {
     /// The cluster CA's certificate, PEM.
     pub ca: String,
-    /// The kubelet's kubeconfig, with its client certificate inside.
-    pub kubeconfig: String,
+    /// How the kubelet talks to the API.
+    pub credentials: NodeCredentials,
 }
 
 /// A host that shall become a node, and of what.
@@ -77,6 +80,8 @@ pub struct Provision<'a> {
     pub role: Role,
     /// Who it is.
     pub identity: NodeIdentity,
+    /// What it is registered with.
+    pub registration: Registration,
     /// Leave containerd to the host.
     pub existing_containerd: bool,
 }
@@ -117,6 +122,7 @@ impl Provision<'_> {
         let pause = self.bundle.pause_image().ok_or(ProvisionError::NoPause)?;
         let mut node = node_config(self.cluster, self.role, &self.identity, rendered, &pause.reference());
         node.existing_containerd = self.existing_containerd;
+        node.registration = self.registration.clone();
         Ok(node)
     }
 
@@ -186,6 +192,29 @@ impl Provision<'_> {
         self.install(&Plan { actions: vec![restart, Action::AwaitKubelet] }, |_| ()).await.map(drop)
     }
 
+    /// Does what is planned, with the images in its middle, so that the kubelet starts when they are there: what it is given
+    /// to run at once would wait for the second try to pull them. `imports` is called just before they are imported. The
+    /// first of what it returns are warnings.
+    ///
+    /// # Errors
+    /// As [`Provision::install`].
+    pub async fn install_with_images(
+        &self,
+        plan: &Plan,
+        mut progress: impl FnMut(&Action),
+        imports: impl FnOnce(),
+    ) -> Result<(Vec<String>, Imported), ProvisionError> {
+        let is_kubelet = |action: &Action| matches!(action, Action::RestartUnit { unit, .. } if unit == path::KUBELET_UNIT);
+        let at = plan.actions.iter().position(is_kubelet).unwrap_or(plan.actions.len());
+        let (before, after) = plan.actions.split_at(at);
+        let part = |actions: &[Action]| Plan { actions: actions.to_vec() };
+        let mut warnings = self.install(&part(before), &mut progress).await?;
+        imports();
+        let imported = self.import()?;
+        warnings.extend(self.install(&part(after), &mut progress).await?);
+        Ok((warnings, imported))
+    }
+
     /// Imports the images that the node's containerd lacks.
     ///
     /// # Errors
@@ -203,7 +232,7 @@ pub fn node_config(
     rendered: &Rendered,
     pause_image: &str,
 ) -> NodeConfig {
-    let credentials = NodeCredentials::Kubeconfig(rendered.kubeconfig.clone());
+    let credentials = rendered.credentials.clone();
     let addresses = identity.addresses.clone();
     let mut node =
         NodeConfig::new(cluster, &identity.name, addresses, &rendered.ca, credentials, pause_image);
@@ -243,7 +272,7 @@ mod tests {
     fn a_worker_has_no_etcd_and_a_control_plane_node_has_the_config_s() {
         let cluster = ClusterConfig::parse("c", "etcd: {local: {dataDir: /data/etcd}}").unwrap();
         let identity = NodeIdentity { name: "a".to_owned(), addresses: vec!["192.0.2.1".parse().unwrap()] };
-        let rendered = Rendered { ca: "ca".to_owned(), kubeconfig: "k".to_owned() };
+        let rendered = Rendered { ca: "ca".to_owned(), credentials: NodeCredentials::Own };
         let dir = |role| node_config(&cluster, role, &identity, &rendered, "pause").etcd_data_dir;
         assert_eq!(dir(Role::FirstControlPlane).as_deref(), Some("/data/etcd"));
         assert_eq!(dir(Role::ControlPlane).as_deref(), Some("/data/etcd"));

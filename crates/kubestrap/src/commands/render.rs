@@ -8,6 +8,7 @@ use assets::{AssetTree, Change, ChangeKind, Given, RenderInput, TreeError};
 use clap::ValueEnum;
 use cluster::{ClusterConfig, EtcdConfig, Host};
 use names::path;
+use node::NodeCredentials;
 use node::provision::Rendered;
 use node::{Facts, Root};
 use pki::NodeIdentity;
@@ -182,7 +183,8 @@ pub(crate) fn for_node(tree: &AssetTree) -> Result<Rendered, Failure> {
         let text = tree.text(path).map(str::to_owned);
         text.ok_or_else(|| anyhow!("the asset directory has no {path}"))
     };
-    Ok(Rendered { ca: text("tls/ca.crt")?, kubeconfig: text("auth/kubeconfig-node")? })
+    let credentials = NodeCredentials::Kubeconfig(text("auth/kubeconfig-node")?);
+    Ok(Rendered { ca: text("tls/ca.crt")?, credentials })
 }
 
 /// Who the first control-plane node is: this one, unless the command line names another.

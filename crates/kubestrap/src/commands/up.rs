@@ -9,9 +9,10 @@ use bringup::{Options, ThisHost};
 use bundle::Bundle;
 use cluster::ClusterConfig;
 use names::path;
-use node::Root;
 use node::provision::{Provision, Role};
+use node::{Registration, Root};
 
+pub(crate) use self::steps::failure;
 use self::steps::{Goal, Outcome, Place, Step, Up};
 use super::asked::{self, Asked};
 use super::bundle::Pin;
@@ -74,6 +75,7 @@ async fn up(args: &UpArgs, place: &Place, begins: &dyn Fn(Step), ui: &Ui) -> Res
         cluster: &cluster,
         role: Role::FirstControlPlane,
         identity,
+        registration: Registration::default(),
         existing_containerd: args.use_existing_containerd,
     };
     Up { node, options, checks: &args.how.checks, goal, begins, ui }.run().await
@@ -121,3 +123,5 @@ mod mend_tests;
 mod tests;
 #[cfg(test)]
 mod world;
+#[cfg(test)]
+pub(crate) use self::world::unwound;

@@ -299,7 +299,8 @@ impl Up<'_> {
     }
 }
 
-fn failure(error: ProvisionError) -> Failure {
+/// Gives a failure to make a host a node its code.
+pub(crate) fn failure(error: ProvisionError) -> Failure {
     match error {
         ProvisionError::NoPause => Failure::new(Exit::Bundle, error),
         ProvisionError::Bundle(error) => bundle::failure(error),
@@ -308,6 +309,7 @@ fn failure(error: ProvisionError) -> Failure {
             Failure { exit, error: error.context(format!("cannot install {program}")), hint }
         }
         ProvisionError::Install(error) => error.into(),
+        ProvisionError::Images(error) => error.into(),
     }
 }
 

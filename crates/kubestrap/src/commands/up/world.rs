@@ -269,7 +269,7 @@ fn timeless(name: &str) -> String {
 }
 
 /// What comes of it, or what it was unwound with.
-async fn unwound<T>(work: impl Future<Output = T>) -> Result<T, Box<dyn Any + Send>> {
+pub(crate) async fn unwound<T>(work: impl Future<Output = T>) -> Result<T, Box<dyn Any + Send>> {
     let mut work = std::pin::pin!(work);
     let poll = |context: &mut std::task::Context<'_>| match catch_unwind(AssertUnwindSafe(|| {
         work.as_mut().poll(context)
