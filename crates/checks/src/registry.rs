@@ -10,6 +10,8 @@ use serde::Serialize;
 pub enum Verb {
     /// `up`, of a host before it is made a node.
     Up,
+    /// `join`, of a host before it is made a node.
+    Join,
     /// `start`, and so `up`, of a node before a control plane is brought up on it.
     Start,
     /// `upgrade`, before anything is changed.
@@ -22,6 +24,7 @@ impl fmt::Display for Verb {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Up => "up",
+            Self::Join => "join",
             Self::Start => "start",
             Self::Upgrade => "upgrade",
             Self::Doctor => "doctor",
@@ -91,7 +94,7 @@ macro_rules! kinds {
         /// Every kind of check by its own name.
         pub mod kind {
             use super::Kind;
-            use super::Verb::{Doctor, Start, Up, Upgrade};
+            use super::Verb::{Doctor, Join, Start, Up, Upgrade};
 
             $(
                 #[doc = concat!("`", $name, "`: ", $looks_at, ".")]
@@ -120,105 +123,105 @@ macro_rules! kinds {
 
 kinds! {
     // A host that shall become a node.
-    IS_PRIVILEGED_USER: "IsPrivilegedUser", [Up],
+    IS_PRIVILEGED_USER: "IsPrivilegedUser", [Up, Join],
         looks_at "who runs it",
         fails "you are not root: nothing can be installed",
         remedy "run it with sudo";
-    INIT_SYSTEM: "InitSystem", [Up],
+    INIT_SYSTEM: "InitSystem", [Up, Join],
         looks_at "systemd",
         fails "there is no systemctl, by which containerd and the kubelet are run",
         remedy "use a host with systemd, or try it in a sandbox";
-    NUM_CPU: "NumCPU", [Up],
+    NUM_CPU: "NumCPU", [Up, Join],
         looks_at "the number of processors",
         fails "never",
         warns "a control plane has fewer than two: it is slow",
         remedy "use a larger host";
-    MEM: "Mem", [Up],
+    MEM: "Mem", [Up, Join],
         looks_at "the memory",
         fails "a control plane has less than 1700 MiB: it runs out of it",
         remedy "use a larger host";
-    SWAP: "Swap", [Up, Doctor],
+    SWAP: "Swap", [Up, Join, Doctor],
         looks_at "swap",
         fails "in `doctor`: it is on, and the kubelet's configuration forbids it: the kubelet would not start",
         warns "it is on: pods may be slowed down by it, and memory limits mean less",
         remedy "turn it off: `swapoff -a`, and in /etc/fstab";
-    SYSTEM_VERIFICATION: "SystemVerification", [Up],
+    SYSTEM_VERIFICATION: "SystemVerification", [Up, Join],
         looks_at "the cgroup controllers",
         fails "one that the kubelet needs is missing",
         warns "the host uses cgroup v1, which gets no new features of Kubernetes",
         remedy "enable them on the kernel's command line";
-    OVERLAYFS: "Overlayfs", [Up],
+    OVERLAYFS: "Overlayfs", [Up, Join],
         looks_at "the kernel's file systems",
         fails "never",
         warns "overlayfs is not there yet: containers need it, as a module it will be loaded",
         remedy "use another kernel, where it is no module either";
-    HOSTNAME: "Hostname", [Up],
+    HOSTNAME: "Hostname", [Up, Join],
         looks_at "the node's name",
         fails "it cannot be that of a Node object",
         remedy "rename the host, or give `--node-name`";
-    NODE_ADDRESS: "NodeAddress", [Up],
+    NODE_ADDRESS: "NodeAddress", [Up, Join],
         looks_at "the host's addresses",
         fails "there is none but loopback: nobody could reach the node",
         remedy "bring the network up";
-    API_ENDPOINT: "ApiEndpoint", [Up],
+    API_ENDPOINT: "ApiEndpoint", [Up, Join],
         looks_at "api.endpoint, where it is a name",
         fails "it does not resolve on this host: its kubelet would not find the API",
         warns "it leads to loopback: another node would look for the API on itself",
         remedy "mend DNS, or add a line to the host's table of names";
-    RESOLVER: "Resolver", [Up],
+    RESOLVER: "Resolver", [Up, Join],
         looks_at "the name servers of the host (resolv.conf)",
         fails "never",
         warns "it names no server, or one on loopback, where cluster DNS would ask itself: pods resolve names of the cluster only",
         remedy "name a server that pods can ask";
-    DISK_SPACE: "DiskSpace", [Up],
+    DISK_SPACE: "DiskSpace", [Up, Join],
         looks_at "the room below /var/lib",
         fails "images, programs and 1 GiB for what a cluster writes do not fit",
         remedy "free some space there";
-    CLOCK: "Clock", [Up, Doctor],
+    CLOCK: "Clock", [Up, Join, Doctor],
         looks_at "the clock",
-        fails "it is before 2026, or before the newest checkpoint was written: certificates are judged by it",
+        fails "it is before 2026, before the newest checkpoint was written, or (in `join`) more than five minutes from the API server's: certificates are judged by it",
         remedy "set it and have it kept right";
-    KUBELET_VERSION: "KubeletVersion", [Up],
+    KUBELET_VERSION: "KubeletVersion", [Up, Join],
         looks_at "the kubelet that would be installed",
         fails "it is newer than the control plane or more than three minors older: Kubernetes does not support that",
         remedy "use a bundle of the cluster's own minor version";
-    PORT: "Port" - "port", [Up, Start],
+    PORT: "Port" - "port", [Up, Join, Start],
         looks_at "each port of a node's programs",
         fails "another program listens there; those of a node in their containers are ours",
         remedy "end that process";
-    FILE_EXISTING: "FileExisting" - "program", [Up],
+    FILE_EXISTING: "FileExisting" - "program", [Up, Join],
         looks_at "programs of the host: by which the kubelet mounts volumes, the network opens ports of the host, and kernel modules are loaded",
         fails "mount or umount is missing: pods with such volumes do not start",
         warns "iptables is missing, where flannel connects the pods: those with a hostPort do not start; or modprobe, where modules are to be loaded",
         remedy "install the Debian packages mount, iptables, kmod";
-    FILE_SYSTEM: "FileSystem" - "path", [Up],
+    FILE_SYSTEM: "FileSystem" - "path", [Up, Join],
         looks_at "directories of a node that lie on a file system of their own",
         fails "it is read-only, has too little room for what goes there, or programs of ours could not run from it (noexec)",
         remedy "make it larger, or mount it with other options";
-    ADDRESS_RANGE: "AddressRange" - "range", [Up],
+    ADDRESS_RANGE: "AddressRange" - "range", [Up, Join],
         looks_at "the ranges of pods and Services, beside the addresses and routes of the host",
         fails "the host has an address in it, or a route to a part of it: what is there could not be reached any more",
         warns "a router of the host leads to a larger range: hosts there with such an address could not be reached",
         remedy "choose another range: network.podCIDRs, network.serviceCIDRs";
-    UNIT_COMMAND: "UnitCommand" - "unit", [Up, Doctor],
+    UNIT_COMMAND: "UnitCommand" - "unit", [Up, Join, Doctor],
         looks_at "what systemd runs as our units, with the drop-ins that others left",
         fails "a drop-in, such as of the packages of Kubernetes, puts another command in the place of ours",
         remedy "remove the drop-in, and run `systemctl daemon-reload`";
-    CNI_CONFIG: "CniConfig", [Up, Doctor],
+    CNI_CONFIG: "CniConfig", [Up, Join, Doctor],
         looks_at "the configurations of pod networks that the runtime reads, where flannel connects the pods",
         fails "in `up`: one sorts before flannel's: the runtime takes the first, and pods would be in that network",
         warns "in `up`: one sorts behind flannel's, and pods that start before flannel does are in that network; in `doctor`: one sorts before flannel's",
         remedy "move it away";
-    FILE_AVAILABLE: "FileAvailable" - "path", [Up],
+    FILE_AVAILABLE: "FileAvailable" - "path", [Up, Join],
         looks_at "files that would be written",
         fails "it is there, and of another cluster or another installer: nothing of others is overwritten",
         remedy "move it away, or remove that cluster first";
-    DIR_AVAILABLE: "DirAvailable" - "path", [Up],
+    DIR_AVAILABLE: "DirAvailable" - "path", [Up, Join],
         looks_at "the directory of etcd's data",
         fails "it holds data of an etcd that is not this cluster's",
         remedy "move it away";
     // A node on which a control plane shall be brought up.
-    CRI: "CRI", [Up, Start, Doctor],
+    CRI: "CRI", [Up, Join, Start, Doctor],
         looks_at "the container runtime",
         fails "it does not answer, cannot start pods, or lacks a call that the kubelet needs; in `up` also: another one has its socket",
         remedy "look at `journalctl -u containerd`, or keep yours with `--use-existing-containerd`";

@@ -21,7 +21,7 @@ fn every_label_is_there_once_and_every_clause_is_one() {
 }
 
 /// Where the checks of each verb are made.
-const MADE_IN: [(Verb, &[&str]); 4] = [
+const MADE_IN: [(Verb, &[&str]); 5] = [
     (
         Verb::Up,
         &[
@@ -32,6 +32,18 @@ const MADE_IN: [(Verb, &[&str]); 4] = [
             "node/src/preflight/ports.rs",
             "node/src/drop_ins.rs",
             "kubestrap/src/commands/start.rs",
+        ],
+    ),
+    (
+        Verb::Join,
+        &[
+            "node/src/preflight/host.rs",
+            "node/src/preflight/around.rs",
+            "node/src/preflight/endpoint.rs",
+            "node/src/preflight/ranges.rs",
+            "node/src/preflight/ports.rs",
+            "node/src/drop_ins.rs",
+            "kubestrap/src/commands/join/steps.rs",
         ],
     ),
     (

@@ -36,9 +36,11 @@ enum Verb {
     Start(commands::start::StartArgs),
     /// Install this host, render and start: from a bare machine to a cluster
     Up(commands::up::UpArgs),
+    /// Make this host a worker of a cluster that there is
+    Join(commands::join::JoinArgs),
     /// Change the version or the config of the cluster that runs, with no failed request
     Upgrade(commands::upgrade::UpgradeArgs),
-    /// Make this node the host again that it was before `up`
+    /// Make this node the host again that it was before `up` or `join`
     Reset(commands::reset::ResetArgs),
     /// Say whether control-plane nodes would come back right now, with no API and no registry
     Doctor(commands::doctor::DoctorArgs),
@@ -111,6 +113,7 @@ fn dispatch(verb: Verb, ui: &Ui) -> Result<(), Failure> {
         Verb::Render(args) => commands::render::run(args, ui),
         Verb::Start(args) => commands::start::run(args, ui),
         Verb::Up(args) => commands::up::run(args, ui),
+        Verb::Join(args) => commands::join::run(args, ui),
         Verb::Upgrade(args) => commands::upgrade::run(args, ui),
         Verb::Reset(args) => commands::reset::run(&args, ui),
         Verb::Doctor(args) => commands::doctor::run(args, ui),

@@ -42,11 +42,17 @@ pub(crate) enum Exit {
     Differs = 16,
     /// Another kubestrap is at work on the same host or asset directory: it is named.
     Busy = 17,
+    /// Nobody answers where the API should be.
+    Unreachable = 18,
+    /// Whoever answers is not the cluster that was meant: nothing was changed.
+    Untrusted = 19,
+    /// The cluster does not know the token.
+    Token = 20,
 }
 
 impl Exit {
     /// All codes with one line each, for the reference.
-    pub(crate) const ALL: [(Self, &'static str); 17] = [
+    pub(crate) const ALL: [(Self, &'static str); 20] = [
         (Self::Other, "something failed that has no code of its own"),
         (Self::Usage, "the command line is wrong"),
         (
@@ -96,6 +102,15 @@ impl Exit {
         (
             Self::Busy,
             "another kubestrap is at work on this host or this asset directory; it is named, and nothing was changed",
+        ),
+        (Self::Unreachable, "nobody answers where the API of the cluster should be; nothing was changed"),
+        (
+            Self::Untrusted,
+            "whoever answers there is not the cluster that was meant, or cannot prove it; nothing was changed",
+        ),
+        (
+            Self::Token,
+            "the cluster does not know the bootstrap token: it was never made there, was taken back, or has expired",
         ),
     ];
 }

@@ -36,8 +36,8 @@ fn verbs(kind: &Kind) -> String {
 const HEAD: &str = "\
 # Checks
 
-All that `up`, `start` and `upgrade` look at before they change anything, and `doctor` when it says whether a node would come back. Names are stable, and kubeadm's where kubeadm has
-such a check. What a check is about follows a hyphen: `Port-6443`. A check that fails says the cause and the remedy of its case; `--ignore-preflight-errors` of the first three takes its name.
+All that `up`, `join`, `start` and `upgrade` look at before they change anything, and `doctor` when it says whether a node would come back. Names are stable, and kubeadm's where kubeadm has
+such a check. What a check is about follows a hyphen: `Port-6443`. A check that fails says the cause and the remedy of its case; `--ignore-preflight-errors` of the first four takes its name.
 A check that could not be made says so and nothing else. `kubestrap doctor --list` prints this list, with `-o json` for programs.
 
 <!-- Generated from the program: kubestrap reference checks > docs/checks.md -->

@@ -13,6 +13,7 @@ pub(crate) mod guardian;
 pub(crate) mod hidden;
 pub(crate) mod hold;
 pub(crate) mod init_config;
+pub(crate) mod join;
 pub(crate) mod man;
 pub(crate) mod reference;
 pub(crate) mod render;

@@ -1,18 +1,20 @@
 //! `token`: what nodes join with. There is none until somebody makes one, and each ends by itself.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use api::{Call, Client, ClientOptions};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::Subcommand;
-use cluster::{BootstrapToken, Validity};
+use cluster::{BootstrapToken, Endpoint, Validity};
 use jiff::{SignedDuration, Timestamp};
 use names::{object, path, user};
+use pki::KeyPin;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::asked::quoted;
 use crate::exit::{Exit, Failure};
 use crate::ui::Ui;
 
@@ -51,6 +53,12 @@ struct CreateArgs {
     /// What it is for, for whoever lists tokens
     #[arg(long, value_name = "TEXT", default_value = "")]
     description: String,
+    /// Print the command by which a host joins with it
+    #[arg(long)]
+    print_join_command: bool,
+    /// Where the bundle will lie on that host, for the command
+    #[arg(long, value_name = "DIR", requires = "print_join_command")]
+    bundle: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -67,6 +75,9 @@ struct Shown {
     token: String,
     expires: Option<Timestamp>,
     description: String,
+    /// The command by which a host joins with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    join_command: Option<String>,
 }
 
 pub(crate) fn run(args: TokenArgs, ui: &Ui) -> Result<(), Failure> {
@@ -85,6 +96,8 @@ pub(crate) fn run(args: TokenArgs, ui: &Ui) -> Result<(), Failure> {
 }
 
 async fn create(client: &Client, args: CreateArgs, ui: &Ui) -> Result<(), Failure> {
+    // What it takes to join is looked at first: no token is made that nobody could use.
+    let way_in = if args.print_join_command { Some(way_in(client).await?) } else { None };
     let token = match args.token {
         Some(token) => token,
         None => pki::generate_bootstrap_token().map_err(|error| Failure::new(Exit::Other, error))?,
@@ -98,9 +111,41 @@ async fn create(client: &Client, args: CreateArgs, ui: &Ui) -> Result<(), Failur
         let failure = Failure::new(if known { Exit::Conflict } else { Exit::Other }, error);
         if known { failure.hint("it is there already: kubestrap token list") } else { failure }
     })?;
-    let shown = Shown { token: token.to_string(), expires: Some(expires), description: args.description };
-    ui.output(&shown, || shown.token.clone());
+    let bundle = args.bundle.as_deref();
+    let join_command = way_in.map(|(endpoint, pins)| join_command(&endpoint, &token, &pins, bundle));
+    if join_command.is_some() && bundle.is_none() {
+        ui.step("add --bundle DIR with the bundle's directory on the host that joins");
+    }
+    let description = args.description;
+    let shown = Shown { token: token.to_string(), expires: Some(expires), description, join_command };
+    ui.output(&shown, || shown.join_command.as_ref().unwrap_or(&shown.token).clone());
     Ok(())
+}
+
+/// Where whoever joins finds the API, and by what he knows the cluster's CA.
+async fn way_in(client: &Client) -> Result<(Endpoint, Vec<KeyPin>), Failure> {
+    let hint = "nodes join by the ConfigMap kube-public/cluster-info: see that it is as `kubestrap render` writes it";
+    let map = Call::get(join::cluster_info_path()).object(client, LIMIT).await.map_err(|error| {
+        let exit = if error.is_not_found() { Exit::NotFound } else { Exit::Other };
+        Failure::new(exit, error).hint(hint)
+    })?;
+    join::address_and_pins(&map).map_err(|why| {
+        let error = anyhow::anyhow!("nobody can join by the ConfigMap kube-public/cluster-info: {why}");
+        Failure::new(Exit::Config, error).hint("set api.endpoint in the cluster's config")
+    })
+}
+
+/// What is typed on the host that joins.
+fn join_command(
+    endpoint: &Endpoint,
+    token: &BootstrapToken,
+    pins: &[KeyPin],
+    bundle: Option<&Path>,
+) -> String {
+    let mut words = vec![format!("kubestrap join {endpoint} --token {token}")];
+    words.extend(pins.iter().map(|pin| format!("--discovery-token-ca-cert-hash {pin}")));
+    words.extend(bundle.map(|dir| format!("--bundle {}", quoted(&dir.display().to_string()))));
+    words.join(" ")
 }
 
 async fn list(client: &Client, ui: &Ui) -> Result<(), Failure> {
@@ -170,6 +215,7 @@ fn shown(secret: &Value) -> Option<Shown> {
         token: format!("{}.{}", field("token-id")?, field("token-secret")?),
         expires: field("expiration").and_then(|text| text.parse().ok()),
         description: field("description").unwrap_or_default(),
+        join_command: None,
     })
 }
 
@@ -192,9 +238,51 @@ mod tests {
             token: "abcdef.0123456789abcdef".to_owned(),
             expires: Some(expires),
             description: "for the new rack".to_owned(),
+            join_command: None,
         };
         assert_eq!(shown(&secret), Some(expected));
         assert_eq!(shown(&json!({"data": {"x": "y"}})), None);
         assert_eq!(secret["metadata"]["name"], "bootstrap-token-abcdef");
+    }
+
+    const PIN: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[test]
+    fn the_command_is_one_that_join_takes() {
+        let token = "abcdef.0123456789abcdef".parse().unwrap();
+        let (endpoint, pins) = ("192.0.2.1:6443".parse().unwrap(), [PIN.parse().unwrap()]);
+        let command = join_command(&endpoint, &token, &pins, None);
+        let expected = format!(
+            "kubestrap join 192.0.2.1:6443 --token abcdef.0123456789abcdef --discovery-token-ca-cert-hash {PIN}"
+        );
+        assert_eq!(command, expected);
+        let with = join_command(&endpoint, &token, &pins, Some(Path::new("/opt/my bundle")));
+        assert_eq!(with, format!("{expected} --bundle '/opt/my bundle'"));
+        crate::cli::command().try_get_matches_from(command.split(' ')).unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_way_in_is_what_the_cluster_shows_to_who_joins() {
+        use fakes::cluster_info::{cluster_info, kubeconfig};
+
+        let config = cluster::ClusterConfig::default();
+        let terms = pki::Terms::of_leaves(&config, Timestamp::now());
+        let ca = pki::Authority::generate("kubernetes", terms).unwrap();
+        let cluster = fakes::cluster::Cluster::default();
+        let failure = way_in(&cluster.client()).await.unwrap_err();
+        assert_eq!(failure.exit, Exit::NotFound);
+        let shows = |server: &str| {
+            cluster.put(&join::cluster_info_path(), cluster_info(&kubeconfig(server, ca.cert_pem()), &[]));
+        };
+        shows("https://[fd00::1]:6443");
+        let (endpoint, pins) = way_in(&cluster.client()).await.unwrap();
+        assert_eq!(
+            (endpoint.to_string().as_str(), pins),
+            ("[fd00::1]:6443", pki::pins(ca.cert_pem()).unwrap())
+        );
+        shows("https://127.0.0.1:6443");
+        let failure = way_in(&cluster.client()).await.unwrap_err();
+        assert_eq!(failure.exit, Exit::Config);
+        assert!(failure.error.to_string().contains("127.0.0.1:6443 is every host's own address"));
     }
 }
