@@ -23,6 +23,7 @@ mod foreign;
 mod hostile;
 mod interrupted;
 mod intheway;
+mod join;
 mod killed;
 mod member;
 mod moments;
@@ -92,6 +93,8 @@ static CASES: &[Case] = &[
         "the old apiserver serves while the new one crashes or never gets ready", "steering"),
     case!(Full, Shared, surges::surges_where_nobody_may_steer,
         "a rollout comes to its end where the kernel lets nobody steer", "steering"),
+    case!(Full, Shared, join::worker_joins_by_the_printed_command,
+        "a bare machine becomes a worker by the command that `token create` prints, and what is wrong is told before anything is changed", "join"),
     case!(Full, Shared, second::second_node_is_taken_in_and_let_go,
         "a label makes a second control-plane node and unmakes it, and nobody notices", "guardian"),
     case!(Full, Shared, hostile::hostile_ground,

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use e2e::cases::Cases;
 use e2e::ceiling::{POD, ROLLOUT, SETTLED, eventually};
-use e2e::node::{ASSETS, Node};
+use e2e::node::Node;
 use e2e::onlooker::guardians;
 use e2e::sampler::Limit;
 use e2e::shared;
@@ -50,26 +50,10 @@ pub(crate) fn second_node_is_taken_in_and_let_go() -> Result<()> {
     })
 }
 
-/// A node of the same CA whose kubelet is told where the API is.
+/// A worker, by the command that the first node prints.
 fn join(node: &Node) -> Result<Node> {
     let second = node.create_beside(NAME)?;
-    for file in ["ca.crt", "ca.key"] {
-        let content = host::fs::read(&node.path(&format!("{ASSETS}/tls/{file}"))?)?;
-        host::fs::write(&second.path(&format!("/root/{file}"))?, &content, 0o600)?;
-    }
-    let config = format!(
-        "api: {{endpoint: \"{}:6443\"}}\ncertificates: {{ca: {{certFile: ca.crt, keyFile: ca.key}}}}\n",
-        address(node)?
-    );
-    host::fs::write(&second.path("/root/config.yaml")?, config.as_bytes(), 0o600)?;
-    second.up(&["--prepare-only", "--config", "/root/config.yaml"])?.success()?;
-    eventually("the second node is Ready", ROLLOUT, || {
-        let found = node.json(&["get", "node", NAME])?;
-        let conditions = found["status"]["conditions"].as_array().context("no conditions")?;
-        let ready = conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
-        ensure!(ready, "{}", found["status"]["conditions"]);
-        Ok(())
-    })?;
+    crate::join::run(&second, &crate::join::command(node)?, &[])?.success()?;
     Ok(second)
 }
 
