@@ -32,7 +32,7 @@ fn path(name: &str) -> String {
 
 pub(crate) fn target(state: &StateDir) -> Target {
     let config = ClusterConfig::parse_with_overrides("test", "", &[]).unwrap();
-    let credentials = NodeCredentials::Bootstrap(String::new());
+    let credentials = NodeCredentials::Own;
     let root = Root::below(state.assets());
     let node = NodeConfig::new(&config, "n", vec!["10.0.0.1".parse().unwrap()], "", credentials, "pause");
     Target {

@@ -149,8 +149,7 @@ impl World {
     fn target(&self, set: &[(&str, &str)]) -> Target {
         let (config, tree) = render(set, Some(self.tree.clone()));
         let root = self.machine.root();
-        let (addresses, credentials) =
-            (vec!["10.0.0.1".parse().unwrap()], NodeCredentials::Bootstrap(String::new()));
+        let (addresses, credentials) = (vec!["10.0.0.1".parse().unwrap()], NodeCredentials::Own);
         Target {
             node: NodeConfig::new(&config, "n", addresses, "", credentials, "pause"),
             config,

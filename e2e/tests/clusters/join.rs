@@ -78,7 +78,7 @@ fn are_refused(node: &Node, worker: &Node) -> Result<()> {
     let secret = with(&good, "--token", |token| format!("{}.{}", &token[..6], "0".repeat(16)))?;
     run(worker, &secret, &[])?.failure(TOKEN, &["another secret part"])?;
     let mut elsewhere = good.clone();
-    elsewhere[2] = "127.0.0.1:6443".to_owned();
+    "127.0.0.1:6443".clone_into(&mut elsewhere[2]);
     run(worker, &elsewhere, &[])?.failure(USAGE, &["every host's own address"])?;
     elsewhere[2] = elsewhere_than(&good[2])?;
     run(worker, &elsewhere, &["--timeout", "10"])?.failure(UNREACHABLE, &["nobody answers"])?;
@@ -99,7 +99,7 @@ fn are_refused(node: &Node, worker: &Node) -> Result<()> {
     let plan = run(worker, &good, &["--dry-run"])?.success()?.stdout;
     ensure!(plan.contains("start kubelet.service") && plan.contains("it joins https://"), "{plan}");
     let found =
-        worker.shell("ls -d /etc/kubernetes /var/lib/kubelet /var/lib/kubestrap 2>/dev/null || true")?;
+        worker.shell("ls -d /etc/kubernetes/pki /var/lib/kubelet /var/lib/kubestrap 2>/dev/null || true")?;
     ensure!(found.is_empty(), "something was changed: {found}");
     Ok(())
 }
@@ -157,7 +157,7 @@ fn leaves(node: &Node, worker: &Node) -> Result<()> {
     worker.exec(&["kubestrap", "reset", "--yes"])?.success()?;
     node.get(&["delete", "node", NAME])?;
     let left =
-        worker.shell("ls -d /etc/kubernetes /var/lib/kubelet /var/lib/kubestrap 2>/dev/null || true")?;
+        worker.shell("ls -d /etc/kubernetes/pki /var/lib/kubelet /var/lib/kubestrap 2>/dev/null || true")?;
     ensure!(left.is_empty(), "reset left {left}");
     Ok(())
 }
