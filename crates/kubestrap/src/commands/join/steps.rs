@@ -285,14 +285,15 @@ impl Join<'_> {
         (self.begins)(Step::Install);
         let say = |action: &Action| self.ui.transient(action.to_string());
         let imports = || (self.begins)(Step::Import);
-        let done = node.install_with_images(&found.rendered, say, imports).await;
-        let (installed, imported) = done.map_err(up::failure)?;
-        installed.warnings.iter().for_each(|warning| self.ui.warn(warning));
+        let plan = node.plan(&found.rendered).map_err(up::failure)?;
+        let done = node.install_with_images(&plan, say, imports).await;
+        let (warnings, imported) = done.map_err(up::failure)?;
+        warnings.iter().for_each(|warning| self.ui.warn(warning));
         let count = imported.plan.import.len();
         if count > 0 {
             self.ui.step(format!("  {count} images in {:.1} s", imported.took.as_secs_f32()));
         }
-        Ok(!installed.plan.is_empty() || count > 0 || !imported.plan.pin.is_empty())
+        Ok(!plan.is_empty() || count > 0 || !imported.plan.pin.is_empty())
     }
 
     async fn wait(&self, found: &Found) -> Result<bool, Failure> {
