@@ -80,6 +80,23 @@ impl Sandboxes {
         made.map(|()| sandbox)
     }
 
+    /// Gives a sandbox that is off another address, as a network may do it to a host that was away.
+    ///
+    /// # Errors
+    /// [`Error::AddressTaken`], [`Error::BadAddress`]; [`Error::On`]; those of [`Sandboxes::get`].
+    pub fn readdress(&self, name: &Name, address: Ipv4Addr) -> Result<Sandbox> {
+        let _lock = self.lock()?;
+        let sandbox = self.get(name)?;
+        if matches!(sandbox.state()?, State::Running { .. }) {
+            return Err(Error::On(name.clone()));
+        }
+        let mut others = self.records()?;
+        others.retain(|record| record.name != *name);
+        let record = Record { address: free_address(Some(address), &others)?, ..sandbox.record().clone() };
+        self.remember(&record)?;
+        Ok(self.sandbox(record))
+    }
+
     /// Finds a sandbox.
     ///
     /// # Errors
@@ -170,17 +187,7 @@ impl Sandboxes {
     }
 
     fn plan(&self, new: &NewSandbox, root: Option<PathBuf>, others: &[Record]) -> Result<Record> {
-        let owner = |address| others.iter().find(|r| r.address == address);
-        let address = match new.address {
-            Some(address) if !record::node_addresses().any(|a| a == address) => {
-                return Err(Error::BadAddress(address));
-            }
-            Some(address) => address,
-            None => record::node_addresses().find(|a| owner(*a).is_none()).ok_or(Error::NoAddressLeft)?,
-        };
-        if let Some(other) = owner(address) {
-            return Err(Error::AddressTaken { address, owner: other.name.clone() });
-        }
+        let address = free_address(new.address, others)?;
         let api_port = match new.api_port {
             Some(port) => port,
             None => free_port(others)?,
@@ -211,9 +218,13 @@ impl Sandboxes {
         host::fs::create_dir_all(&home.join("log"), 0o755)?;
         disk::fill(&home.join("disk"), sandbox.record(), &self.program)?;
         // The record makes it a sandbox, so it comes when the disk is whole.
-        let json = serde_json::to_vec_pretty(sandbox.record()).tried(|| "write the record".into())?;
-        host::fs::write(&home.join("sandbox.json"), &json, 0o644)?;
+        self.remember(sandbox.record())?;
         sandbox.boot()
+    }
+
+    fn remember(&self, record: &Record) -> Result<()> {
+        let json = serde_json::to_vec_pretty(record).tried(|| "write the record".into())?;
+        Ok(host::fs::write(&self.home(&record.name).join("sandbox.json"), &json, 0o644)?)
     }
 
     /// Removes all of a sandbox, whatever there is of it.
@@ -264,6 +275,22 @@ fn is_ours(home: &Path) -> bool {
         PARTS.contains(&name) || name.starts_with(".sandbox.json.")
     };
     entries.iter().all(part)
+}
+
+/// The address that was asked for, or else the first that no other sandbox has.
+fn free_address(asked: Option<Ipv4Addr>, others: &[Record]) -> Result<Ipv4Addr> {
+    let owner = |address| others.iter().find(|r| r.address == address);
+    let address = match asked {
+        Some(address) if !record::node_addresses().any(|a| a == address) => {
+            return Err(Error::BadAddress(address));
+        }
+        Some(address) => address,
+        None => record::node_addresses().find(|a| owner(*a).is_none()).ok_or(Error::NoAddressLeft)?,
+    };
+    match owner(address) {
+        Some(other) => Err(Error::AddressTaken { address, owner: other.name.clone() }),
+        None => Ok(address),
+    }
 }
 
 fn free_port(others: &[Record]) -> Result<u16> {

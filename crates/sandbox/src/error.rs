@@ -47,6 +47,9 @@ pub enum Error {
         /// `running` or `off`.
         state: &'static str,
     },
+    /// It runs, and so it keeps its address.
+    #[error("sandbox {0} is on: it keeps its address until its power is cut")]
+    On(Name),
     /// Another sandbox has the address.
     #[error("address {address} belongs to sandbox {owner}")]
     AddressTaken {

@@ -49,6 +49,9 @@ enum Verb {
     PowerOn {
         /// The node
         name: Name,
+        /// With another address from now on, as a network may give one to a host that was away
+        #[arg(long)]
+        address: Option<Ipv4Addr>,
     },
     /// Power a node off and remove all of it
     Delete {
@@ -133,7 +136,10 @@ pub(crate) fn run(args: SandboxArgs, ui: &Ui) -> Result<(), Failure> {
             Ok(())
         }
         Verb::PowerOff { name } => power(&one(&name)?, false, ui),
-        Verb::PowerOn { name } => power(&one(&name)?, true, ui),
+        Verb::PowerOn { name, address: Some(address) } => {
+            power(&all.readdress(&name, address).map_err(failure)?, true, ui)
+        }
+        Verb::PowerOn { name, address: None } => power(&one(&name)?, true, ui),
         Verb::Delete { name: Some(name), .. } => delete(&all, &name, ui),
         Verb::Delete { name: None, .. } => {
             let names = all.delete_all().map_err(failure)?;
@@ -288,6 +294,9 @@ fn failure(error: Error) -> Failure {
         ),
         Error::Exists { name, .. } => {
             (Exit::Conflict, Some(format!("use it, or remove it first: `kubestrap sandbox delete {name}`")))
+        }
+        Error::On(name) => {
+            (Exit::Conflict, Some(format!("cut its power first: `kubestrap sandbox power-off {name}`")))
         }
         Error::NotOurs(_) => (Exit::Conflict, Some("choose another name, or another --dir".into())),
         Error::AddressTaken { .. } | Error::NoAddressLeft => {

@@ -88,6 +88,15 @@ fn a_node_is_its_own_machine_with_a_disk() {
     assert_ne!(line(&first_boot, 1), line(&second_boot, 1), "another boot");
     assert_eq!(line(&first_boot, 2), line(&second_boot, 2), "the same machine");
     fs::remove_dir(&given).unwrap();
+
+    world.run(&["power-on", "demo", "--address", "10.89.0.99"]).fails(8, "sandbox demo is on");
+    world.run(&["power-off", "demo"]).ok();
+    world.run(&["power-on", "demo", "--address", "10.1.0.2"]).fails(2, "10.1.0.2 cannot be a node's address");
+    world.run(&["power-on", "demo", "--address", "10.89.0.99"]).ok();
+    assert_eq!(world.show("demo")["address"], "10.89.0.99");
+    let addresses = world.sh("demo", "ip -o addr show dev eth0").ok();
+    assert!(addresses.contains("10.89.0.99/24") && !addresses.contains("10.89.0.2/"), "{addresses}");
+    assert_eq!(world.sh("demo", "cat /var/lib/a").ok(), "kept");
 }
 
 /// A directory of the host beside the sandboxes.
