@@ -159,10 +159,10 @@ kinds! {
         looks_at "the node's name",
         fails "it cannot be that of a Node object",
         remedy "rename the host, or give `--node-name`";
-    NODE_ADDRESS: "NodeAddress", [Up, Join],
-        looks_at "the host's addresses",
-        fails "there is none but loopback: nobody could reach the node",
-        remedy "bring the network up";
+    NODE_ADDRESS: "NodeAddress", [Up, Join, Doctor],
+        looks_at "the host's addresses, and those that the kubelet and etcd of the node were set up with",
+        fails "there is none but loopback: nobody could reach the node; or the host has no more one that the node was set up with: etcd or the apiserver would not start",
+        remedy "bring the network up; where the address is another one now, `kubestrap up` puts it in the place of the old one";
     API_ENDPOINT: "ApiEndpoint", [Up, Join],
         looks_at "api.endpoint, where it is a name",
         fails "it does not resolve on this host: its kubelet would not find the API",

@@ -1,7 +1,6 @@
 //! All checks of one node.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -12,8 +11,10 @@ use jiff::Timestamp;
 use names::object::{KUBE_SYSTEM, TEMPORARY_PREFIX};
 use names::path;
 use node::Root;
+use node::facts::Addresses;
 use objects::pod;
 
+use crate::address;
 use crate::certificates::Limits;
 use crate::check::Diagnosis;
 use crate::checks::checkpoints::Checkpoints;
@@ -36,8 +37,8 @@ pub struct Options {
     pub static_pod_dir: PathBuf,
     /// The container runtime's socket, as a path of ours.
     pub socket: PathBuf,
-    /// The node's own addresses: an etcd at one of them is its own.
-    pub addresses: Vec<IpAddr>,
+    /// The host's addresses: an etcd at one of them is its own; none where they are not known.
+    pub addresses: Option<Addresses>,
     /// What the host calls itself; none where that is not known.
     pub host_name: Option<String>,
     /// Components without which it does not come back.
@@ -50,7 +51,7 @@ pub struct Options {
 
 impl Options {
     /// The usual places of a control-plane node below that root.
-    pub fn new(root: Root, addresses: Vec<IpAddr>) -> Self {
+    pub fn new(root: Root, addresses: Option<Addresses>) -> Self {
         let component = |name: &str| Component { namespace: KUBE_SYSTEM.to_owned(), name: name.to_owned() };
         Self {
             socket: root.path(path::CRI_SOCKET),
@@ -185,7 +186,8 @@ pub async fn diagnose(options: &Options, now: Timestamp) -> Diagnosis {
 
 /// The checks, in the order in which a node comes up.
 pub(crate) fn judge(options: &Options, disk: &Disk, live: &Live, now: Timestamp) -> Vec<Check> {
-    let Options { limits, required, addresses, static_pod_dir, .. } = options;
+    let Options { limits, required, static_pod_dir, .. } = options;
+    let addresses = options.addresses.as_ref();
     let Disk { files, kubelet, manifests, checkpoints, etcd, kept } = disk;
     let mut all = vec![clock::clock(now, &checkpoints.times())];
     all.extend(room(options, disk));
@@ -195,12 +197,13 @@ pub(crate) fn judge(options: &Options, disk: &Disk, live: &Live, now: Timestamp)
     all.extend(around::checks(files, kubelet.forbids_swap()));
     all.push(checks::kubelet::running(live.kubelet.as_ref()));
     all.extend(checks::kubelet::name(&options.root, options.host_name.as_deref()));
+    all.extend(addresses.map(|host| address::check(&address::look(&options.root, manifests, host))));
     all.push(static_pods(manifests));
     all.extend(checks::etcd::on_disk(
         files,
         manifests,
         etcd.as_ref(),
-        addresses,
+        addresses.map_or(&[], |host| &host.all),
         &live.runtime,
         *limits,
         now,

@@ -56,7 +56,7 @@ fn what_it_needs() {
     // An etcd elsewhere is no static pod of this node.
     let elsewhere = |w: &mut World| {
         w.remove(manifest);
-        w.options.addresses.clear();
+        w.options.addresses = None;
         w.live().local_etcd = None;
     };
     broken(elsewhere, &[], "");

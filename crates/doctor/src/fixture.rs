@@ -14,6 +14,7 @@ use cluster::KeyAlgorithm;
 use cri::{Pod, PodState};
 use jiff::{SignedDuration, Timestamp};
 use node::Root;
+use node::facts::Addresses;
 use pki::{Authority, Identity, Leaf, Terms};
 use serde_json::{Value, json};
 
@@ -45,7 +46,8 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let now: Timestamp = "2026-11-01T12:00:00Z".parse().unwrap();
         let ca = Authority::generate("kubernetes", terms(now, 10 * YEAR)).unwrap();
-        let options = Options::new(Root::below(dir.path()), vec!["10.0.0.1".parse().unwrap()]);
+        let host = Addresses::example("10.0.0.1".parse().unwrap());
+        let options = Options::new(Root::below(dir.path()), Some(host));
         let mut world = Self { dir, now, live: None, options, ca };
         world.units();
         world.kubelet();

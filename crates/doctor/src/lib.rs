@@ -11,6 +11,7 @@
 //! but for a probe file that shows whether a directory can be written. The root is a parameter: the
 //! guardian runs the same checks on `/proc/1/root`.
 
+pub mod address;
 mod certificates;
 mod check;
 mod checks;

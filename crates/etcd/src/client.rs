@@ -10,7 +10,7 @@ use ask::{Answer, AskError, Identity, Question};
 use names::port;
 use objects::pod;
 use rustls::ClientConfig;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::member::{self, Member};
 use crate::server;
@@ -61,7 +61,7 @@ impl Etcd {
     /// From the pod of an apiserver; none when it names no etcd.
     pub fn of_apiserver(pod: &Value, read: Read<'_>) -> Option<Self> {
         let container = pod::apiserver(pod)?;
-        let endpoints = urls(pod::flag(container, "--etcd-servers")?);
+        let endpoints = server::urls(pod::flag(container, "--etcd-servers")?).collect();
         let flags = ["--etcd-cafile", "--etcd-certfile", "--etcd-keyfile"];
         Some(Self { endpoints, tls: tls(read, pod, container, flags) })
     }
@@ -69,8 +69,7 @@ impl Etcd {
     /// From etcd's own static pod, for when no apiserver's is there: its peers' certificate is a client's, too.
     pub fn of_server(pod: &Value, read: Read<'_>) -> Option<Self> {
         let container = server::container(pod)?;
-        let mut endpoints = urls(pod::flag(container, "--listen-client-urls")?);
-        endpoints.truncate(1);
+        let endpoints = server::urls(pod::flag(container, "--listen-client-urls")?).take(1).collect();
         let flags = ["--trusted-ca-file", "--peer-cert-file", "--peer-key-file"];
         Some(Self { endpoints, tls: tls(read, pod, container, flags) })
     }
@@ -112,10 +111,29 @@ impl Etcd {
     /// # Errors
     /// A clause that says why nobody told.
     pub async fn members(&self) -> Result<Vec<Member>, String> {
+        self.call("/v3/cluster/member/list", "{\"linearizable\":false}")
+            .await
+            .and_then(|body| member::parse(&body))
+    }
+
+    /// Has a member known to the others under other URLs. etcd has to have a leader; the member itself may be the only one.
+    ///
+    /// # Errors
+    /// A clause that says why it is not done.
+    pub async fn set_peer_urls(&self, member: &Member, urls: &[String]) -> Result<(), String> {
+        let id =
+            u64::from_str_radix(&member.id, 16).map_err(|error| format!("member {}: {error}", member.id))?;
+        // As the gateway writes 64-bit numbers itself.
+        let body = json!({"ID": id.to_string(), "peerURLs": urls}).to_string();
+        self.call("/v3/cluster/member/update", &body).await.map(drop)
+    }
+
+    /// What the first endpoint that answers says to a call of its gateway.
+    async fn call(&self, path: &str, body: &str) -> Result<String, String> {
         let mut last = "there is no endpoint".to_owned();
         for url in &self.endpoints {
-            match self.ask(url, "/v3/cluster/member/list", Some("{\"linearizable\":false}")).await {
-                Ok(answer) if answer.status == 200 => return member::parse(&answer.body),
+            match self.ask(url, path, Some(body)).await {
+                Ok(answer) if answer.status == 200 => return Ok(answer.body),
                 Ok(answer) => {
                     last = format!("{url} answered with status {}: {}", answer.status, answer.body.trim());
                 }
@@ -188,10 +206,6 @@ pub async fn local_health(pod: &Value) -> Health {
     }
 }
 
-fn urls(flag: &str) -> Vec<String> {
-    flag.split(',').map(str::trim).filter(|url| !url.is_empty()).map(str::to_owned).collect()
-}
-
 /// TLS with the files that these flags name: CA, certificate, key. None where none of them is named.
 fn tls(
     read: Read<'_>,
@@ -218,7 +232,6 @@ fn tls(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[tokio::test]
     async fn a_closed_port_is_no_answer() {

@@ -2,8 +2,10 @@
 //! it is known by its flags.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
+use names::port;
 use objects::pod;
 use serde_json::Value;
 
@@ -48,10 +50,64 @@ pub fn image(pod: &Value) -> Option<&str> {
     container(pod)?["image"].as_str()
 }
 
+/// The flag with the URLs under which the other members reach this one (etcd, server/embed/config.go).
+const PEER_URLS: &str = "--initial-advertise-peer-urls";
+
+/// The addresses of its host that it listens on, loopback not among them: without one of them it does not start.
+pub fn addresses(pod: &Value) -> BTreeSet<IpAddr> {
+    const FLAGS: [&str; 2] = ["--listen-client-urls", "--listen-peer-urls"];
+    let Some(container) = container(pod) else { return BTreeSet::new() };
+    let urls = FLAGS.iter().flat_map(|flag| urls(pod::flag(container, flag).unwrap_or_default()));
+    let addresses = urls.filter_map(|url| host(&url));
+    addresses.filter(|address| !address.is_loopback() && !address.is_unspecified()).collect()
+}
+
+/// The URLs under which the other members shall reach it.
+pub fn peer_urls(pod: &Value) -> Vec<String> {
+    container(pod)
+        .and_then(|container| pod::flag(container, PEER_URLS))
+        .map_or_else(Vec::new, |flag| urls(flag).collect())
+}
+
+/// The members that it was told of when it began, itself among them.
+pub fn initial_members(pod: &Value) -> Vec<String> {
+    let flag = container(pod).and_then(|container| pod::flag(container, "--initial-cluster"));
+    urls(flag.unwrap_or_default()).collect()
+}
+
+/// The address that a URL names; none when it names a host or is no URL.
+pub fn host(url: &str) -> Option<IpAddr> {
+    ask::address(url, port::ETCD_CLIENT).ok().map(|(address, _)| address.ip())
+}
+
+/// The items of a flag.
+pub(crate) fn urls(flag: &str) -> impl Iterator<Item = String> {
+    flag.split(',').map(str::trim).filter(|url| !url.is_empty()).map(str::to_owned)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn the_addresses_are_those_that_it_cannot_do_without() {
+        let pod = |flags: &[&str]| json!({"spec": {"containers": [{"args": flags}]}});
+        let etcd = pod(&[
+            "--data-dir=/d",
+            "--listen-client-urls=https://127.0.0.1:2379, https://192.0.2.1:2379",
+            "--listen-peer-urls=https://[2001:db8::1]:2380",
+            "--initial-advertise-peer-urls=https://192.0.2.1:2380",
+            "--initial-cluster=a=https://192.0.2.1:2380,b=https://192.0.2.2:2380",
+        ]);
+        let found: Vec<_> = addresses(&etcd).iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["192.0.2.1", "2001:db8::1"]);
+        assert_eq!(peer_urls(&etcd), ["https://192.0.2.1:2380"]);
+        assert_eq!(initial_members(&etcd).len(), 2);
+        let everywhere =
+            pod(&["--data-dir=/d", "--listen-client-urls=https://0.0.0.0:2379,http://localhost:1"]);
+        assert!(addresses(&everywhere).is_empty() && peer_urls(&everywhere).is_empty());
+    }
 
     #[test]
     fn a_server_is_known_by_its_flags_and_its_files_by_its_mounts() {

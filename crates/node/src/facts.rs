@@ -15,7 +15,7 @@ mod network;
 
 use crate::Root;
 
-pub use network::{By, Reached};
+pub use network::{Addresses, By, Reached};
 
 /// A larger file of name servers is none, in bytes.
 const LARGEST_RESOLV_CONF: u64 = 1 << 20;
@@ -68,9 +68,8 @@ pub struct Sandbox {
 pub struct Facts {
     /// The host's name, in lower case as the kubelet would register it.
     pub hostname: String,
-    /// The node's addresses: of the interface with the default route, or else of the first one
-    /// that is up; IPv4 before IPv6.
-    pub addresses: Vec<IpAddr>,
+    /// Its addresses. Which of them are the node's is said by [`crate::identity`].
+    pub addresses: Addresses,
     /// What the host reaches already, and no range of the cluster may be.
     pub reached: Vec<Reached>,
     /// How control groups are mounted.
@@ -111,7 +110,7 @@ impl Facts {
     pub fn example(hostname: &str) -> Self {
         Self {
             hostname: hostname.to_owned(),
-            addresses: vec![IpAddr::from([192, 0, 2, 1])],
+            addresses: Addresses::example(IpAddr::from([192, 0, 2, 1])),
             reached: Vec::new(),
             cgroup_version: CgroupVersion::V2,
             cgroup_controllers: ["cpu", "cpuset", "devices", "freezer", "memory", "pids"]
@@ -149,7 +148,7 @@ pub fn detect(root: &Root) -> Facts {
     let servers = resolv_conf.as_ref().map(|file| name_servers(&read(root.path(file)))).unwrap_or_default();
     Facts {
         hostname: rustix::system::uname().nodename().to_string_lossy().to_lowercase(),
-        addresses: network::node_addresses(),
+        addresses: Addresses::now(),
         reached: network::reached(),
         cgroup_version,
         cgroup_controllers: controllers(cgroup_version),

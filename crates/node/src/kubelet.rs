@@ -15,6 +15,8 @@ pub(crate) const NAME_FLAG: &str = "--hostname-override";
 
 /// The flag with the labels that a node is registered with; of several all count (there).
 pub(crate) const LABELS_FLAG: &str = "--node-labels";
+/// The flag that says which of the host's addresses are the node's, the first one before all (the same file).
+pub(crate) const ADDRESS_FLAG: &str = "--node-ip";
 
 /// Why the node's credentials cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -174,7 +176,7 @@ pub fn args(node: &NodeConfig) -> Vec<String> {
     }
     if !node.addresses.is_empty() {
         let addresses: Vec<String> = node.addresses.iter().map(ToString::to_string).collect();
-        args.push(format!("--node-ip={}", addresses.join(",")));
+        args.push(format!("{ADDRESS_FLAG}={}", addresses.join(",")));
     }
     if !node.registration.labels.is_empty() {
         args.push(format!("{LABELS_FLAG}={}", node.registration.label_list()));

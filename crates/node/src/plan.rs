@@ -430,7 +430,8 @@ mod tests {
         let facts = crate::Facts::example("a");
         let cluster = cluster::ClusterConfig::default();
         let token = crate::NodeCredentials::Bootstrap("users: []\n".to_owned());
-        let node = crate::NodeConfig::new(&cluster, "a", facts.addresses.clone(), "ca", token, "pause");
+        let node =
+            crate::NodeConfig::new(&cluster, "a", facts.addresses.preferred.clone(), "ca", token, "pause");
         let desired = crate::desired::desired(&facts, &node, &[]).unwrap();
         let observed = Observed { damaged: vec!["cpu_manager_state".to_owned()], ..Observed::default() };
         let lines: Vec<String> = plan(&desired, &observed).actions.iter().map(ToString::to_string).collect();

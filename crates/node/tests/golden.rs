@@ -55,7 +55,14 @@ fn kubeconfig(authority: &pki::Authority) -> String {
 fn config(ca: &str, kubeconfig: &str) -> NodeConfig {
     let cluster = ClusterConfig::default();
     let credentials = NodeCredentials::Kubeconfig(kubeconfig.to_owned());
-    NodeConfig::new(&cluster, "a", facts().addresses, ca, credentials, "registry.k8s.io/pause:3.10.2")
+    NodeConfig::new(
+        &cluster,
+        "a",
+        facts().addresses.preferred,
+        ca,
+        credentials,
+        "registry.k8s.io/pause:3.10.2",
+    )
 }
 
 /// The apiserver announces the address that the kubelet has first, and refuses one that Services have not.

@@ -12,8 +12,7 @@ use super::model::{CertificateStatus, EtcdStatus, PodStatus, image_version};
 use crate::checks::checkpoints::{Checkpoints, Kept};
 use crate::diagnose::{Disk, Options};
 use crate::report::{ComponentReport, GenerationReport};
-use crate::source;
-use crate::{certificates, checks};
+use crate::{address, certificates, checks, source};
 
 /// This node as it tells itself.
 #[derive(Clone, Debug)]
@@ -32,8 +31,8 @@ pub struct LocalView {
     pub etcd: EtcdStatus,
     /// The version that the asset directory is rendered for; none where there is no such directory.
     pub rendered: Option<String>,
-    /// That the host has another name than the node, as a clause.
-    pub renamed: Option<String>,
+    /// That the host has another name than the node, or no more its address, each as a clause.
+    pub moved: Vec<String>,
     /// How `etcdctl` is run for this node's own etcd; none where it has none.
     pub etcdctl: Option<String>,
     /// What could not be found out, and why.
@@ -62,7 +61,7 @@ pub async fn look(options: &Options, node: String, now: Timestamp) -> LocalView 
         components: components(&disk.checkpoints, sandboxes),
         certificates: expiries(&disk),
         rendered: rendered(options),
-        renamed: renamed(options),
+        moved: renamed(options).into_iter().chain(readdressed(options, &disk)).collect(),
         etcdctl: disk.etcdctl(&options.root),
         node,
         time: now,
@@ -80,6 +79,15 @@ fn rendered(options: &Options) -> Option<String> {
 fn renamed(options: &Options) -> Option<String> {
     let (host, node) = (options.host_name.as_deref()?, node::identity::installed(&options.root)?);
     (host != node).then(|| checks::kubelet::renamed(host, &node))
+}
+
+fn readdressed(options: &Options, disk: &Disk) -> Vec<String> {
+    let gone = options.addresses.as_ref().map(|host| address::look(&options.root, &disk.manifests, host));
+    let told = gone.into_iter().flatten().map(|gone| {
+        let remedy = address::remedy(std::slice::from_ref(&gone));
+        format!("{gone}: {remedy}")
+    });
+    told.collect()
 }
 
 async fn runtime(options: &Options) -> Result<(Vec<Pod>, Vec<Container>), CriError> {

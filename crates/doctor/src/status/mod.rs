@@ -89,7 +89,7 @@ fn local_node<'a>(
         (None, running) => running.unwrap_or_default(),
     };
     let report = known.and_then(|node| node.report.as_ref().ok());
-    let mut mixed: Vec<String> = local.renamed.into_iter().collect();
+    let mut mixed = local.moved;
     mixed.extend(local.rendered.as_deref().zip(api).and_then(|(ours, api)| versions::assets(ours, api)));
     NodeStatus {
         ready: known.map(|node| node.ready),

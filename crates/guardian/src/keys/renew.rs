@@ -12,11 +12,11 @@ use super::kubelet;
 /// How often is looked. A leaf that lives for an hour has twenty minutes left when it is renewed.
 const PERIOD: Duration = Duration::from_mins(1);
 
-/// Renews for ever. `told` is what [`once`] returned.
-pub(crate) async fn renew(keys: Keys, node: NodeIdentity, mut told: String) {
+/// Renews for ever. `node` says who this node is each time; `told` is what [`once`] returned.
+pub(crate) async fn renew(keys: Keys, node: impl Fn() -> NodeIdentity, mut told: String) {
     loop {
         tokio::time::sleep(PERIOD).await;
-        told = once(&keys, &node, told);
+        told = once(&keys, &node(), told);
     }
 }
 

@@ -13,7 +13,6 @@ use std::time::Duration;
 use checkpoint::Component;
 use cri::Cri;
 use doctor::report::{DoctorReport, News};
-use pki::NodeIdentity;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -170,15 +169,14 @@ impl Guardian {
         tracing::info!(after = ?self.began.elapsed(), "the container runtime answers");
         // Before a copy is started, and before anything of the API is tried: a node that was off for long has no
         // certificate that is valid.
-        let node =
-            NodeIdentity { name: self.options.node_name.clone(), addresses: self.options.addresses.clone() };
-        let told = keys::renew_once(&self.options.keys, &node, String::new());
+        let told = keys::renew_once(&self.options.keys, &self.options.identity(), String::new());
         let mut until = self.round(&runtime).await;
         tracing::info!(after = ?self.began.elapsed(), "the first round is done");
         let _containers = Task::spawn(alarm::containers(runtime.clone(), self.bell.clone()));
         let _member =
             Task::spawn(member::keep(self.options.clone(), runtime.clone(), Arc::clone(&self.is_withheld)));
-        let _renewals = Task::spawn(keys::renew(self.options.keys.clone(), node, told));
+        let options = self.options.clone();
+        let _renewals = Task::spawn(keys::renew(self.options.keys.clone(), move || options.identity(), told));
         loop {
             self.connect_api(&runtime).await;
             tokio::select! {

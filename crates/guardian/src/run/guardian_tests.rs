@@ -48,7 +48,7 @@ impl World {
             checkpoint_dir: dir.path().join("checkpoints"),
             host_root: dir.path().join("root"),
             runtime_socket: dir.path().join("none"),
-            addresses: Vec::new(),
+            addresses: node::facts::Addresses::default,
             keys: crate::keys::Keys::new(dir.path().join("root"), dir.path().join("root")),
         };
         for dir in [&options.static_pod_dir, &options.checkpoint_dir] {

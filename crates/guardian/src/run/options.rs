@@ -1,7 +1,10 @@
 //! What the guardian of a node is told when it begins.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
+
+use node::facts::Addresses;
+use node::{Root, identity};
+use pki::NodeIdentity;
 
 use crate::keys::Keys;
 use crate::machine::Limits;
@@ -28,8 +31,20 @@ pub struct Options {
     pub host_root: PathBuf,
     /// The container runtime's socket, as a path of ours.
     pub runtime_socket: PathBuf,
-    /// The node's own addresses.
-    pub addresses: Vec<IpAddr>,
+    /// Looks at the host's addresses: they may change while it runs.
+    pub addresses: fn() -> Addresses,
     /// The control plane's keys on this node.
     pub keys: Keys,
+}
+
+impl Options {
+    /// Who this node is, by the addresses that its host has now. A host that has none yet has not lost any.
+    pub(crate) fn identity(&self) -> NodeIdentity {
+        let root = Root::below(&self.host_root);
+        let mut addresses = identity::addresses(&root, &(self.addresses)());
+        if addresses.is_empty() {
+            addresses = identity::installed_addresses(&root);
+        }
+        NodeIdentity { name: self.node_name.clone(), addresses }
+    }
 }

@@ -53,6 +53,16 @@ pub(crate) fn who(error: IdentityError) -> Failure {
     }
 }
 
+/// A node whose host has lost an address: nothing but `up` goes on from there.
+pub(crate) fn has_its_address(root: &Root, static_pod_dir: &Path, facts: &Facts) -> Result<(), Failure> {
+    let gone = doctor::address::gone(root, static_pod_dir, &facts.addresses);
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let text = gone.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    Err(Failure::new(Exit::Preflight, anyhow::anyhow!(text)).hint(doctor::address::remedy(&gone)))
+}
+
 /// HTTP: whoever asks has no right to it.
 const FORBIDDEN: u16 = 403;
 
@@ -87,7 +97,7 @@ impl Told {
 /// The administrator's rights hang on a binding. A control-plane node has credentials that do not.
 async fn without_rights(kubeconfig: &Path, refusal: &ApiError, here: Option<&Here>) -> Told {
     let why = format!(
-        "{} has no rights any more: see to ClusterRoleBinding {}, which `kubestrap upgrade apply` on a control-plane node \
+        "{} has no rights any more: see to ClusterRoleBinding {}, which `kubestrap start` on a control-plane node \
          puts back ({refusal})",
         kubeconfig.display(),
         names::user::CLUSTER_ADMINS
@@ -116,8 +126,8 @@ impl ClusterArgs {
         let root = if self.root == Path::new("/") { Root::host() } else { Root::below(&self.root) };
         let is_ours = self.root == Path::new("/");
         let Facts { hostname, addresses, .. } = node::facts::detect(&root);
-        let mut options = Options::new(root.clone(), addresses);
-        // What another root's host calls itself nobody here knows.
+        // What another root's host calls itself, and which addresses it has, nobody here knows.
+        let mut options = Options::new(root.clone(), is_ours.then_some(addresses));
         options.host_name = is_ours.then(|| hostname.clone());
         options.thorough = true;
         options.static_pod_dir.clone_from(&self.pod_manifest_path);

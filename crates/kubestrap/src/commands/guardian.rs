@@ -7,6 +7,7 @@ use clap::Subcommand;
 use guardian::machine::{Limits, MIN_READY_SECONDS};
 use guardian::run::HOST_ROOT;
 use guardian::{InstallOptions, Options, StandIn, StandInError};
+use node::facts::Addresses;
 
 use crate::exit::{Exit, Failure};
 use crate::ui::Ui;
@@ -151,7 +152,7 @@ impl RunArgs {
         let below = node::Root::below(&self.host_root);
         Options {
             runtime_socket: below.path(&self.runtime_socket),
-            addresses: node::facts::detect(&node::Root::host()).addresses,
+            addresses: Addresses::now,
             node_name: self.node_name,
             kubeconfig: self.kubeconfig,
             api_port: self.api_port,
@@ -185,7 +186,7 @@ impl InstallArgs {
             namespace: self.namespace,
             pod_name,
             node_name: self.node_name,
-            addresses: node::facts::detect(&node::Root::host()).addresses,
+            addresses: Addresses::now().preferred,
             manifest_from: self.manifest_from,
             static_pod_dir: self.static_pod_dir,
         }

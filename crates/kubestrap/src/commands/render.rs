@@ -197,7 +197,24 @@ fn identity(args: &RenderArgs, config: &ClusterConfig, facts: &Facts) -> Result<
         name => node::identity::name(&root, &facts.hostname, name.as_deref()).map_err(super::cluster::who)?,
     };
     let here = !elsewhere && node::identity::installed(&root).is_some();
-    Ok(NodeIdentity { name, addresses: addresses(args, config, &facts.addresses, here)? })
+    let own = if here {
+        node::identity::addresses(&root, &facts.addresses)
+    } else {
+        facts.addresses.preferred.clone()
+    };
+    if here {
+        has(&args.node_address, &facts.addresses.all)?;
+    }
+    Ok(NodeIdentity { name, addresses: addresses(args, config, &own, here)? })
+}
+
+/// This node's own assets are of no use with an address that its host has not: etcd and the kubelet would not start.
+fn has(given: &[IpAddr], own: &[IpAddr]) -> Result<(), Failure> {
+    let Some(foreign) = given.iter().find(|address| !own.contains(address)) else { return Ok(()) };
+    let error =
+        anyhow!("{foreign} is no address of this host, and {} is this node's directory", path::ASSETS);
+    Err(Failure::new(Exit::Usage, error)
+        .hint("leave --node-address away, or render for another host: --asset-dir DIR"))
 }
 
 /// The addresses of the first control-plane node. `here` says that it is this one for certain: then they are `own`, as
@@ -295,5 +312,15 @@ mod tests {
         assert_eq!(taken(name, &[], false), Err(Exit::Usage));
         let given = ["--node-address", "192.0.2.5"];
         assert_eq!(taken(balancer, &given, true), Ok(vec!["192.0.2.5".to_owned()]));
+    }
+
+    #[test]
+    fn a_node_s_own_directory_gets_no_address_that_its_host_has_not() {
+        let ips = |all: &[&str]| all.iter().map(|ip| ip.parse().unwrap()).collect::<Vec<IpAddr>>();
+        let own = ips(&["127.0.0.1", "192.0.2.1", "192.0.2.2"]);
+        assert!(has(&[], &own).is_ok() && has(&ips(&["192.0.2.2"]), &own).is_ok());
+        let failure = has(&ips(&["192.0.2.1", "192.0.2.9"]), &own).unwrap_err();
+        assert_eq!(failure.exit, Exit::Usage);
+        assert!(failure.error.to_string().starts_with("192.0.2.9 is no address of this host"));
     }
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use cluster::Cidr;
-use nix::ifaddrs::getifaddrs;
+use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::net::if_::InterfaceFlags;
 use serde::Serialize;
 
@@ -16,11 +16,41 @@ struct Address {
     ip: IpAddr,
 }
 
-/// The addresses of the interface with the default route, or of the first that is up and no
-/// container's when there is no such route (a network without a way out); IPv4 first, at most
-/// one of each family.
-pub(super) fn node_addresses() -> Vec<IpAddr> {
-    choose(&addresses(), default_interface(&routes()))
+/// The addresses of a host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Addresses {
+    /// Those that a host which becomes a node takes: of the interface with the default route, or of the first that is
+    /// up and no container's when there is no such route (a network without a way out); IPv4 first, at most one of
+    /// each family.
+    pub preferred: Vec<IpAddr>,
+    /// All that something here can listen on.
+    pub all: Vec<IpAddr>,
+}
+
+impl Addresses {
+    /// Those that this host has now.
+    pub fn now() -> Self {
+        let preferred = choose(&addresses(), default_interface(&routes()));
+        let all = getifaddrs().into_iter().flatten().filter_map(|interface| ip(&interface)).collect();
+        Self { preferred, all }
+    }
+
+    /// Those of a host with this one: what tests begin with, here and in other crates.
+    pub fn example(address: IpAddr) -> Self {
+        Self { preferred: vec![address], all: vec![IpAddr::from([127, 0, 0, 1]), address] }
+    }
+
+    /// The one of that family that a node takes.
+    pub fn preferred_of(&self, ipv6: bool) -> Option<IpAddr> {
+        self.preferred.iter().copied().find(|address| address.is_ipv6() == ipv6)
+    }
+}
+
+fn ip(interface: &InterfaceAddress) -> Option<IpAddr> {
+    let address = interface.address?;
+    let v4 = address.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
+    v4.or_else(|| address.as_sockaddr_in6().map(|a| IpAddr::V6(a.ip())))
 }
 
 fn addresses() -> Vec<Address> {
@@ -30,12 +60,7 @@ fn addresses() -> Vec<Address> {
     };
     interfaces
         .filter(|i| up(i.flags))
-        .filter_map(|i| {
-            let address = i.address?;
-            let v4 = address.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
-            let ip = v4.or_else(|| address.as_sockaddr_in6().map(|a| IpAddr::V6(a.ip())))?;
-            Some(Address { interface: i.interface_name, ip })
-        })
+        .filter_map(|i| Some(Address { ip: ip(&i)?, interface: i.interface_name }))
         .collect()
 }
 

@@ -186,7 +186,7 @@ fn hostname(name: &str) -> Check {
 
 fn addresses(facts: &Facts) -> Check {
     const NAME: &Kind = &kind::NODE_ADDRESS;
-    if !facts.addresses.is_empty() {
+    if !facts.addresses.preferred.is_empty() {
         return Check::passed(NAME);
     }
     let cause = "no interface that is up has an address other than loopback";

@@ -1,5 +1,5 @@
 use super::*;
-use crate::facts::Sandbox;
+use crate::facts::{Addresses, Sandbox};
 
 fn facts() -> Facts {
     Facts::example("a")
@@ -21,7 +21,7 @@ fn a_good_host_passes_every_check() {
 #[test]
 fn everything_wrong_is_named_at_once() {
     let bad = Facts {
-        addresses: Vec::new(),
+        addresses: Addresses::default(),
         cgroup_controllers: vec!["cpu".to_owned()],
         systemctl: false,
         root: false,

@@ -70,7 +70,7 @@ impl Guardian {
         if self.diagnosis_due_ms.is_some_and(|due| now_ms >= due) {
             self.diagnosis_due_ms = Some(now_ms + DIAGNOSIS_PERIOD_MS);
             let root = node::Root::below(&self.options.host_root);
-            self.jobs.diagnose(doctor::Options::new(root, self.options.addresses.clone()));
+            self.jobs.diagnose(doctor::Options::new(root, Some((self.options.addresses)())));
         }
     }
 

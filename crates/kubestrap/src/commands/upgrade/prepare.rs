@@ -14,6 +14,7 @@ use upgrade::{StateDir, Target};
 
 use super::args::{HereArgs, TargetArgs};
 use crate::commands::asked::{self, VERSION};
+use crate::commands::cluster::has_its_address;
 use crate::commands::config::{ConfigArgs, load_config};
 use crate::commands::render;
 use crate::exit::{Exit, Failure};
@@ -42,6 +43,7 @@ pub(super) fn prepare(args: TargetArgs, ui: &Ui) -> Result<Prepared, Failure> {
     asked::keep_digests(&mut config, &own);
     keep_etcd(&mut config, &root);
     let facts = node::facts::detect(&root);
+    has_its_address(&root, Path::new(path::STATIC_PODS), &facts)?;
     let identity = node::identity::identity(&root, &facts, node_name.as_deref());
     let identity = identity.map_err(crate::commands::cluster::who)?;
     let state = StateDir::new(root.path(path::UPGRADE));
