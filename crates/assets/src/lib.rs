@@ -14,6 +14,7 @@
 //! The manifests are YAML files under `manifests/`, with their reasons in comments that reach the
 //! operator: placeholders and flag lists are filled in as text, nothing is parsed and written anew.
 
+pub mod address;
 mod answer;
 mod credentials;
 mod dir;

@@ -6,6 +6,8 @@
 
 use sha2::{Digest as _, Sha256};
 
+use crate::address::{self, Moved};
+
 /// The line of the pod's UID.
 const UID: &str = "  uid:";
 /// The flag that lets etcd begin a cluster where it finds no data; see [`joined`].
@@ -35,6 +37,13 @@ pub fn joined(manifest: &str) -> Option<String> {
     let given = manifest.lines().find(|line| line.trim() == flag)?;
     let line = given.replace(&flag, &format!("{STATE}{EXISTING}"));
     Some(with(manifest, |line| line.trim() == flag, &line))
+}
+
+/// The text of a member whose node has another address: what else was edited stays. It has the UID that it has to have.
+/// None when it is somebody else's, and when it has none of the addresses.
+pub fn moved(manifest: &str, moved: &[Moved]) -> Option<String> {
+    let text = address::exchanged(manifest, moved).filter(|_| is_ours(manifest))?;
+    Some(stamped(&text).unwrap_or(text))
 }
 
 /// A pod's UID of its manifest, as long as those that the kubelet makes. Its own line does not count, nor whether the
@@ -88,6 +97,20 @@ mod tests {
         assert_eq!(stamped(&taken_over.replace("--v=2", "--v=1")).as_ref(), Some(&made), "back is back");
         assert_eq!(stamped(&POD.replace("  uid: \n", "")), None, "the kubelet makes one up");
         assert_eq!(stamped(&POD.replace("--initial-cluster-state=new", "--v=2")), None, "somebody else's");
+    }
+
+    #[test]
+    fn a_member_moves_to_another_address_with_its_edits_and_is_another_pod() {
+        let pod = POD.replace("--v=1", "--listen-peer-urls=https://192.0.2.1:2380\n    - --v=2");
+        let made = joined(&stamped(&pod).unwrap()).unwrap();
+        let to = [Moved { was: "192.0.2.1".parse().unwrap(), is: "192.0.2.7".parse().unwrap() }];
+        let there = moved(&made, &to).unwrap();
+        assert!(there.contains("=https://192.0.2.7:2380\n    - --v=2"), "{there}");
+        assert!(there.contains("=existing") && stamped(&there).is_none(), "{there}");
+        let uid = |text: &str| text.lines().find(|line| line.starts_with(UID)).unwrap().to_owned();
+        assert_ne!(uid(&there), uid(&made));
+        assert_eq!(moved(&there, &to), None);
+        assert_eq!(moved("- --listen-peer-urls=https://192.0.2.1:2380", &to), None, "somebody else's");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ::assets::{AssetDir, StaticPod, member};
+use ::assets::{AssetDir, AssetErrors, StaticPod, member};
 use api::{Client, Connection};
 use host::place::HostFile;
 use jiff::Timestamp;
@@ -84,10 +84,7 @@ impl Assets {
     /// [`StartError::Assets`] with every problem in it.
     pub(crate) fn read(options: &Options) -> Result<Self, StartError> {
         let unusable = |why: String| StartError::Assets { dir: options.asset_dir.clone(), why };
-        let dir = match &options.assets {
-            Some(dir) => Arc::clone(dir),
-            None => Arc::new(AssetDir::read(&options.asset_dir).map_err(|e| unusable(e.to_string()))?),
-        };
+        let dir = dir(options)?;
         let kubeconfig = dir.start_kubeconfig();
         let text = host::fs::read_to_string(&kubeconfig)?;
         let server =
@@ -184,6 +181,19 @@ impl Assets {
     }
 }
 
+/// The directory itself.
+///
+/// # Errors
+/// [`StartError::Assets`] with every problem in it.
+pub(crate) fn dir(options: &Options) -> Result<Arc<AssetDir>, StartError> {
+    let unusable =
+        |error: AssetErrors| StartError::Assets { dir: options.asset_dir.clone(), why: error.to_string() };
+    match &options.assets {
+        Some(dir) => Ok(Arc::clone(dir)),
+        None => Ok(Arc::new(AssetDir::read(&options.asset_dir).map_err(unusable)?)),
+    }
+}
+
 /// Images that must be on the node before its control plane can come up: those of all static pods and
 /// the guardian's.
 pub fn images(dir: &AssetDir) -> Vec<String> {
@@ -250,8 +260,13 @@ fn secrets(dir: &AssetDir, options: &Options, user: Option<(u32, u32)>) -> Resul
     Ok(files)
 }
 
+/// Certificates, keys and config of this node's control plane.
+pub(crate) fn node_files(dir: &AssetDir, options: &Options) -> Result<Vec<HostFile>, StartError> {
+    Ok(dir.node_files()?.into_iter().map(|file| host_file(file, options)).collect())
+}
+
 fn lasting(dir: &AssetDir, options: &Options) -> Result<Vec<HostFile>, StartError> {
-    let mut files: Vec<_> = dir.node_files()?.into_iter().map(|file| host_file(file, options)).collect();
+    let mut files = node_files(dir, options)?;
     files.extend(manifests(dir.static_pods(), &options.manifest_dir));
     // A member that has data begins no cluster, whatever becomes of it.
     if options.on_node(Path::new(ETCD_MEMBER_ID)).exists() {

@@ -40,6 +40,17 @@ pub enum StartError {
         /// What lies where, and what should.
         problem: String,
     },
+    /// The node's member of etcd has others, who know it by an address that it has no more.
+    #[error(
+        "etcd has {} members, and the others know this node's by {}: {}",
+        members.len(), was.join(", "), members.join(", ")
+    )]
+    Members {
+        /// The names of all members.
+        members: Vec<String>,
+        /// The URLs by which they know it.
+        was: Vec<String>,
+    },
     /// A component did not become ready.
     #[error("{what} was not ready within {} s\n{diagnosis}", after.as_secs())]
     NotReady {

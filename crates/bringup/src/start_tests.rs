@@ -58,6 +58,19 @@ impl Surroundings for Fakes {
         Ok(())
     }
 
+    fn members<'a>(&'a self, _: &'a etcd::Etcd) -> Answer<'a, Vec<etcd::Member>, String> {
+        Box::pin(async { Err("a start asks no member".to_owned()) })
+    }
+
+    fn set_peer_urls<'a>(
+        &'a self,
+        _: &'a etcd::Etcd,
+        _: &'a etcd::Member,
+        _: &'a [String],
+    ) -> Answer<'a, (), String> {
+        Box::pin(async { Err("a start moves no member".to_owned()) })
+    }
+
     fn owner(&self, wanted: (u32, u32)) -> host::fs::Owner {
         Some(wanted)
     }

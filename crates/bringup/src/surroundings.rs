@@ -7,6 +7,7 @@ use std::pin::Pin;
 
 use api::{Client, ClientError, Connection};
 use cri::{Cri, CriError};
+use etcd::{Etcd, Member};
 use host::command::{Command, CommandError};
 use host::fs::Owner;
 use steer::probe::Probe;
@@ -41,6 +42,17 @@ pub trait Surroundings: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`CommandError`].
     fn restart_kubelet(&self) -> Result<(), CommandError>;
+
+    /// The members of etcd, as this node's own knows them; the error is a clause.
+    fn members<'a>(&'a self, etcd: &'a Etcd) -> Answer<'a, Vec<Member>, String>;
+
+    /// Has a member of etcd known to the others under these URLs; the error is a clause.
+    fn set_peer_urls<'a>(
+        &'a self,
+        etcd: &'a Etcd,
+        member: &'a Member,
+        urls: &'a [String],
+    ) -> Answer<'a, (), String>;
 
     /// Whose a file becomes that is for this user and group.
     fn owner(&self, wanted: (u32, u32)) -> Owner;
@@ -79,6 +91,19 @@ impl Surroundings for ThisHost {
 
     fn restart_kubelet(&self) -> Result<(), CommandError> {
         Command::new("systemctl").args(["restart", KUBELET]).run().map(drop)
+    }
+
+    fn members<'a>(&'a self, etcd: &'a Etcd) -> Answer<'a, Vec<Member>, String> {
+        Box::pin(etcd.members())
+    }
+
+    fn set_peer_urls<'a>(
+        &'a self,
+        etcd: &'a Etcd,
+        member: &'a Member,
+        urls: &'a [String],
+    ) -> Answer<'a, (), String> {
+        Box::pin(etcd.set_peer_urls(member, urls))
     }
 
     fn owner(&self, wanted: (u32, u32)) -> Owner {

@@ -37,3 +37,7 @@ pub const INPUTS: &str = "kubestrap.io/inputs";
 /// On the static pods of the temporary control plane, for who looks at them. Nobody reads it:
 /// [`TEMPORARY_PREFIX`](crate::object::TEMPORARY_PREFIX) tells them, for those of bootkube too.
 pub const TEMPORARY: &str = "kubestrap.io/temporary";
+
+/// On a ConfigMap: the address that it leads to since the node got another one. On a pod template: the one with which the
+/// pods were started last.
+pub const ADDRESS: &str = "kubestrap.io/address";

@@ -141,6 +141,12 @@ pub enum Because {
     Token,
 }
 
+impl Action {
+    fn starts_kubelet(&self) -> bool {
+        matches!(self, Self::RestartUnit { unit, .. } if unit == names::path::KUBELET_UNIT)
+    }
+}
+
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verb = |replaces: &bool, new, old| if *replaces { old } else { new };
@@ -195,11 +201,19 @@ impl Plan {
         let anew = self.actions.iter().any(
             |action| matches!(action, Action::SetAside { path, .. } if path == names::path::CONTAINERD_ROOT),
         );
-        let is_kubelet = |action: &Action| matches!(action, Action::RestartUnit { unit, .. } if unit == names::path::KUBELET_UNIT);
-        let at =
-            anew.then(|| self.actions.iter().position(is_kubelet)).flatten().unwrap_or(self.actions.len());
+        if anew { self.around_kubelet() } else { (self.clone(), Self::default()) }
+    }
+
+    /// What is done before the kubelet is started, and from there on; the second is empty when it is not.
+    pub fn around_kubelet(&self) -> (Self, Self) {
+        let at = self.actions.iter().position(Action::starts_kubelet).unwrap_or(self.actions.len());
         let (before, after) = self.actions.split_at(at);
         (Self { actions: before.to_vec() }, Self { actions: after.to_vec() })
+    }
+
+    /// Whether the kubelet is started, or started again.
+    pub fn starts_kubelet(&self) -> bool {
+        self.actions.iter().any(Action::starts_kubelet)
     }
 
     /// What is moved away, each with where to and why.

@@ -204,14 +204,11 @@ impl Provision<'_> {
         mut progress: impl FnMut(&Action),
         imports: impl FnOnce(),
     ) -> Result<(Vec<String>, Imported), ProvisionError> {
-        let is_kubelet = |action: &Action| matches!(action, Action::RestartUnit { unit, .. } if unit == path::KUBELET_UNIT);
-        let at = plan.actions.iter().position(is_kubelet).unwrap_or(plan.actions.len());
-        let (before, after) = plan.actions.split_at(at);
-        let part = |actions: &[Action]| Plan { actions: actions.to_vec() };
-        let mut warnings = self.install(&part(before), &mut progress).await?;
+        let (before, after) = plan.around_kubelet();
+        let mut warnings = self.install(&before, &mut progress).await?;
         imports();
         let imported = self.import()?;
-        warnings.extend(self.install(&part(after), &mut progress).await?);
+        warnings.extend(self.install(&after, &mut progress).await?);
         Ok((warnings, imported))
     }
 

@@ -6,6 +6,7 @@
 //! ```
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -59,6 +60,13 @@ pub fn containers(object: &Value) -> impl Iterator<Item = &Value> {
 /// The volumes of the pod that an object is or makes.
 pub fn volumes(object: &Value) -> &[Value] {
     items(&spec(object)["volumes"])
+}
+
+/// The names of `ConfigMap`s of whose content the pod has files.
+pub fn config_maps(object: &Value) -> BTreeSet<&str> {
+    let volumes = volumes(object);
+    let projected = volumes.iter().flat_map(|volume| items(&volume["projected"]["sources"]));
+    volumes.iter().chain(projected).filter_map(|source| source["configMap"]["name"].as_str()).collect()
 }
 
 /// The images that the pod needs, those of its volumes included: sorted, each once.

@@ -1,22 +1,13 @@
 //! Files of ConfigMaps reach pods that run, but few programs read them again. So a workload
 //! whose files change gets their digest into its pod template, and rolls out like any other change.
 
-use std::collections::BTreeSet;
-
 use names::annotation::INPUTS;
 use objects::pod;
 use serde_json::{Value, json};
 
-/// The names of ConfigMaps whose content a workload's pods read.
-fn references(workload: &Value) -> BTreeSet<&str> {
-    let volumes = pod::volumes(workload);
-    let projected = volumes.iter().flat_map(|volume| objects::items(&volume["projected"]["sources"]));
-    volumes.iter().chain(projected).filter_map(|source| source["configMap"]["name"].as_str()).collect()
-}
-
 /// The digest of what a workload reads among these objects; `None` when it reads none of them.
 pub(crate) fn digest(workload: &Value, objects: &[Value]) -> Option<String> {
-    let wanted = references(workload);
+    let wanted = pod::config_maps(workload);
     let of_ours = |object: &&Value| {
         object["kind"] == "ConfigMap"
             && wanted.contains(objects::name(object))

@@ -78,6 +78,7 @@ pub(crate) fn run(args: StartArgs, ui: &Ui) -> Result<(), Failure> {
     let facts = node::facts::detect(&root);
     let name = identity::name(&root, &facts.hostname, args.how.node_name.as_deref());
     let name = name.map_err(super::cluster::who)?;
+    super::cluster::has_its_address(&root, &args.pod_manifest_path, &facts)?;
     let mut options = args.how.options(args.asset_dir.clone(), name)?;
     options.manifest_dir.clone_from(&args.pod_manifest_path);
     super::run_async(async {
@@ -227,7 +228,8 @@ pub(crate) async fn local_client(asset_dir: &Path) -> Result<api::Client, Failur
 fn certificates(dir: &AssetDir, facts: &Facts) -> Result<Vec<Certificate>, Failure> {
     let Some(certificate) = dir.tls("apiserver.crt")? else { return Ok(Vec::new()) };
     let covered = |name: &SubjectName| pki::check_names(&certificate, std::slice::from_ref(name)).is_ok();
-    let mut names: Vec<_> = facts.addresses.iter().copied().map(SubjectName::Ip).collect();
+    let own = identity::addresses(&Root::host(), &facts.addresses);
+    let mut names: Vec<_> = own.into_iter().map(SubjectName::Ip).collect();
     // One of its addresses is enough: a cluster of one family does not use the other's. bootkube's
     // certificates carried no address of a node.
     if !dir.is_ours() || names.iter().any(covered) {
@@ -250,6 +252,10 @@ pub(crate) fn failure(error: StartError) -> Failure {
             (Exit::Preflight, "look at it with: systemctl status containerd; then run the same command again")
         }
         StartError::Data { .. } => (Exit::Preflight, etcd::data::WAYS_BACK),
+        StartError::Members { .. } => (
+            Exit::Conflict,
+            "tell them: on another member's node, etcdctl member update with this one's id and --peer-urls; then run the same command again",
+        ),
         StartError::Kubelet(_) | StartError::Restart(_) => {
             (Exit::NotReady, "restart the kubelet and run the same command again")
         }

@@ -1,5 +1,6 @@
 //! `up`: from a bare host and a bundle to a cluster. Makes the host a node, renders the asset directory and starts.
 
+mod address;
 mod steps;
 
 use std::path::PathBuf;
@@ -63,11 +64,17 @@ async fn up(args: &UpArgs, place: &Place, begins: &dyn Fn(Step), ui: &Ui) -> Res
     let places = if goal == Goal::Plan { Places::default() } else { places };
     let _held = places.hold(args.how.timeout(), ui).await?;
     let bundle = args.pin.open(&args.bundle)?;
+    address::has_one(root, facts)?;
     let identity = node::identity::identity(root, facts, args.how.node_name.as_deref());
     let identity = identity.map_err(super::cluster::who)?;
     let options = args.how.options(args.asset_dir.clone(), identity.name.clone())?;
     let options = options.below(&root.path("/"), Arc::clone(surroundings));
-    let cluster = config(args, &bundle, root, &options, ui).await?;
+    let cluster = config(args, &bundle, place, &options, ui).await?;
+    let gone = address::gone(root, facts, &cluster);
+    address::refuse(root, &cluster, &gone)?;
+    for gone in &gone {
+        ui.step(gone.to_string());
+    }
     let node = Provision {
         root: root.clone(),
         facts,
@@ -78,7 +85,7 @@ async fn up(args: &UpArgs, place: &Place, begins: &dyn Fn(Step), ui: &Ui) -> Res
         registration: Registration::default(),
         existing_containerd: args.use_existing_containerd,
     };
-    Up { node, options, checks: &args.how.checks, goal, begins, ui }.run().await
+    Up { node, options, gone, checks: &args.how.checks, goal, begins, ui }.run().await
 }
 
 /// The config that is asked for. Where the control plane is self-hosted it has to be that of the cluster; before, it may
@@ -86,11 +93,12 @@ async fn up(args: &UpArgs, place: &Place, begins: &dyn Fn(Step), ui: &Ui) -> Res
 async fn config(
     args: &UpArgs,
     bundle: &Bundle,
-    root: &Root,
+    place: &Place,
     options: &Options,
     ui: &Ui,
 ) -> Result<ClusterConfig, Failure> {
     let UpArgs { config: config_args, asset_dir, .. } = args;
+    let Place { root, facts, .. } = place;
     let made_with = match asked::made_with(root, asset_dir)? {
         Some(made_with) if bringup::is_self_hosted(options).await => made_with,
         _ => {
@@ -100,6 +108,7 @@ async fn config(
     };
     let config = asked::of_up_here(config_args, asset_dir, bundle, &made_with)?;
     let asked = Asked { args: config_args, asset_dir, bundle: Some((bundle, &args.bundle)) };
+    let made_with = address::followed(made_with, &config, &address::gone(root, facts, &config));
     asked.refuse(&made_with, &config)?;
     // What runs has its images; only where they were lost, too, are they missed.
     if let Err(failure) = steps::has_images(bundle, &config) {
@@ -119,6 +128,8 @@ fn goal(args: &UpArgs) -> Goal {
 
 #[cfg(test)]
 mod mend_tests;
+#[cfg(test)]
+mod moved_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! check ─▶ render ─▶ install ─▶ import ─▶ etcd ─▶ start ─▶ kubeconfig ─▶ add-ons
-//!                              Prepared ◀─┘          SelfHosted ◀─┘    Whole ◀─┘
+//!               │              Prepared ◀─┘  │      │      SelfHosted ◀─┘    Whole ◀─┘
+//!               └─ move              member ─┘      └─ follow
 //! ```
 //!
-//! Each looks whether its result is there, so that a run that was killed is gone on with by the same command.
+//! The lower line is that of a node whose host has another address by now. Each looks whether its result is there, so that a run that was killed is gone on with by the same command.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use anyhow::anyhow;
 use assets::{AssetDir, AssetTree};
 use bringup::{Options, Summary, Surroundings};
 use cluster::{ClusterConfig, NetworkProvider};
+use doctor::address::Gone;
 use names::object::KUBE_SYSTEM;
 use names::path;
 use node::images::ImagesError;
@@ -27,6 +29,7 @@ use super::super::bundle;
 use super::super::checks::CheckArgs;
 use super::super::render;
 use super::super::start;
+use super::address;
 use crate::exit::{Exit, Failure};
 use crate::ui::Ui;
 
@@ -58,10 +61,16 @@ pub(super) enum Goal {
 pub(super) enum Step {
     Check,
     Render,
+    /// The files of the control plane get the node's new address.
+    Move,
     Install,
     Import,
     Etcd,
+    /// etcd knows its member by the node's address.
+    Member,
     Start,
+    /// The cluster's objects get the node's new address.
+    Follow,
     Kubeconfig,
     Addons,
 }
@@ -75,7 +84,9 @@ impl Step {
             Self::Install => Some("install containerd and the kubelet"),
             Self::Import => Some("import the images"),
             Self::Addons => Some("wait for the add-ons"),
-            Self::Etcd | Self::Start | Self::Kubeconfig => None,
+            Self::Move => Some("have the control plane's files follow the node's address"),
+            Self::Follow => Some("have the cluster's objects follow the node's address"),
+            Self::Etcd | Self::Member | Self::Start | Self::Kubeconfig => None,
         }
     }
 }
@@ -114,6 +125,9 @@ impl Outcome {
 /// What would be done.
 #[derive(Debug, Serialize)]
 pub(super) struct Planned {
+    /// Addresses of this node that its host has no more, each with what takes its place.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    gone: Vec<String>,
     /// Files of the asset directory.
     render: Vec<String>,
     install: Plan,
@@ -121,6 +135,7 @@ pub(super) struct Planned {
 
 impl fmt::Display for Planned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.gone.iter().try_for_each(|gone| writeln!(f, "{gone}: exchange it everywhere"))?;
         self.render.iter().try_for_each(|path| writeln!(f, "write {path}"))?;
         self.install.actions.iter().try_for_each(|action| writeln!(f, "{action}"))?;
         f.write_str("import the images that are missing, then start (see `kubestrap start --dry-run`)")
@@ -150,6 +165,8 @@ pub(super) fn has_images(bundle: &::bundle::Bundle, config: &ClusterConfig) -> R
 pub(super) struct Up<'a> {
     pub(super) node: Provision<'a>,
     pub(super) options: Options,
+    /// Addresses of this node that its host has no more.
+    pub(super) gone: Vec<Gone>,
     pub(super) checks: &'a CheckArgs,
     pub(super) goal: Goal,
     /// Gets each step just before it is done.
@@ -164,8 +181,12 @@ impl Up<'_> {
         }
         self.check().await?;
         let (tree, install) = self.prepare()?;
+        let moved = self.move_files()?;
         let (before, after) = install.around_import();
         self.install(&before).await?;
+        if moved && !install.starts_kubelet() {
+            self.options.surroundings.restart_kubelet()?;
+        }
         self.import(!after.is_empty()).await?;
         self.finish(&after).await?;
         if self.goal == Goal::Prepared {
@@ -174,9 +195,11 @@ impl Up<'_> {
         let assets = AssetDir::read(&self.options.asset_dir);
         let assets = Arc::new(assets.map_err(|error| Failure::new(Exit::Config, error))?);
         self.ask_etcd(&assets).await?;
-        (self.begins)(Step::Start);
         let options = Options { assets: Some(assets), ..self.options.clone() };
-        let summary = start::bring_up(&options, self.ui).await?;
+        self.rejoin(&options).await?;
+        (self.begins)(Step::Start);
+        let mut summary = start::bring_up(&options, self.ui).await?;
+        summary.changed |= self.follow(&options).await?;
         self.write_kubeconfig(&tree)?;
         let whole = self.goal == Goal::Whole;
         let unconnected = if whole { self.wait_for_addons(&options).await? } else { Vec::new() };
@@ -190,7 +213,8 @@ impl Up<'_> {
         let tree = self.render()?;
         let changes = tree.diff(&self.options.asset_dir).map_err(render::tree_failure)?;
         let install = self.node.plan(&render::for_node(&tree)?).map_err(failure)?;
-        Ok(Outcome::Planned(Planned { render: changes.into_iter().map(|c| c.path).collect(), install }))
+        let gone = self.gone.iter().map(ToString::to_string).collect();
+        Ok(Outcome::Planned(Planned { gone, render: changes.into_iter().map(|c| c.path).collect(), install }))
     }
 
     async fn check(&self) -> Result<(), Failure> {
@@ -218,6 +242,47 @@ impl Up<'_> {
         self.node.verify(&install).map_err(failure)?;
         tree.write(&self.options.asset_dir).map_err(render::tree_failure)?;
         Ok((tree, install))
+    }
+
+    /// Whether etcd's manifest is another one by now: the kubelet takes it over when it is started anew.
+    fn move_files(&self) -> Result<bool, Failure> {
+        if self.gone.is_empty() {
+            return Ok(false);
+        }
+        (self.begins)(Step::Move);
+        let moved = address::moved(&self.gone);
+        let written = bringup::move_files(&self.options, &moved).map_err(start::failure)?;
+        Ok(written.iter().any(|path| path.ends_with(path::ETCD_FILE)))
+    }
+
+    /// A member that is known by an address that its host has not keeps others from it, whenever that began.
+    async fn rejoin(&self, options: &Options) -> Result<(), Failure> {
+        (self.begins)(Step::Member);
+        let waiting = |what: &str| self.ui.transient(format!("waiting for {what}"));
+        let (host, moved) = (&self.node.facts.addresses.all, !self.gone.is_empty());
+        let told = bringup::rejoin(options, host, moved, waiting).await.map_err(start::failure)?;
+        if let Some(told) = told {
+            self.ui.step(format!("  {told}"));
+        }
+        if moved {
+            bringup::come_back(options, waiting).await.map_err(start::failure)?;
+        }
+        Ok(())
+    }
+
+    /// Whether something of the cluster was changed.
+    async fn follow(&self, options: &Options) -> Result<bool, Failure> {
+        let moved = address::moved(&self.gone);
+        if moved.is_empty() {
+            return Ok(false);
+        }
+        (self.begins)(Step::Follow);
+        let waiting = |what: &str| self.ui.transient(format!("waiting for {what}"));
+        let changed = bringup::follow(options, &moved, waiting).await.map_err(start::failure)?;
+        for what in changed {
+            self.ui.step(format!("  {what}"));
+        }
+        Ok(true)
     }
 
     async fn install(&self, plan: &Plan) -> Result<(), Failure> {

@@ -15,12 +15,13 @@ use super::steps::{Outcome, Step};
 use super::world::{Kill, NODE, World, differences};
 use crate::exit::Exit;
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     Step::Check,
     Step::Render,
     Step::Install,
     Step::Import,
     Step::Etcd,
+    Step::Member,
     Step::Start,
     Step::Kubeconfig,
     Step::Addons,

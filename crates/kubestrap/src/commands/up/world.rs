@@ -15,11 +15,12 @@ use checkpoint::Store;
 use clap::Parser;
 use cluster::ClusterConfig;
 use cri::{Cri, CriError};
+use etcd::{Etcd, Member};
 use fakes::cluster::Cluster;
 use fakes::kubelet::{Kubelet, Registration};
 use fakes::machine::{Killed, Machine};
 use host::command::CommandError;
-use names::path;
+use names::{component, path};
 use node::Facts;
 use tokio::sync::watch;
 
@@ -49,6 +50,33 @@ struct Fakes {
     machine: Machine,
     cluster: Cluster,
     registration: Registration,
+    /// etcd's members, once it was started.
+    members: Mutex<Vec<Member>>,
+}
+
+impl Fakes {
+    /// As etcd itself knows them: its manifest counts for a member that is new.
+    fn members(&self) -> Result<Vec<Member>, String> {
+        let is_etcd =
+            |sandbox: &fakes::runtime::Sandbox| sandbox.running && sandbox.container == component::ETCD;
+        if !self.machine.runtime.sandboxes().iter().any(is_etcd) {
+            return Err("connection refused".to_owned());
+        }
+        let mut members = self.members.lock().unwrap();
+        if members.is_empty() {
+            let path = self.machine.root().path(path::STATIC_PODS).join(path::ETCD_FILE);
+            let text = host::fs::read_to_string(&path).unwrap();
+            let pod = assets::parse_documents(&text).unwrap().remove(0).value;
+            members.push(Member {
+                id: "1".to_owned(),
+                name: NODE.to_owned(),
+                peer_urls: etcd::server::peer_urls(&pod),
+                client_urls: Vec::new(),
+                learner: false,
+            });
+        }
+        Ok(members.clone())
+    }
 }
 
 impl Surroundings for Fakes {
@@ -75,6 +103,20 @@ impl Surroundings for Fakes {
     fn restart_kubelet(&self) -> Result<(), CommandError> {
         self.registration.restart();
         Ok(())
+    }
+
+    fn members<'a>(&'a self, _: &'a Etcd) -> bringup::Answer<'a, Vec<Member>, String> {
+        Box::pin(async { self.members() })
+    }
+
+    fn set_peer_urls<'a>(
+        &'a self,
+        _: &'a Etcd,
+        _: &'a Member,
+        urls: &'a [String],
+    ) -> bringup::Answer<'a, (), String> {
+        self.members.lock().unwrap()[0].peer_urls = urls.to_vec();
+        Box::pin(async { Ok(()) })
     }
 
     /// Who runs the tests may give nothing away.
@@ -125,7 +167,8 @@ impl World {
             registration: Registration::default(),
         };
         cluster.set_away(true);
-        let fakes = Fakes { machine, cluster, registration: kubelet.registration.clone() };
+        let registration = kubelet.registration.clone();
+        let fakes = Fakes { machine, cluster, registration, members: Mutex::default() };
         Self {
             dir,
             facts: Facts::example(NODE),
@@ -199,6 +242,11 @@ impl World {
 
     pub(super) fn cluster(&self) -> &Cluster {
         &self.fakes.cluster
+    }
+
+    /// The members of etcd.
+    pub(super) fn members(&self) -> Vec<Member> {
+        self.fakes.members().unwrap()
     }
 
     /// The names of the pods that run, without what makes them this node's.
