@@ -258,6 +258,15 @@ impl Node {
         self.remember_the_boot()
     }
 
+    /// Turns the node on again with another address on the sandboxes' network.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn power_on_at(&self, address: &str) -> Result<()> {
+        self.sandbox(&["power-on", &self.name, "--address", address])?.success()?;
+        self.remember_the_boot()
+    }
+
     /// Cuts the node's power, does something to its disk, and turns it on again; when the boot began.
     ///
     /// # Errors

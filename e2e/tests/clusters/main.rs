@@ -27,6 +27,7 @@ mod join;
 mod killed;
 mod member;
 mod moments;
+mod moved;
 mod networks;
 mod pivot;
 mod renamed;
@@ -154,6 +155,8 @@ static CASES: &[Case] = &[
         "what is damaged on the disk of containerd's and the kubelet's is named by doctor and mended by up", "disasters"),
     case!(Full, Own, intheway::in_the_way_is_named_with_what_ends_it,
         "a dead webhook, a LimitRange, a wrong label, a deleted DaemonSet or Node and a full etcd are each named by status and doctor with the command that ends them, and it does", "disasters"),
+    case!(Full, Own, moved::moved_node_follows,
+        "a node whose address changed is told so, and one `up` has all of it follow, also when it was killed", "disasters"),
     case!(Full, Own, networks::networks_of_both_families,
         "dual stack works", "config"),
     case!(Full, Own, networks::networks_of_ipv6_alone,
