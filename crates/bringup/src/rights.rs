@@ -49,7 +49,8 @@ fn of_assets(parts: &Parts) -> impl Iterator<Item = &apply::Step> {
 /// # Errors
 /// [`StartError::Rejected`] with what became of each object.
 pub(crate) async fn put_back(context: &Context<'_>) -> Result<String, StartError> {
-    let told = inject::summary(context, inject::part(context, Step::Rights, &missing(context).await).await).await?;
+    let told =
+        inject::summary(context, inject::part(context, Step::Rights, &missing(context).await).await).await?;
     let api = Patient::new(context.client.clone());
     if matches!(api.get_once(KUBERNETES_OWN).await, Ok(None)) {
         let dir = context.options.asset_dir.display().to_string();

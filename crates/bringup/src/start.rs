@@ -19,7 +19,9 @@ use crate::plan::{Observed, Plan, plan};
 use crate::steering::Steering;
 use crate::surroundings::Watch;
 use crate::workloads::PodIdentity;
-use crate::{answer, checkpointed, inject, outdated, pivot, ready, registered, rights, signed, stage, verify};
+use crate::{
+    answer, checkpointed, inject, outdated, pivot, ready, registered, rights, signed, stage, verify,
+};
 
 /// Why nothing is steered where two apiservers cannot be up at once.
 const NOT_SHARED: &str = "the temporary and the self-hosted apiserver do not both have \

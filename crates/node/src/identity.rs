@@ -196,7 +196,8 @@ mod tests {
         let facts = crate::Facts::example("a");
         let cluster = cluster::ClusterConfig::default();
         let own = crate::NodeCredentials::Own;
-        let mut node = crate::NodeConfig::new(&cluster, "a", facts.addresses.clone(), "ca", own, "pause");
+        let mut node =
+            crate::NodeConfig::new(&cluster, "a", facts.addresses.preferred.clone(), "ca", own, "pause");
         node.registration = registration.clone();
         let unit = root.path(crate::units::path(path::KUBELET_UNIT));
         for (file, text) in [

@@ -400,7 +400,8 @@ mod tests {
         let facts = crate::Facts::example("a");
         let cluster = cluster::ClusterConfig::default();
         let token = crate::NodeCredentials::Bootstrap("users: []\n".to_owned());
-        let node = crate::NodeConfig::new(&cluster, "a", facts.addresses.clone(), "ca", token, "pause");
+        let node =
+            crate::NodeConfig::new(&cluster, "a", facts.addresses.preferred.clone(), "ca", token, "pause");
         let desired = crate::desired::desired(&facts, &node, &[]).unwrap();
         let running = |unit: &Unit| {
             let inputs = Some(unit.inputs.clone());

@@ -85,7 +85,7 @@ fn api_failure(error: ApiError) -> Failure {
 }
 
 fn unreachable(endpoint: &Endpoint, facts: &Facts) -> String {
-    let is_own = |ip: &IpAddr| facts.addresses.contains(ip);
+    let is_own = |ip: &IpAddr| facts.addresses.all.contains(ip);
     if matches!(endpoint.host(), Host::Ip(ip) if is_own(ip)) {
         return "that is an address of this very host, on which no API server listens: name the control-plane node's"
             .to_owned();
