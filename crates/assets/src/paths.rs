@@ -10,7 +10,7 @@ pub(crate) const MANIFESTS: [&str; 11] = [
     component::KUBE_PROXY,
     object::GUARDIAN,
     "rbac",
-    "cluster-info",
+    object::CLUSTER_INFO,
     "node-config",
     "admission",
     "coredns",

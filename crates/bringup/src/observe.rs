@@ -38,7 +38,8 @@ pub(crate) async fn observe(context: &Context<'_>) -> Result<Observed, StartErro
         node: if api_ready { registered::look(context).await } else { NodeObject::Whole },
         node_name: options.node_name.clone(),
     };
-    if observed.self_hosted() {
+    // One that comes up for the first time has none yet.
+    if observed.api_ready && !observed.staged() && (observed.restorable || observed.self_hosted()) {
         let gone = rights::missing(context).await;
         observed.rights_gone = gone.steps.iter().map(|step| step.object.to_string()).collect();
     }

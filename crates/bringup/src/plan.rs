@@ -51,7 +51,7 @@ impl Observed {
         self.api_ready && !self.standings.is_empty() && self.standings.iter().all(stands)
     }
 
-    fn staged(&self) -> bool {
+    pub(crate) fn staged(&self) -> bool {
         self.temporary_files.iter().any(|(_, state)| *state != FileState::Missing)
     }
 }
@@ -82,7 +82,9 @@ impl Plan {
 /// Plans the bring-up.
 ///
 /// - A control plane that is self-hosted here and stands alone: nothing. Nothing is applied either:
-///   what was changed with kubectl since is meant. Only rights that are gone are put back.
+///   what was changed with kubectl since is meant.
+/// - One whose API answers and has lost rights: they are put back first of all. Without them the control plane's own pods
+///   end, and what is to be done besides is seen afterwards.
 /// - One that is self-hosted here, of whose node the API has no object, or one without its labels: the node is registered
 ///   anew. Copies serve meanwhile.
 /// - One that is self-hosted here while something temporary is left: only that is seen off.
@@ -91,11 +93,11 @@ impl Plan {
 /// - Anything else, be it a fresh host, a bring-up that was killed, or a node that lost its power:
 ///   all steps, each of which adopts what is there.
 pub fn plan(observed: &Observed) -> Plan {
+    let mut steps = Vec::new();
+    if !observed.rights_gone.is_empty() {
+        steps.push(Planned { step: Step::Rights, actions: rights(observed) });
+    }
     if observed.self_hosted() && !observed.staged() {
-        let mut steps = Vec::new();
-        if !observed.rights_gone.is_empty() {
-            steps.push(Planned { step: Step::Rights, actions: rights(observed) });
-        }
         if observed.node != NodeObject::Whole {
             steps.push(Planned { step: Step::Register, actions: actions(Step::Register, observed) });
         }
@@ -109,8 +111,9 @@ pub fn plan(observed: &Observed) -> Plan {
         Step::Checkpoint => observed.guardian,
         _ => true,
     };
-    let steps = Step::ALL.into_iter().filter(needed);
-    Plan { steps: steps.map(|step| Planned { step, actions: actions(step, observed) }).collect() }
+    let all = Step::ALL.into_iter().filter(needed);
+    steps.extend(all.map(|step| Planned { step, actions: actions(step, observed) }));
+    Plan { steps }
 }
 
 fn actions(step: Step, observed: &Observed) -> Vec<String> {
@@ -235,11 +238,11 @@ mod tests {
     }
 
     #[test]
-    fn rights_that_are_gone_are_put_back_where_nothing_else_is_to_be_done() {
+    fn rights_that_are_gone_are_put_back_before_anything_else() {
         let mut observed = fresh();
         observed.rights_gone = vec!["ClusterRole a".into()];
-        assert_eq!(steps(&observed), expected(), "all objects are applied");
         observed.api_ready = true;
+        assert_eq!(steps(&observed), [vec![Step::Rights], expected()].concat());
         observed.standings = vec![standing(None)];
         assert_eq!(plan(&observed).to_string().lines().nth(1), Some("     put back ClusterRole a"));
         assert_eq!(steps(&observed), [Step::Rights]);

@@ -79,14 +79,10 @@ async fn watch(context: &Context<'_>) -> Result<Watch, StartError> {
 }
 
 async fn run(context: &Context<'_>) -> Result<Summary, StartError> {
-    let plan = what_is_to_do(context).await?;
-    let mut summary = Summary { changed: false, gap: None, unsteered: None, pods: Vec::new(), elapsed_ms: 0 };
+    let (plan, changed) = what_is_to_do(context).await?;
+    let mut summary = Summary { changed, gap: None, unsteered: None, pods: Vec::new(), elapsed_ms: 0 };
     if plan.has(Step::Stage) {
         bring_up(context, &mut summary).await?;
-    }
-    if plan.has(Step::Rights) {
-        context.step(Step::Rights, rights::put_back(context)).await?;
-        summary.changed = true;
     }
     if plan.has(Step::Register) {
         context.step(Step::Register, registered::register(context)).await?;
@@ -101,15 +97,21 @@ async fn run(context: &Context<'_>) -> Result<Summary, StartError> {
     Ok(summary)
 }
 
-/// What is to be done once the guardian has brought back what it can.
-async fn what_is_to_do(context: &Context<'_>) -> Result<Plan, StartError> {
+/// What is to be done once rights are there and the guardian has brought back what it can, and whether that changed
+/// anything.
+async fn what_is_to_do(context: &Context<'_>) -> Result<(Plan, bool), StartError> {
     let on_node = |path: &Path| context.options.on_node(path);
     if let Some(problem) = etcd::data::standing(&on_node(Path::new(ETCD_MEMBER_ID)), &on_node).problem() {
         return Err(StartError::Data { problem });
     }
-    let first = plan(&observe(context).await?);
+    let mut first = plan(&observe(context).await?);
+    let changed = first.has(Step::Rights);
+    if changed {
+        context.step(Step::Rights, rights::put_back(context)).await?;
+        first = plan(&observe(context).await?);
+    }
     if !first.has(Step::Restore) {
-        return Ok(first);
+        return Ok((first, changed));
     }
     let mut back = None;
     let restore = async {
@@ -121,7 +123,7 @@ async fn what_is_to_do(context: &Context<'_>) -> Result<Plan, StartError> {
         Some(observed) => observed,
         None => Observed { restorable: false, ..observe(context).await? },
     };
-    Ok(plan(&observed))
+    Ok((plan(&observed), changed))
 }
 
 async fn bring_up(context: &Context<'_>, summary: &mut Summary) -> Result<(), StartError> {

@@ -35,7 +35,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_an_answer_and_a_wait_is_none() {
-        let of = |status| verdict(Ok(Answer { status, body: String::new() }));
+        let of = |status| verdict(Ok(Answer { status, body: String::new(), date: None }));
         assert_eq!((of(201), of(403), of(404)), (None, None, None));
         assert_eq!(of(500).unwrap(), "a write: 500");
         let timed_out =

@@ -345,7 +345,13 @@ async fn what_would_be_done_to_the_node_is_what_it_lacks() {
     let target = world.target(&[]);
     host::fs::remove_file(&target.root.path(names::path::KUBELET_CONFIG)).unwrap();
     let host = world.look(&target).await.unwrap().observed.host;
-    assert_eq!(host, [format!("write {}", names::path::KUBELET_CONFIG)]);
+    let expected = [
+        &format!("write {}", names::path::KUBELET_CONFIG),
+        "reload unit files",
+        "restart kubelet.service: its configuration or program changed",
+        "wait for the kubelet",
+    ];
+    assert_eq!(host, expected);
     world.install().await;
     assert_eq!(world.look(&target).await.unwrap().observed.host, Vec::<String>::new());
 }

@@ -33,7 +33,7 @@ pub fn combine(
 ) -> Status {
     let mut nodes = Vec::new();
     let mut in_the_way: Vec<Check> = causes.iter().map(|cause| cause.check.clone()).collect();
-    in_the_way.extend(local.iter().flat_map(|local| of_etcd(local)));
+    in_the_way.extend(local.as_ref().and_then(of_etcd));
     let local_name = local.as_ref().map(|local| local.node.clone());
     let etcd = match &local {
         Some(local) => local.etcd.clone(),
@@ -236,7 +236,7 @@ mod tests {
             certificates: Vec::new(),
             etcd: EtcdStatus { members, unknown: None },
             rendered: None,
-            renamed: None,
+            moved: Vec::new(),
             etcdctl: None,
             unknown: Vec::new(),
         }

@@ -69,9 +69,12 @@ mod tests {
             "NodeReady (upgrade)\n  looks at the nodes\n  fails: this node is not Ready\n  warns: another one is not\n  \
              remedy: mend it first: `kubectl describe node` says why\n"
         );
-        assert!(entry(&kind::PORT).starts_with("Port-<port> (up, start)\n"));
+        assert!(entry(&kind::PORT).starts_with("Port-<port> (up, join, start)\n"));
         let json = serde_json::to_value(List { version: 1, checks: ALL }).unwrap();
         let port = json["checks"].as_array().unwrap().iter().find(|kind| kind["name"] == "Port").unwrap();
-        assert_eq!((&port["about"], &port["verbs"]), (&"port".into(), &serde_json::json!(["up", "start"])));
+        assert_eq!(
+            (&port["about"], &port["verbs"]),
+            (&"port".into(), &serde_json::json!(["up", "join", "start"]))
+        );
     }
 }

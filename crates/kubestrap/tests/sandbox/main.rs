@@ -87,7 +87,6 @@ fn a_node_is_its_own_machine_with_a_disk() {
     let line = |text: &str, n| text.lines().nth(n).unwrap().to_owned();
     assert_ne!(line(&first_boot, 1), line(&second_boot, 1), "another boot");
     assert_eq!(line(&first_boot, 2), line(&second_boot, 2), "the same machine");
-    fs::remove_dir(&given).unwrap();
 
     world.run(&["power-on", "demo", "--address", "10.89.0.99"]).fails(8, "sandbox demo is on");
     world.run(&["power-off", "demo"]).ok();
@@ -97,6 +96,7 @@ fn a_node_is_its_own_machine_with_a_disk() {
     let addresses = world.sh("demo", "ip -o addr show dev eth0").ok();
     assert!(addresses.contains("10.89.0.99/24") && !addresses.contains("10.89.0.2/"), "{addresses}");
     assert_eq!(world.sh("demo", "cat /var/lib/a").ok(), "kept");
+    fs::remove_dir(&given).unwrap();
 }
 
 /// A directory of the host beside the sandboxes.

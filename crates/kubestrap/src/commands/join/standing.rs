@@ -69,6 +69,6 @@ fn is_control_plane(root: &Root) -> bool {
 
 /// Where the kubelet has its API, by the first of these files that says it.
 fn server(root: &Root, files: &[&str]) -> Option<String> {
-    let texts = files.iter().filter_map(|file| host::fs::read_to_string(&root.path(file)).ok());
-    texts.filter_map(|text| api::server_url(&text).ok()).next()
+    let mut texts = files.iter().filter_map(|file| host::fs::read_to_string(&root.path(file)).ok());
+    texts.find_map(|text| api::server_url(&text).ok())
 }

@@ -288,7 +288,9 @@ impl Join<'_> {
         let plan = node.plan(&found.rendered).map_err(up::failure)?;
         let done = node.install_with_images(&plan, say, imports).await;
         let (warnings, imported) = done.map_err(up::failure)?;
-        warnings.iter().for_each(|warning| self.ui.warn(warning));
+        for warning in &warnings {
+            self.ui.warn(warning);
+        }
         let count = imported.plan.import.len();
         if count > 0 {
             self.ui.step(format!("  {count} images in {:.1} s", imported.took.as_secs_f32()));

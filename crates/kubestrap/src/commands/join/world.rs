@@ -22,6 +22,7 @@ use join::requests::REQUESTS;
 use join::{Later, Way, WayError, Whom};
 use names::object::{KUBE_SYSTEM, KUBELET_CLIENT_SIGNER, NODE_CONFIG, NODE_CONFIG_KEY};
 use names::{path, user};
+use node::facts::Addresses;
 use node::{Facts, Root, kubelet_certificate};
 use pki::{Authority, CsrSubject, Leaf, Terms};
 use serde_json::json;
@@ -203,7 +204,7 @@ impl World {
         let world = Self {
             machine: Machine::new(&dir.path().join("root")),
             dir,
-            facts: Facts::example(NODE),
+            facts: Facts { addresses: Addresses::example([192, 0, 2, 2].into()), ..Facts::example(NODE) },
             outside: Arc::new(outside),
             authority,
             refuses: Arc::default(),

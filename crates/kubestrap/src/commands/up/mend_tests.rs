@@ -33,8 +33,8 @@ async fn a_file_that_the_kubelet_was_started_with_is_put_back_and_the_kubelet_st
         let before = restarts();
         // Killed before it has the kubelet started again: nothing but the file's age tells.
         if number == 0 {
-            host::fs::write(&file, ours.as_bytes(), 0o600).unwrap();
             std::thread::sleep(Duration::from_millis(50));
+            host::fs::write(&file, ours.as_bytes(), 0o600).unwrap();
         }
         world.up(&[]).await.unwrap();
         assert_eq!(host::fs::read_to_string(&file).unwrap(), ours);
