@@ -17,11 +17,14 @@ fn told(fixture: &Fixture) -> Vec<String> {
 
 const NOWHERE: &dyn Fn(&str) -> Option<PathBuf> = &|_| None;
 
+/// A file of the image, what befalls it, and what is said.
+type Case<'a> = (&'a str, &'a dyn Fn(&Path), &'a str);
+
 #[test]
 fn a_wrong_file_is_named_and_put_back_out_of_its_layer() {
     let whole = Fixture::new();
     assert_eq!(told(&whole), Vec::<String>::new());
-    let cases: [(&str, &dyn Fn(&Path), &str); 4] = [
+    let cases: [Case<'_>; 4] = [
         ("usr/bin/tool", &|tool| host::fs::write(tool, b"", 0o755).unwrap(), "has 0 bytes, and not 20000"),
         (
             "usr/bin/tool",

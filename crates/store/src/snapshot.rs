@@ -135,7 +135,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let fs = dir.path().join("fs");
         host::fs::create_dir_all(&fs.join("usr/bin"), 0o755).unwrap();
-        host::fs::write(&fs.join("usr/bin/tool"), &[1; 100_000], 0o755).unwrap();
+        host::fs::write(&fs.join("usr/bin/tool"), &vec![1; 100_000], 0o755).unwrap();
         let mut walk = Walk::default();
         walk.add(&fs).unwrap();
         let done = SystemTime::now();
