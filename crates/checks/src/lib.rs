@@ -12,7 +12,9 @@
 //! them, and scripts read them. Pure.
 
 mod check;
+mod model;
 mod registry;
 
 pub use check::{Check, Outcome};
-pub use registry::{ALL, Kind, Name, Verb, kind};
+pub use model::{Kind, Name, Verb};
+pub use registry::{ALL, kind};

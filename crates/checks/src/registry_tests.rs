@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::*;
+use crate::model::Verb;
 
 #[test]
 fn every_label_is_there_once_and_every_clause_is_one() {

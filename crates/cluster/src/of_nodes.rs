@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 use crate::{ApiConfig, ClusterConfig};
 
 /// The keys of it, as they stand in a config file.
-const KEYS: [&str; 7] =
-    ["api", "clusterName", "components", "featureGates", "kubernetesVersion", "network", "proxy"];
+const KEYS: [&str; 8] =
+    ["api", "clusterName", "components", "featureGates", "images", "kubernetesVersion", "network", "proxy"];
 
 impl ClusterConfig {
     /// What a worker is made of, as YAML that [`ClusterConfig::parse`] takes: all else has its default in it.
@@ -45,6 +45,7 @@ kubernetesVersion: v1.36.3
 api: {endpoint: 'k.lan:7443', port: 7443, extraSANs: [secret.lan]}
 network: {podCIDRs: [10.50.0.0/16], dnsDomain: k.lan, flannel: {vni: 7}}
 proxy: {mode: iptables}
+images: {overrides: {flannel: 'r.lan/flannel:v1'}}
 featureGates: {A: true}
 components: {kubelet: {extraArgs: {v: '4'}}, kubeAPIServer: {extraArgs: {v: '5'}}}
 certificates: {ca: {certFile: a.crt, keyFile: a.key}}
@@ -59,6 +60,7 @@ etcd: {local: {dataDir: /data}}
         let read = ClusterConfig::parse("told", &told).unwrap();
         assert_eq!(read.network, config.network);
         assert_eq!(read.proxy, config.proxy);
+        assert_eq!(read.images, config.images);
         assert_eq!(read.feature_gates, config.feature_gates);
         assert_eq!(read.kubernetes_version, config.kubernetes_version);
         assert_eq!(read.components.kubelet, config.components.kubelet);

@@ -8,7 +8,7 @@
 use std::path::Path;
 
 use bundle::{Bundle, BundleError};
-use cluster::{ClusterConfig, EtcdConfig, Host, NetworkProvider, ProxyMode};
+use cluster::{ClusterConfig, Component, EtcdConfig, Host, NetworkProvider, ProxyMode};
 use names::path;
 use pki::NodeIdentity;
 
@@ -254,11 +254,16 @@ fn api_name(cluster: &ClusterConfig) -> Option<&str> {
     }
 }
 
-/// The images that the cluster's configuration needs and the bundle lacks.
-pub fn missing_images(bundle: &Bundle, cluster: &ClusterConfig) -> Vec<String> {
+/// What runs on every node of a cluster.
+const OF_EVERY_NODE: [Component; 4] =
+    [Component::KubeProxy, Component::Coredns, Component::Flannel, Component::FlannelCniPlugin];
+
+/// The images that a node of that role needs by the cluster's configuration, and that the bundle lacks.
+pub fn missing_images(bundle: &Bundle, cluster: &ClusterConfig, role: Role) -> Vec<String> {
     let images = cluster.images();
-    let missing = images.iter().map(|(_, image)| image).filter(|image| !bundle.has_image(image));
-    missing.map(ToString::to_string).collect()
+    let needed =
+        images.iter().filter(|(component, _)| role.is_control_plane() || OF_EVERY_NODE.contains(component));
+    needed.map(|(_, image)| image).filter(|image| !bundle.has_image(image)).map(ToString::to_string).collect()
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ use names::path;
 use node::provision::{Provision, Role};
 use node::{Registration, Root};
 
-pub(crate) use self::steps::failure;
 use self::steps::{Goal, Outcome, Place, Step, Up};
+pub(crate) use self::steps::{failure, has_images};
 use super::asked::{self, Asked};
 use super::bundle::Pin;
 use super::config::ConfigArgs;
@@ -103,7 +103,7 @@ async fn config(
         Some(made_with) if bringup::is_self_hosted(options).await => made_with,
         _ => {
             let config = asked::of_up(config_args, asset_dir, bundle)?;
-            return steps::has_images(bundle, &config).map(|()| config);
+            return has_images(bundle, &config, Role::FirstControlPlane).map(|()| config);
         }
     };
     let config = asked::of_up_here(config_args, asset_dir, bundle, &made_with)?;
@@ -111,7 +111,7 @@ async fn config(
     let made_with = address::followed(made_with, &config, &address::gone(root, facts, &config));
     asked.refuse(&made_with, &config)?;
     // What runs has its images; only where they were lost, too, are they missed.
-    if let Err(failure) = steps::has_images(bundle, &config) {
+    if let Err(failure) = has_images(bundle, &config, Role::FirstControlPlane) {
         ui.warn(format!("{:#}", failure.error));
     }
     Ok(config)

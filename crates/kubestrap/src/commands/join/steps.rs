@@ -168,6 +168,7 @@ impl Join<'_> {
     pub(super) async fn plan(&self) -> Result<Outcome, Failure> {
         let standing = self.standing()?;
         let found = self.find(&standing).await?;
+        self.has_images(&standing, &found)?;
         let install = self.node(&found, &standing).plan(&found.rendered).map_err(up::failure)?;
         Ok(Outcome::Planned(Planned { node: self.identity.name.clone(), server: found.server, install }))
     }
@@ -178,6 +179,7 @@ impl Join<'_> {
         let found = self.find(&standing).await?;
         let node = self.node(&found, &standing);
         self.check(&node, &found).await?;
+        self.has_images(&standing, &found)?;
         let installed = self.install(&node, &found).await?;
         let ready = self.wait(&found).await?;
         let forgot = self.forget()?;
@@ -207,6 +209,12 @@ impl Join<'_> {
             )));
         }
         Ok(standing)
+    }
+
+    /// A node that is one has its images.
+    fn has_images(&self, standing: &Standing, found: &Found) -> Result<(), Failure> {
+        let is_member = matches!(standing, Standing::Member { .. });
+        if is_member { Ok(()) } else { up::has_images(self.bundle, &found.config, Role::Worker) }
     }
 
     /// Finds the cluster, and whether this host may become the node.

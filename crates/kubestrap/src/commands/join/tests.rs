@@ -178,6 +178,24 @@ async fn without_a_network_a_node_is_not_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_bundle_without_the_cluster_s_images_is_refused_before_anything_is_changed() {
+    let world = World::new();
+    let mut config = ClusterConfig::default();
+    let name = config.images().get(cluster::Component::KubeProxy).to_owned();
+    let other = format!("sha256:{}", "1".repeat(64));
+    config.images.digests.insert(name.clone(), other.parse().unwrap());
+    // The control plane's are none of a worker's.
+    let apiserver = config.images().get(cluster::Component::KubeApiserver).to_owned();
+    config.images.digests.insert(apiserver.clone(), other.parse().unwrap());
+    world.tells(&config);
+    let files = world.files();
+    let outcome = world.join(&[]).await;
+    let hint = failed(outcome, Exit::Bundle, &format!("{name}@{other}"));
+    assert!(hint.contains("the one that the cluster was made or upgraded with"), "{hint}");
+    assert_eq!(world.files(), files);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_wrong_with_the_command_is_told_before_anything_is_changed() {
     let world = World::new();
     let files = world.files();

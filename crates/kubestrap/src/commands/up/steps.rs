@@ -21,7 +21,7 @@ use names::object::KUBE_SYSTEM;
 use names::path;
 use node::images::ImagesError;
 use node::plan::{Action, Plan};
-use node::provision::{Provision, ProvisionError, missing_images};
+use node::provision::{Provision, ProvisionError, Role, missing_images};
 use node::{Facts, InstallError, Root};
 use serde::Serialize;
 
@@ -142,12 +142,16 @@ impl fmt::Display for Planned {
     }
 }
 
-/// Whether the bundle serves a config.
+/// Whether the bundle serves a node of that role by a config.
 ///
 /// # Errors
 /// [`Exit::Bundle`] with the images that it lacks.
-pub(super) fn has_images(bundle: &::bundle::Bundle, config: &ClusterConfig) -> Result<(), Failure> {
-    let missing = missing_images(bundle, config);
+pub(crate) fn has_images(
+    bundle: &::bundle::Bundle,
+    config: &ClusterConfig,
+    role: Role,
+) -> Result<(), Failure> {
+    let missing = missing_images(bundle, config, role);
     if missing.is_empty() {
         return Ok(());
     }
@@ -158,7 +162,7 @@ pub(super) fn has_images(bundle: &::bundle::Bundle, config: &ClusterConfig) -> R
         missing.join("\n  ")
     );
     Err(Failure::new(Exit::Bundle, error)
-        .hint("use a bundle of the config's kubernetesVersion, or add the images to it"))
+        .hint("use a bundle of the config's kubernetesVersion, the one that the cluster was made or upgraded with, or add the images to it"))
 }
 
 /// One run.
