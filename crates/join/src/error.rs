@@ -120,12 +120,12 @@ pub enum JoinError {
         addresses: Vec<String>,
     },
     /// Nobody has it, but somebody may still show that it is his.
-    #[error("a certificate for a node {node} was issued to {request}, and is valid yet")]
+    #[error("a certificate for a node {node} was issued to {}, and is valid yet", requests.join(", "))]
     NameIssued {
         /// The name.
         node: String,
-        /// The CertificateSigningRequest.
-        request: String,
+        /// The CertificateSigningRequests.
+        requests: Vec<String>,
     },
     /// The cluster does not want this node.
     #[error("the cluster refuses this node a certificate: {why}")]

@@ -24,12 +24,9 @@ pub async fn name_is_free(client: &Client, node: &str) -> Result<(), JoinError> 
     }
     let all = Call::get(REQUESTS).object(client, LIMIT).await?;
     let now = Timestamp::now();
-    match objects::items(&all["items"]).iter().find(|request| holds(request, node, now)) {
-        None => Ok(()),
-        Some(request) => {
-            Err(JoinError::NameIssued { node: node.to_owned(), request: objects::name(request).to_owned() })
-        }
-    }
+    let held = objects::items(&all["items"]).iter().filter(|request| holds(request, node, now));
+    let requests: Vec<String> = held.map(|request| objects::name(request).to_owned()).collect();
+    if requests.is_empty() { Ok(()) } else { Err(JoinError::NameIssued { node: node.to_owned(), requests }) }
 }
 
 fn addresses(node: &Value) -> Vec<String> {
@@ -67,11 +64,15 @@ mod tests {
             cluster.put(&format!("{REQUESTS}/{}", objects::name(&request)), request);
         };
         issued("csr-other", "b", Timestamp::now());
+        issued("csr-second", "c", Timestamp::now());
+        issued("csr-third", "c", Timestamp::now());
         issued("csr-ended", "a", Timestamp::now() - SignedDuration::from_hours(2));
         cluster.put(&format!("{REQUESTS}/csr-open"), json!({"metadata": {"name": "csr-open"}}));
         name_is_free(&cluster.client(), "a").await.unwrap();
         let error = name_is_free(&cluster.client(), "b").await.unwrap_err();
         assert_eq!(error.to_string(), "a certificate for a node b was issued to csr-other, and is valid yet");
+        let error = name_is_free(&cluster.client(), "c").await.unwrap_err();
+        assert!(error.to_string().contains("was issued to csr-second, csr-third, and"), "{error}");
         cluster.put("/api/v1/nodes/a", json!({"metadata": {"name": "a"}}));
         let error = name_is_free(&cluster.client(), "a").await.unwrap_err();
         assert!(matches!(error, JoinError::NameTaken { alive: false, .. }), "{error}");

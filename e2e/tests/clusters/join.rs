@@ -166,9 +166,9 @@ fn leaves(node: &Node, worker: &Node) -> Result<()> {
 fn joins_again(node: &Node, worker: &Node) -> Result<()> {
     let command = command(node)?;
     let refused = run(worker, &command, &[])?.failure(CONFLICT, &["was issued to", "kubectl delete csr"])?;
-    let request = refused.stderr.split("kubectl delete csr ").nth(1).context("no request is named")?;
-    let request = request.split_whitespace().next().context("no request is named")?;
-    node.get(&["delete", "csr", request])?;
+    let requests = refused.stderr.split("kubectl delete csr ").nth(1).context("no request is named")?;
+    let requests = requests.lines().next().context("no request is named")?.split_whitespace();
+    node.get(&["delete", "csr"].into_iter().chain(requests).collect::<Vec<_>>())?;
     let joined = run(worker, &command, &[])?.success()?;
     ensure!(joined.stdout.starts_with("worker is a node of https://"), "{}", joined.stdout);
     Ok(())

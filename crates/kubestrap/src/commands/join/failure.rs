@@ -50,9 +50,12 @@ pub(super) fn failure(error: JoinError, facts: &Facts) -> Failure {
             (Exit::Config, "join with the kubestrap that the cluster was made or upgraded with".to_owned())
         }
         JoinError::NameTaken { node, alive, .. } => (Exit::Conflict, taken(node, *alive)),
-        JoinError::NameIssued { request, .. } => (
+        JoinError::NameIssued { requests, .. } => (
             Exit::Conflict,
-            format!("join under another name: --node-name NAME; or, if nobody has it any more: kubectl delete csr {request}"),
+            format!(
+                "join under another name: --node-name NAME; or, if nobody has it any more: kubectl delete csr {}",
+                requests.join(" ")
+            ),
         ),
         JoinError::Refused { .. } => {
             (Exit::Conflict, "mend that and run the same command again; the kubelet asks again then".to_owned())
