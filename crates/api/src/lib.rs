@@ -41,3 +41,6 @@ pub use watch::{Change, follow, list};
 
 /// HTTP: the object was changed, or is another one, by now.
 pub const CONFLICT: u16 = 409;
+
+/// The status of a request that whoever makes it has no right to.
+pub const FORBIDDEN: u16 = 403;

@@ -4,9 +4,11 @@
 //! their images (kubernetes, pkg/kubelet/container/helpers.go, `pickFieldsToHash`). So the UID is made of the text:
 //! one that does not fit was left over by an edit, which has no effect before it is [`stamped`].
 
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::address::{self, Moved};
+use crate::yaml::parse_documents;
 
 /// The line of the pod's UID.
 const UID: &str = "  uid:";
@@ -15,6 +17,21 @@ const STATE: &str = "- --initial-cluster-state=";
 /// Its values (etcd, server/embed/config.go, `ClusterStateFlagNew`).
 const NEW: &str = "new";
 const EXISTING: &str = "existing";
+
+/// No manifest is larger, in bytes.
+pub const LARGEST: u64 = 1 << 20;
+/// Only root reads it.
+pub const MODE: u32 = 0o600;
+
+/// The pod of a manifest's text.
+///
+/// # Errors
+/// A clause that says why there is none.
+pub fn pod(manifest: &str) -> Result<Value, String> {
+    let documents = parse_documents(manifest).map_err(|error| error.to_string())?;
+    let first = documents.into_iter().next().map(|document| document.value);
+    first.ok_or_else(|| "it is empty".to_owned())
+}
 
 /// Whether a text is one that was rendered, maybe edited since: what somebody else's is meant to be nobody knows.
 pub fn is_ours(manifest: &str) -> bool {

@@ -12,7 +12,7 @@ use crate::context::{Context, Look};
 use crate::diagnosis;
 use crate::error::StartError;
 use crate::event::Step;
-use crate::observe::observe;
+use crate::observe::{closer, glance};
 use crate::options::{Options, REQUEST_LIMIT};
 use crate::plan::Observed;
 use crate::workloads::PodIdentity;
@@ -25,11 +25,14 @@ const RESTORE_PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) async fn restore(context: &Context<'_>) -> Result<Option<Observed>, StartError> {
     let patience = RESTORE_PATIENCE.min(context.options.timeout);
     let look = async || {
-        let observed = observe(context).await?;
+        let observed = glance(context).await?;
         let missing = || "the guardian to bring the control plane back".to_owned();
         Ok(if observed.self_hosted() { Look::There(observed) } else { Look::Missing(missing()) })
     };
-    Ok(context.poll(Step::Restore, patience, look).await?.ok())
+    Ok(match context.poll(Step::Restore, patience, look).await? {
+        Ok(observed) => Some(closer(context, observed).await),
+        Err(_) => None,
+    })
 }
 
 /// Returns when every required pod that asks for a checkpoint has one.

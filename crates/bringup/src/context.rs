@@ -42,6 +42,34 @@ pub(crate) struct Late {
     pub(crate) missing: String,
 }
 
+/// How often is looked where a look is a request that changes little.
+pub(crate) const SELDOM: Duration = Duration::from_millis(500);
+
+/// Looks each `period` until it is there, or `patience` is over; `waiting` gets what is missing.
+///
+/// # Errors
+/// Those of the look, which end the wait at once.
+pub(crate) async fn poll<T>(
+    patience: Duration,
+    period: Duration,
+    mut waiting: impl FnMut(String),
+    mut look: impl AsyncFnMut() -> Result<Look<T>, StartError>,
+) -> Result<Result<T, Late>, StartError> {
+    let began = Instant::now();
+    loop {
+        let missing = match look().await? {
+            Look::There(found) => return Ok(Ok(found)),
+            Look::Missing(missing) => missing,
+        };
+        let after = began.elapsed();
+        if after > patience {
+            return Ok(Err(Late { after, missing }));
+        }
+        waiting(missing);
+        sleep(period).await;
+    }
+}
+
 impl<'a> Context<'a> {
     pub(crate) async fn new(options: &'a Options, report: &'a Reporter<'a>) -> Result<Self, StartError> {
         let assets = Assets::read(options)?;
@@ -107,21 +135,9 @@ impl<'a> Context<'a> {
         &self,
         step: Step,
         patience: Duration,
-        mut look: impl AsyncFnMut() -> Result<Look<T>, StartError>,
+        look: impl AsyncFnMut() -> Result<Look<T>, StartError>,
     ) -> Result<Result<T, Late>, StartError> {
-        let began = Instant::now();
-        loop {
-            let missing = match look().await? {
-                Look::There(found) => return Ok(Ok(found)),
-                Look::Missing(missing) => missing,
-            };
-            let after = began.elapsed();
-            if after > patience {
-                return Ok(Err(Late { after, missing }));
-            }
-            self.report.waiting(step, missing);
-            sleep(POLL).await;
-        }
+        poll(patience, POLL, |missing| self.report.waiting(step, missing), look).await
     }
 
     /// How the required pods stand, each where it has to be.

@@ -16,14 +16,12 @@ use names::component::KUBE_APISERVER;
 use names::object::KUBE_SYSTEM;
 use objects::{ObjectRef, pod};
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
 
 use crate::assets::Assets;
+use crate::context::{Late, Look, SELDOM, poll};
 use crate::error::StartError;
 use crate::options::Options;
 
-/// How often a rollout is looked at.
-const PERIOD: Duration = Duration::from_millis(500);
 /// How often a change is tried that somebody else's came in between of.
 const TRIES: usize = 5;
 /// Where the API says where it is itself (`kubernetes` in `default`; pkg/controlplane/reconcilers).
@@ -103,7 +101,7 @@ impl Done {
         path: &str,
         plan: impl Fn(&Value) -> Option<Value>,
     ) -> Result<(), ApiError> {
-        if pod::template(rendered).is_some() {
+        if rendered["kind"] == "DaemonSet" {
             self.rolled.insert(path.to_owned());
         }
         let mut tries = 0;
@@ -137,19 +135,14 @@ async fn tells_the_old_one(
     api: &Patient,
     moved: &[Moved],
     waiting: &impl Fn(&str),
-) -> Result<bool, ApiError> {
-    let began = Instant::now();
-    loop {
+) -> Result<bool, StartError> {
+    let look = async || {
         let slice = api.get(SLICE).await?.unwrap_or_default();
-        if !plan::leads_to_old(&slice, moved) {
-            return Ok(false);
-        }
-        if began.elapsed() > EXPIRY {
-            return Ok(true);
-        }
-        waiting("the Service of the API to lead to this node's address");
-        sleep(PERIOD).await;
-    }
+        let old = plan::leads_to_old(&slice, moved);
+        let missing = || "the Service of the API to lead to this node's address".to_owned();
+        Ok(if old { Look::Missing(missing()) } else { Look::There(()) })
+    };
+    Ok(poll(EXPIRY, SELDOM, |missing| waiting(&missing), look).await?.is_err())
 }
 
 async fn settle(
@@ -158,28 +151,20 @@ async fn settle(
     paths: &BTreeSet<String>,
     waiting: &impl Fn(&str),
 ) -> Result<(), StartError> {
-    let began = Instant::now();
-    loop {
-        let mut missing = None;
+    let look = async || {
         for path in paths {
-            // Workloads that can be waited for are all DaemonSets.
-            let found = api.get(path).await?;
-            let lack = found.and_then(|mut live| {
-                if path.contains("/daemonsets/") {
-                    live["kind"] = json!("DaemonSet");
-                }
-                plan::lack(&live)
-            });
-            missing = missing.or(lack);
+            if let Some(lack) = api.get(path).await?.and_then(|live| plan::lack(&live)) {
+                return Ok(Look::Missing(lack));
+            }
         }
-        let Some(missing) = missing else { return Ok(()) };
-        if began.elapsed() > options.timeout {
+        Ok(Look::There(()))
+    };
+    poll(options.timeout, SELDOM, |missing| waiting(&missing), look).await?.map_err(
+        |Late { after, missing }| {
             let what = "what had to be started anew".to_owned();
-            return Err(StartError::NotReady { what, after: began.elapsed(), diagnosis: missing });
-        }
-        waiting(&missing);
-        sleep(PERIOD).await;
-    }
+            StartError::NotReady { what, after, diagnosis: missing }
+        },
+    )
 }
 
 #[cfg(test)]

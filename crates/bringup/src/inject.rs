@@ -1,6 +1,8 @@
 //! The steps `inject` and `addons`: the manifests go into the cluster, and the node gets the label by which the
 //! control plane's pods choose it.
 
+use std::collections::BTreeMap;
+
 use crate::context::{Context, Look};
 use crate::diagnosis;
 use crate::error::StartError;
@@ -12,7 +14,7 @@ use crate::options::REQUEST_LIMIT;
 /// # Errors
 /// [`StartError::Rejected`] with what became of each object.
 pub(crate) async fn control_plane(context: &Context<'_>) -> Result<String, StartError> {
-    let (applied, labelled) = tokio::join!(first_part(context), label_node(context));
+    let (applied, labelled) = tokio::join!(first_part(context), label_as_wanted(context));
     labelled?;
     applied
 }
@@ -63,16 +65,26 @@ pub(crate) async fn part(context: &Context<'_>, step: Step, part: &apply::Plan) 
     apply::apply(&context.client, part, &options, &mut on_event).await
 }
 
-/// The kubelet may not set this label.
-async fn label_node(context: &Context<'_>) -> Result<(), StartError> {
-    let (labels, node) = (context.assets.node_labels(), &context.options.node_name);
-    if labels.is_empty() {
-        return Ok(());
-    }
-    let look = async || match api::label_node(&context.client, node, &labels, REQUEST_LIMIT).await {
+/// A node of an asset directory that asks for no label needs none.
+async fn label_as_wanted(context: &Context<'_>) -> Result<(), StartError> {
+    let labels = context.assets.node_labels();
+    if labels.is_empty() { Ok(()) } else { label_node(context, Step::Inject, &labels).await }
+}
+
+/// Gives this node these labels once it has registered: the kubelet may not set them.
+///
+/// # Errors
+/// [`StartError::NotReady`] after the time limit.
+pub(crate) async fn label_node(
+    context: &Context<'_>,
+    step: Step,
+    labels: &BTreeMap<String, Option<String>>,
+) -> Result<(), StartError> {
+    let node = &context.options.node_name;
+    let look = async || match api::label_node(&context.client, node, labels, REQUEST_LIMIT).await {
         Ok(()) => Ok(Look::There(())),
         Err(error) => Ok(Look::Missing(format!("node {node} to register: {error}"))),
     };
     let diagnose = async |missing: &str| diagnosis::node(context, missing).await;
-    context.until(Step::Inject, &format!("node {node}"), look, diagnose).await
+    context.until(step, &format!("node {node}"), look, diagnose).await
 }

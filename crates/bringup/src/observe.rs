@@ -15,6 +15,15 @@ use crate::{registered, rights, stage, workloads};
 /// # Errors
 /// When the runtime does not answer. An API that does not is what a fresh node has.
 pub(crate) async fn observe(context: &Context<'_>) -> Result<Observed, StartError> {
+    let seen = glance(context).await?;
+    Ok(closer(context, seen).await)
+}
+
+/// The same without what nobody waits for.
+///
+/// # Errors
+/// As [`observe`].
+pub(crate) async fn glance(context: &Context<'_>) -> Result<Observed, StartError> {
     let look = |files: &[HostFile]| -> Vec<_> {
         files.iter().map(|file| (file.path.clone(), stage::state(file))).collect()
     };
@@ -22,7 +31,7 @@ pub(crate) async fn observe(context: &Context<'_>) -> Result<Observed, StartErro
     let api_ready = api::readyz(&context.client, REQUEST_LIMIT).await.is_ok();
     // What cannot be asked of an API that just goes away is not known: every step is run then.
     let standings = if api_ready { context.standings().await.unwrap_or_default() } else { Vec::new() };
-    let mut observed = Observed {
+    Ok(Observed {
         temporary_files: look(&assets.temporary_pods),
         lasting_files: look(&assets.lasting),
         temporary_pods: context.temporary_pods().await?.into_iter().map(|pod| pod.name).collect(),
@@ -35,15 +44,25 @@ pub(crate) async fn observe(context: &Context<'_>) -> Result<Observed, StartErro
         copies: workloads::copies(&context.runtime, &context.required).await?,
         secrets: options.secrets_dir.exists(),
         rights_gone: Vec::new(),
-        node: if api_ready { registered::look(context).await } else { NodeObject::Whole },
+        node: NodeObject::Whole,
         node_name: options.node_name.clone(),
-    };
-    // One that comes up for the first time has none yet.
-    if observed.api_ready && !observed.staged() && (observed.restorable || observed.self_hosted()) {
-        let gone = rights::missing(context).await;
-        observed.rights_gone = gone.steps.iter().map(|step| step.object.to_string()).collect();
+    })
+}
+
+/// What a cluster that runs may have lost, of a node that was looked at.
+pub(crate) async fn closer(context: &Context<'_>, mut seen: Observed) -> Observed {
+    if !seen.api_ready || seen.staged() {
+        return seen;
     }
-    Ok(observed)
+    let stands = seen.self_hosted();
+    if stands {
+        seen.node = registered::look(context).await;
+    }
+    // One that comes up for the first time has none yet.
+    if stands || seen.restorable {
+        seen.rights_gone = rights::missing(context).await;
+    }
+    seen
 }
 
 /// Whether the guardian and something that it could start are on this node's disk.

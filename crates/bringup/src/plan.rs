@@ -4,6 +4,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use objects::ObjectRef;
 use serde::Serialize;
 
 use crate::event::Step;
@@ -37,7 +38,7 @@ pub struct Observed {
     /// Whether the temporary control plane's secrets are on this host.
     pub secrets: bool,
     /// Roles, bindings and admission policies of the asset directory that a self-hosted cluster has no more.
-    pub rights_gone: Vec<String>,
+    pub rights_gone: Vec<ObjectRef>,
     /// This node's name.
     pub node_name: String,
     /// What the API has of it.
@@ -240,7 +241,8 @@ mod tests {
     #[test]
     fn rights_that_are_gone_are_put_back_before_anything_else() {
         let mut observed = fresh();
-        observed.rights_gone = vec!["ClusterRole a".into()];
+        let role = serde_json::json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "a"}});
+        observed.rights_gone = vec![ObjectRef::of(&role)];
         observed.api_ready = true;
         assert_eq!(steps(&observed), [vec![Step::Rights], expected()].concat());
         observed.standings = vec![standing(None)];

@@ -11,24 +11,17 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use ::assets::address::Moved;
-use ::assets::{member, parse_documents};
+use ::assets::member;
 use etcd::{Etcd, Member, server};
 use host::place::place;
 use names::path::{ETCD_FILE, ETCD_GOOD};
 use serde_json::Value;
-use tokio::time::{Instant, sleep};
 
 use crate::assets::{self, Assets};
+use crate::context::{Late, Look, SELDOM, poll};
 use crate::error::StartError;
 use crate::observe::restorable;
 use crate::options::{Options, POLL, REQUEST_LIMIT};
-
-/// No manifest is larger, in bytes.
-const LARGEST: u64 = 1 << 20;
-/// Only root reads etcd's manifest.
-const MODE: u32 = 0o600;
-/// How often etcd is asked.
-const PERIOD: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// Writes what this node's disk has of its address, of an asset directory that was rendered for the new one: etcd's manifest,
 /// certificates. Returns what was changed. The kubelet is to be started anew after it: one that has not heard from the API
@@ -42,7 +35,7 @@ pub fn move_files(options: &Options, moved: &[Moved]) -> Result<Vec<PathBuf>, St
     for path in [options.on_node(Path::new(ETCD_GOOD)), options.manifest_dir.join(ETCD_FILE)] {
         let Some(text) = read(&path)? else { continue };
         if let Some(text) = member::moved(&text, moved) {
-            host::fs::write(&path, text.as_bytes(), MODE)?;
+            host::fs::write(&path, text.as_bytes(), member::MODE)?;
             written.push(path);
         }
     }
@@ -50,7 +43,7 @@ pub fn move_files(options: &Options, moved: &[Moved]) -> Result<Vec<PathBuf>, St
 }
 
 fn read(path: &Path) -> Result<Option<String>, StartError> {
-    match host::fs::read_small(path, LARGEST) {
+    match host::fs::read_small(path, member::LARGEST) {
         Err(error) if error.is_not_found() => Ok(None),
         other => Ok(String::from_utf8(other?).ok()),
     }
@@ -59,9 +52,7 @@ fn read(path: &Path) -> Result<Option<String>, StartError> {
 /// The static pod of this node's etcd; none where etcd runs elsewhere.
 fn manifest(options: &Options) -> Result<Option<Value>, StartError> {
     let Some(text) = read(&options.manifest_dir.join(ETCD_FILE))? else { return Ok(None) };
-    let documents = parse_documents(&text).unwrap_or_default();
-    let pod = documents.into_iter().next().map(|document| document.value);
-    Ok(pod.filter(|pod| server::container(pod).is_some()))
+    Ok(member::pod(&text).ok().filter(|pod| server::container(pod).is_some()))
 }
 
 /// Has this node's member of etcd known under the address that it has now. `host` is all addresses of the host. An etcd
@@ -81,55 +72,62 @@ pub async fn rejoin(
         host::fs::read_to_string(&options.on_node(path)).map_err(|error| host::error::chain(&error))
     };
     let Some(etcd) = Etcd::of_server(&pod, &read) else { return Ok(None) };
-    let began = Instant::now();
-    loop {
-        let missing = match step(options, &etcd, &pod, host, moved).await {
-            Ok(Step::Done(told)) => return Ok(told),
-            Ok(Step::Refused(error)) => return Err(error),
-            Err(_) if !moved => return Ok(None),
-            Err(why) => why,
+    let look = async || {
+        let told = match set_urls(options, &etcd, &pod, host, moved).await {
+            Err(Trouble::Away(_)) if !moved => None,
+            Err(Trouble::Away(why)) => {
+                return Ok(Look::Missing(format!("etcd to serve at this node's address: {why}")));
+            }
+            Err(Trouble::Members(error)) => return Err(error),
+            Ok(told) => told,
         };
-        if began.elapsed() > options.timeout {
-            return Err(StartError::NotReady {
-                what: "etcd".to_owned(),
-                after: began.elapsed(),
-                diagnosis: format!(
-                    "{missing}\nits log: tail -n 50 {}/kube-system_etcd-*/etcd/*.log",
-                    names::path::POD_LOGS
-                ),
-            });
-        }
-        waiting(&format!("etcd to serve at this node's address: {missing}"));
-        sleep(PERIOD).await;
+        Ok(Look::There(told))
+    };
+    poll(options.timeout, SELDOM, |missing| waiting(&missing), look).await?.map_err(
+        |Late { after, missing }| {
+            let log = format!("tail -n 50 {}/kube-system_etcd-*/etcd/*.log", names::path::POD_LOGS);
+            let diagnosis = format!("it waited for {missing}\nits log: {log}");
+            StartError::NotReady { what: "etcd".to_owned(), after, diagnosis }
+        },
+    )
+}
+
+/// Why a member's URLs were not looked at, or not set.
+enum Trouble {
+    /// etcd does not serve.
+    Away(String),
+    /// Others would have to be told.
+    Members(StartError),
+}
+
+impl From<String> for Trouble {
+    fn from(why: String) -> Self {
+        Self::Away(why)
     }
 }
 
-enum Step {
-    Done(Option<String>),
-    Refused(StartError),
-}
-
-async fn step(
+/// What was done, if anything was to be done.
+async fn set_urls(
     options: &Options,
     etcd: &Etcd,
     pod: &Value,
     host: &[IpAddr],
     moved: bool,
-) -> Result<Step, String> {
+) -> Result<Option<String>, Trouble> {
     let members = options.surroundings.members(etcd).await?;
-    let Some(own) = stale(&members, &options.node_name, host) else { return Ok(Step::Done(None)) };
+    let Some(own) = stale(&members, &options.node_name, host) else { return Ok(None) };
     let urls = server::peer_urls(pod);
     let fits =
         !urls.is_empty() && urls.iter().all(|url| server::host(url).is_some_and(|ip| host.contains(&ip)));
     if !fits || (members.len() > 1 && !moved) {
-        return Ok(Step::Done(None));
+        return Ok(None);
     }
     if members.len() > 1 {
         let members = members.iter().map(|member| member.name.clone()).collect();
-        return Ok(Step::Refused(StartError::Members { members, was: own.peer_urls.clone() }));
+        return Err(Trouble::Members(StartError::Members { members, was: own.peer_urls.clone() }));
     }
     options.surroundings.set_peer_urls(etcd, own, &urls).await?;
-    Ok(Step::Done(Some(format!("etcd knows its member by {}", urls.join(", ")))))
+    Ok(Some(format!("etcd knows its member by {}", urls.join(", "))))
 }
 
 /// This node's member, when it is known by an address that this host has not.
@@ -152,19 +150,16 @@ pub async fn come_back(options: &Options, waiting: impl Fn(&str)) -> Result<(), 
         return Ok(());
     }
     let client = Assets::read(options)?.client(&*options.surroundings).await?;
-    let began = Instant::now();
-    loop {
-        let Err(failure) = api::readyz(&client, REQUEST_LIMIT).await else { return Ok(()) };
-        if began.elapsed() > options.timeout {
-            return Err(StartError::NotReady {
-                what: "the API at this node's address".to_owned(),
-                after: began.elapsed(),
-                diagnosis: failure.to_string(),
-            });
-        }
-        waiting(&format!("the API: {failure}"));
-        sleep(POLL).await;
-    }
+    let look = async || match api::readyz(&client, REQUEST_LIMIT).await {
+        Ok(()) => Ok(Look::There(())),
+        Err(failure) => Ok(Look::Missing(format!("the API: {failure}"))),
+    };
+    poll(options.timeout, POLL, |missing| waiting(&missing), look).await?.map_err(
+        |Late { after, missing }| {
+            let what = "the API at this node's address".to_owned();
+            StartError::NotReady { what, after, diagnosis: missing }
+        },
+    )
 }
 
 #[cfg(test)]

@@ -4,10 +4,10 @@
 //! pkg/kubelet/kubelet_node_status.go): whose Node object somebody deletes after that has none until it is started again.
 //! What is left of the node then are its static pods, by which the guardian serves.
 
-use crate::context::{Context, Look};
-use crate::diagnosis;
+use crate::context::Context;
 use crate::error::StartError;
 use crate::event::Step;
+use crate::inject;
 use crate::node_object::{NodeObject, standing};
 use crate::options::REQUEST_LIMIT;
 
@@ -27,17 +27,14 @@ fn path(context: &Context<'_>) -> String {
 /// Brings the node back into the API, as it was.
 ///
 /// # Errors
-/// [`StartError::Kubelet`] when the kubelet cannot be started again; [`StartError::NotReady`] after the time limit.
+/// [`StartError::Restart`] when the kubelet cannot be started again; [`StartError::NotReady`] after the time limit.
 pub(crate) async fn register(context: &Context<'_>) -> Result<String, StartError> {
-    if look(context).await == NodeObject::Gone {
-        context.options.surroundings.restart_kubelet().map_err(StartError::Restart)?;
+    let mut labels = context.assets.node_labels();
+    match look(context).await {
+        NodeObject::Gone => context.options.surroundings.restart_kubelet().map_err(StartError::Restart)?,
+        NodeObject::Unlabelled(lost) => labels.retain(|label, _| lost.contains(label)),
+        NodeObject::Whole => {}
     }
-    let (node, labels) = (&context.options.node_name, context.assets.node_labels());
-    let look = async || match api::label_node(&context.client, node, &labels, REQUEST_LIMIT).await {
-        Ok(()) => Ok(Look::There(())),
-        Err(error) => Ok(Look::Missing(format!("node {node} to register: {error}"))),
-    };
-    let diagnose = async |missing: &str| diagnosis::node(context, missing).await;
-    context.until(Step::Register, &format!("node {node}"), look, diagnose).await?;
-    Ok(format!("node {node} is in the API, with its labels"))
+    inject::label_node(context, Step::Register, &labels).await?;
+    Ok(format!("node {} is in the API, with its labels", context.options.node_name))
 }

@@ -79,8 +79,8 @@ async fn watch(context: &Context<'_>) -> Result<Watch, StartError> {
 }
 
 async fn run(context: &Context<'_>) -> Result<Summary, StartError> {
-    let (plan, changed) = what_is_to_do(context).await?;
-    let mut summary = Summary { changed, gap: None, unsteered: None, pods: Vec::new(), elapsed_ms: 0 };
+    let mut summary = Summary { changed: false, gap: None, unsteered: None, pods: Vec::new(), elapsed_ms: 0 };
+    let plan = what_is_to_do(context, &mut summary).await?;
     if plan.has(Step::Stage) {
         bring_up(context, &mut summary).await?;
     }
@@ -97,21 +97,16 @@ async fn run(context: &Context<'_>) -> Result<Summary, StartError> {
     Ok(summary)
 }
 
-/// What is to be done once rights are there and the guardian has brought back what it can, and whether that changed
-/// anything.
-async fn what_is_to_do(context: &Context<'_>) -> Result<(Plan, bool), StartError> {
+/// What is to be done once rights are there and the guardian has brought back what it can.
+async fn what_is_to_do(context: &Context<'_>, summary: &mut Summary) -> Result<Plan, StartError> {
     let on_node = |path: &Path| context.options.on_node(path);
     if let Some(problem) = etcd::data::standing(&on_node(Path::new(ETCD_MEMBER_ID)), &on_node).problem() {
         return Err(StartError::Data { problem });
     }
-    let mut first = plan(&observe(context).await?);
-    let changed = first.has(Step::Rights);
-    if changed {
-        context.step(Step::Rights, rights::put_back(context)).await?;
-        first = plan(&observe(context).await?);
-    }
+    let observed = with_rights(context, observe(context).await?, summary).await?;
+    let first = plan(&observed);
     if !first.has(Step::Restore) {
-        return Ok((first, changed));
+        return Ok(first);
     }
     let mut back = None;
     let restore = async {
@@ -119,11 +114,24 @@ async fn what_is_to_do(context: &Context<'_>) -> Result<(Plan, bool), StartError
         Ok(if back.is_some() { "the control plane is back" } else { "it did not come back" }.to_owned())
     };
     context.step(Step::Restore, restore).await?;
-    let observed = match back {
-        Some(observed) => observed,
+    Ok(plan(&match back {
+        Some(observed) => with_rights(context, observed, summary).await?,
         None => Observed { restorable: false, ..observe(context).await? },
-    };
-    Ok((plan(&observed), changed))
+    }))
+}
+
+/// Puts back what rights are gone: without them nothing else can be judged, and is looked at anew afterwards.
+async fn with_rights(
+    context: &Context<'_>,
+    observed: Observed,
+    summary: &mut Summary,
+) -> Result<Observed, StartError> {
+    if !plan(&observed).has(Step::Rights) {
+        return Ok(observed);
+    }
+    context.step(Step::Rights, rights::put_back(context, &observed.rights_gone)).await?;
+    summary.changed = true;
+    observe(context).await
 }
 
 async fn bring_up(context: &Context<'_>, summary: &mut Summary) -> Result<(), StartError> {
@@ -144,9 +152,6 @@ async fn bring_up(context: &Context<'_>, summary: &mut Summary) -> Result<(), St
         summary.gap = Some(sampler.finish().await);
     }
     summary.changed = true;
-    if outcome.is_err() {
-        take_back(context).await?;
-    }
     // On failure the program stays in place: the temporary apiserver keeps the traffic.
     outcome?;
     if context.assets.guardian {
@@ -159,18 +164,23 @@ async fn bring_up(context: &Context<'_>, summary: &mut Summary) -> Result<(), St
     Ok(())
 }
 
-/// A temporary control plane that serves is the only API there is, and stays for the next `start`. One that never did, on a
-/// node that has copies of its own, is no way back to an API: it would come up at each boot beside what brings those back.
-async fn take_back(context: &Context<'_>) -> Result<(), StartError> {
-    let serves = api::readyz(&context.client, REQUEST_LIMIT).await.is_ok();
-    if serves || !restorable(context.options) {
-        return Ok(());
+/// Waits for the temporary control plane's API. One that serves is the only API there is, and stays for the next `start`,
+/// whatever comes of this one. One that never did, on a node that has copies of its own, is no way back to an API: it would
+/// come up at each boot beside what brings those back.
+async fn wait_for_api(context: &Context<'_>, staged: Option<Timestamp>) -> Result<(), StartError> {
+    let Err(error) = context.step(Step::Api, answer::wait(context, staged)).await else { return Ok(()) };
+    if restorable(context.options) {
+        let files: Vec<_> = context.assets.temporary_pods.iter().map(|file| file.path.clone()).collect();
+        match stage::remove(&files) {
+            Ok(true) => context
+                .report
+                .note(Step::Api, "the temporary control plane never served, and was taken away again"),
+            Ok(false) => {}
+            // Why it did not serve is what counts.
+            Err(error) => tracing::warn!(%error, "the temporary control plane stays"),
+        }
     }
-    let files: Vec<_> = context.assets.temporary_pods.iter().map(|file| file.path.clone()).collect();
-    if stage::remove(&files)? {
-        context.report.note(Step::Api, "the temporary control plane never served, and was taken away again");
-    }
-    Ok(())
+    Err(error)
 }
 
 /// Returns how many files were written.
@@ -188,7 +198,7 @@ async fn move_in(
     steering: &Steering,
     staged: Option<Timestamp>,
 ) -> Result<(), StartError> {
-    context.step(Step::Api, answer::wait(context, staged)).await?;
+    wait_for_api(context, staged).await?;
     context.step(Step::Inject, inject::control_plane(context)).await?;
     context.step(Step::Ready, ready::wait(context, steering)).await?;
     context.step(Step::Addons, inject::addons(context)).await?;

@@ -6,7 +6,7 @@ use crate::seen::Seen;
 use crate::{gone, nodes, pods, services, webhooks};
 
 /// Every cause that is there, the widest first: what is refused to all, then what is missing, then single pods.
-pub fn find(seen: &Seen, place: &Place) -> Vec<Cause> {
+pub(crate) fn find(seen: &Seen, place: &Place) -> Vec<Cause> {
     let node = place.node.as_deref();
     let mut found = nodes::find(seen, node);
     found.extend(webhooks::find(seen));

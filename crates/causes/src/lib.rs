@@ -30,10 +30,7 @@ pub mod store;
 mod webhooks;
 
 pub use cause::Cause;
-pub use find::find;
-pub use gone::missed;
-pub use look::{look, told};
+pub use gone::{is_right, missed};
+pub use look::{absent, told};
 pub use place::Place;
-pub use pods::{UNSHOWN, newest_refusal};
-pub use refusal::{Refused, whose};
-pub use seen::{Backend, Seen};
+pub use pods::{UNSHOWN, newest_refusal, refusals};

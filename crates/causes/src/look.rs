@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::cause::Cause;
 use crate::find::find;
 use crate::place::Place;
+use crate::pods::refusals;
 use crate::seen::{Backend, Seen};
 
 /// How long one request may take.
@@ -28,7 +29,7 @@ pub async fn told(client: &Client, place: &Place, expected: &[ObjectRef]) -> Vec
 }
 
 /// What the API has; of `expected` objects it is found out which are gone.
-pub async fn look(client: &Client, expected: &[ObjectRef]) -> Seen {
+async fn look(client: &Client, expected: &[ObjectRef]) -> Seen {
     let list = async |path: String, kind: &str| named(get(client, path).await, kind);
     let ours = |group: &str, plural: &str| format!("{group}/namespaces/{KUBE_SYSTEM}/{plural}");
     let (core, apps) = (|plural: &str| ours("/api/v1", plural), |plural: &str| ours("/apis/apps/v1", plural));
@@ -42,7 +43,7 @@ pub async fn look(client: &Client, expected: &[ObjectRef]) -> Seen {
         list(apps("controllerrevisions"), "ControllerRevision"),
     );
     let (events, accounts, limits, validating, mutating, bindings, services) = tokio::join!(
-        list(core("events?fieldSelector=reason%3DFailedCreate"), "Event"),
+        list(refusals(KUBE_SYSTEM), "Event"),
         list(core("serviceaccounts"), "ServiceAccount"),
         list(core("limitranges"), "LimitRange"),
         list(admission("validatingwebhookconfigurations"), "ValidatingWebhookConfiguration"),
@@ -65,7 +66,7 @@ pub async fn look(client: &Client, expected: &[ObjectRef]) -> Seen {
         webhooks,
         mutating_bindings: bindings.unwrap_or_default(),
         api_services: services.unwrap_or_default(),
-        gone: gone(client, expected).await,
+        gone: absent(client, expected).await,
     }
 }
 
@@ -121,7 +122,7 @@ async fn backend(client: &Client, (namespace, name): &(String, String)) -> Optio
 }
 
 /// Those of these objects that are not there. One whose kind is not served, or that may not be read, is not said to be gone.
-async fn gone(client: &Client, expected: &[ObjectRef]) -> Vec<ObjectRef> {
+pub async fn absent(client: &Client, expected: &[ObjectRef]) -> Vec<ObjectRef> {
     let mut discovery = Discovery::default();
     discovery.load(client, LIMIT, expected.iter()).await;
     let mut gone = Vec::new();

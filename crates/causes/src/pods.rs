@@ -19,6 +19,11 @@ use crate::seen::Seen;
 /// pkg/controller/controller_utils.go), and how its message begins.
 const FAILED_CREATE: (&str, &str) = ("FailedCreate", "Error creating: ");
 
+/// Where the API has the events of a namespace that tell of pods which could not be made.
+pub fn refusals(namespace: &str) -> String {
+    format!("/api/v1/namespaces/{namespace}/events?fieldSelector=reason%3D{}", FAILED_CREATE.0)
+}
+
 /// How long a kubelet may need to show its static pods to an API that is new to it: it looks at each once a minute
 /// (`SyncFrequency` in pkg/kubelet/apis/config/v1beta1/defaults.go).
 pub const UNSHOWN: Duration = Duration::from_mins(2);
@@ -46,7 +51,7 @@ fn refused(workload: &str, message: &str, seen: &Seen) -> Cause {
     let what = format!("no pod of {workload} can be made: {message}");
     let about = workload.rsplit('/').next().unwrap_or_default();
     let name = kind::PODS_MADE.of(about);
-    let Some(whose) = whose(message, KUBE_SYSTEM, seen) else {
+    let Some(whose) = whose(message, seen) else {
         let command = workload.to_lowercase().replacen(&format!("{KUBE_SYSTEM}/"), "", 1);
         let remedy = format!("see to what the API says: kubectl -n {KUBE_SYSTEM} describe {command}");
         // It may be a moment's.

@@ -2,6 +2,7 @@
 //! object that has it say so and the command that ends it.
 
 use names::label::POD_SECURITY_ENFORCE;
+use names::object::KUBE_SYSTEM;
 use objects::{items, name};
 use serde_json::Value;
 
@@ -9,13 +10,13 @@ use crate::seen::Seen;
 
 /// Whose refusal it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
+pub(crate) struct Refused {
     /// The object, for people.
-    pub object: String,
+    pub(crate) object: String,
     /// What ends it, as an imperative clause.
-    pub remedy: String,
+    pub(crate) remedy: String,
     /// Whether `upgrade apply` is what ends it, so that nothing has to be done before it.
-    pub by_upgrade: bool,
+    pub(crate) by_upgrade: bool,
 }
 
 impl Refused {
@@ -39,15 +40,15 @@ const LIMITS: [&str; 4] = [
 /// (`validateContainerResourceRequirements` in pkg/apis/core/validation/validation.go).
 const ABOVE_DEFAULT: &str = "must be less than or equal to ";
 
-/// Whose refusal a message of the API is, of an object in that namespace; none when nobody here knows the words.
-pub fn whose(message: &str, namespace: &str, seen: &Seen) -> Option<Refused> {
+/// Whose refusal a message of the API is, of an object in kube-system; none when nobody here knows the words.
+pub(crate) fn whose(message: &str, seen: &Seen) -> Option<Refused> {
     webhook(message, seen)
         .or_else(|| policy(message))
-        .or_else(|| quota(message, namespace))
-        .or_else(|| pod_security(message, namespace, seen))
-        .or_else(|| limit_range(message, namespace, seen))
+        .or_else(|| quota(message))
+        .or_else(|| pod_security(message, seen))
+        .or_else(|| limit_range(message, seen))
         .or_else(|| mirror(message, seen))
-        .or_else(|| service_account(message, namespace))
+        .or_else(|| service_account(message))
         .or_else(|| rights(message))
 }
 
@@ -93,37 +94,36 @@ fn policy(message: &str) -> Option<Refused> {
 }
 
 /// k8s.io/apiserver, pkg/admission/plugin/resourcequota/controller.go.
-fn quota(message: &str, namespace: &str) -> Option<Refused> {
+fn quota(message: &str) -> Option<Refused> {
     let exceeded = between(message, "exceeded quota: ", ',');
     let quota = exceeded.or_else(|| between(message, "failed quota: ", ':'))?;
-    let remedy = format!("raise or remove it: kubectl -n {namespace} delete resourcequota {quota}");
-    Some(Refused::by(format!("ResourceQuota {namespace}/{quota}"), remedy))
+    let remedy = format!("raise or remove it: kubectl -n {KUBE_SYSTEM} delete resourcequota {quota}");
+    Some(Refused::by(format!("ResourceQuota {KUBE_SYSTEM}/{quota}"), remedy))
 }
 
 /// k8s.io/pod-security-admission, admission/admission.go.
-fn pod_security(message: &str, namespace: &str, seen: &Seen) -> Option<Refused> {
+fn pod_security(message: &str, seen: &Seen) -> Option<Refused> {
     let level = between(message, "violates PodSecurity \"", '"')?;
-    let is_this = name(&seen.namespace) == namespace;
-    if is_this && seen.namespace["metadata"]["labels"][POD_SECURITY_ENFORCE].is_null() {
-        let remedy = format!("exempt namespace {namespace} in the apiserver's AdmissionConfiguration");
+    if seen.namespace.is_object() && seen.namespace["metadata"]["labels"][POD_SECURITY_ENFORCE].is_null() {
+        let remedy = format!("exempt namespace {KUBE_SYSTEM} in the apiserver's AdmissionConfiguration");
         return Some(Refused::by(format!("Pod Security's default {level}"), remedy));
     }
-    let object = format!("label {POD_SECURITY_ENFORCE} ({level}) of Namespace {namespace}");
-    let remedy = format!("take it away: kubectl label namespace {namespace} {POD_SECURITY_ENFORCE}-");
+    let object = format!("label {POD_SECURITY_ENFORCE} ({level}) of Namespace {KUBE_SYSTEM}");
+    let remedy = format!("take it away: kubectl label namespace {KUBE_SYSTEM} {POD_SECURITY_ENFORCE}-");
     Some(Refused::by(object, remedy))
 }
 
-fn limit_range(message: &str, namespace: &str, seen: &Seen) -> Option<Refused> {
-    let known = if name(&seen.namespace) == namespace { &seen.limit_ranges[..] } else { &[] };
-    let names: Vec<&str> = known.iter().map(name).collect();
+fn limit_range(message: &str, seen: &Seen) -> Option<Refused> {
+    let names: Vec<&str> = seen.limit_ranges.iter().map(name).collect();
     // By these words alone it could as well be the workload's own fault.
     let above_default =
         message.contains(ABOVE_DEFAULT) && message.contains(" limit of ") && !names.is_empty();
     if !above_default && !LIMITS.iter().any(|words| message.contains(words)) {
         return None;
     }
-    let objects: Vec<_> = names.iter().map(|name| format!("{namespace}/{name}")).collect();
-    let remedy = format!("change or remove it: kubectl -n {namespace} delete limitrange {}", names.join(" "));
+    let objects: Vec<_> = names.iter().map(|name| format!("{KUBE_SYSTEM}/{name}")).collect();
+    let remedy =
+        format!("change or remove it: kubectl -n {KUBE_SYSTEM} delete limitrange {}", names.join(" "));
     Some(Refused::by(format!("LimitRange {}", objects.join(", ")), remedy.trim_end()))
 }
 
@@ -153,18 +153,14 @@ pub(crate) fn remove_changers(seen: &Seen) -> String {
     if all.is_empty() {
         return "see what changes new pods".to_owned();
     }
-    format!(
-        "exempt {} from the one that does it, or remove that: {}",
-        names::object::KUBE_SYSTEM,
-        all.join(", ")
-    )
+    format!("exempt {} from the one that does it, or remove that: {}", KUBE_SYSTEM, all.join(", "))
 }
 
 /// plugin/pkg/admission/serviceaccount/admission.go.
-fn service_account(message: &str, namespace: &str) -> Option<Refused> {
+fn service_account(message: &str) -> Option<Refused> {
     let account = between(message, "serviceaccount \"", '"').filter(|_| message.contains("\" not found"))?;
     let remedy = "put it back: `kubestrap upgrade apply` does, where it is one of kubestrap's";
-    Some(Refused::put_back(format!("ServiceAccount {namespace}/{account}, which is gone"), remedy))
+    Some(Refused::put_back(format!("ServiceAccount {KUBE_SYSTEM}/{account}, which is gone"), remedy))
 }
 
 /// k8s.io/apiserver, pkg/endpoints/handlers/responsewriters/errors.go.
@@ -176,7 +172,6 @@ fn rights(message: &str) -> Option<Refused> {
 
 #[cfg(test)]
 mod tests {
-    use names::object::KUBE_SYSTEM;
     use serde_json::json;
 
     use super::*;
@@ -262,7 +257,7 @@ mod tests {
     #[test]
     fn every_plugin_s_words_lead_to_the_object_that_has_it_refuse() {
         for (message, object, remedy) in TOLD {
-            let found = whose(message, KUBE_SYSTEM, &seen()).unwrap();
+            let found = whose(message, &seen()).unwrap();
             assert_eq!((found.object.as_str(), found.remedy.as_str()), (object, remedy), "{message}");
             assert_eq!(found.by_upgrade, remedy.contains("`kubestrap upgrade apply`"), "{message}");
         }
@@ -271,12 +266,12 @@ mod tests {
     #[test]
     fn what_nobody_knows_is_not_guessed() {
         let none = Seen::default();
-        assert_eq!(whose("etcdserver: request timed out", KUBE_SYSTEM, &seen()), None);
+        assert_eq!(whose("etcdserver: request timed out", &seen()), None);
         let above = "spec: Invalid value: \"250m\": must be less than or equal to cpu limit of 50m";
-        assert_eq!(whose(above, KUBE_SYSTEM, &none), None, "without a LimitRange it is the workload's own");
+        assert_eq!(whose(above, &none), None, "without a LimitRange it is the workload's own");
         // A label is named only where it is.
         let secure = "violates PodSecurity \"baseline:latest\": hostPort";
-        let unlabelled = Seen { namespace: json!({"metadata": {"name": "x"}}), ..Seen::default() };
-        assert_eq!(whose(secure, "x", &unlabelled).unwrap().object, "Pod Security's default baseline:latest");
+        let unlabelled = Seen { namespace: json!({"metadata": {"name": KUBE_SYSTEM}}), ..Seen::default() };
+        assert_eq!(whose(secure, &unlabelled).unwrap().object, "Pod Security's default baseline:latest");
     }
 }

@@ -8,40 +8,40 @@ use serde_json::Value;
 /// See the module. Lists are those of `kube-system` where a kind has a namespace. Items have their kind where it matters.
 /// What could not be had is empty.
 #[derive(Debug, Clone, Default)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// All nodes; none when they could not be had, which says nothing of any.
-    pub nodes: Option<Vec<Value>>,
+    pub(crate) nodes: Option<Vec<Value>>,
     /// The namespace itself, with its labels.
-    pub namespace: Value,
+    pub(crate) namespace: Value,
     /// Pods; none when they could not be had.
-    pub pods: Option<Vec<Value>>,
+    pub(crate) pods: Option<Vec<Value>>,
     /// DaemonSets.
-    pub daemonsets: Vec<Value>,
+    pub(crate) daemonsets: Vec<Value>,
     /// ReplicaSets.
-    pub replicasets: Vec<Value>,
+    pub(crate) replicasets: Vec<Value>,
     /// ControllerRevisions, the templates of DaemonSets.
-    pub revisions: Vec<Value>,
+    pub(crate) revisions: Vec<Value>,
     /// Events that tell of pods that could not be made.
-    pub events: Vec<Value>,
+    pub(crate) events: Vec<Value>,
     /// ServiceAccounts.
-    pub service_accounts: Vec<Value>,
+    pub(crate) service_accounts: Vec<Value>,
     /// LimitRanges.
-    pub limit_ranges: Vec<Value>,
+    pub(crate) limit_ranges: Vec<Value>,
     /// Configurations of webhooks of both kinds.
-    pub webhooks: Vec<Value>,
+    pub(crate) webhooks: Vec<Value>,
     /// Bindings of policies that change what is made.
-    pub mutating_bindings: Vec<Value>,
+    pub(crate) mutating_bindings: Vec<Value>,
     /// What stands behind the Services of those webhooks, by namespace and name.
-    pub backends: BTreeMap<(String, String), Backend>,
+    pub(crate) backends: BTreeMap<(String, String), Backend>,
     /// APIServices.
-    pub api_services: Vec<Value>,
+    pub(crate) api_services: Vec<Value>,
     /// Objects that should be there and are not.
-    pub gone: Vec<ObjectRef>,
+    pub(crate) gone: Vec<ObjectRef>,
 }
 
 /// What stands behind a Service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Backend {
+pub(crate) enum Backend {
     /// Somebody who is ready.
     Ready,
     /// Nobody who is ready.

@@ -57,7 +57,7 @@ pub fn ghosts(members: &[Member], etcdctl: Option<&str>) -> Option<Trouble> {
     let first = ghosts.first()?;
     let dead = ghosts.iter().filter(|member| !member.learner).count();
     // All others may answer: this is the most that can be hoped for.
-    let stops = voters - dead < voters / 2 + 1;
+    let stops = voters - dead < etcd::majority(voters);
     let ids: Vec<_> =
         ghosts.iter().map(|member| format!("{} ({})", member.id, member.peer_urls.join(", "))).collect();
     let what = format!(

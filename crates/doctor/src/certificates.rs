@@ -193,15 +193,9 @@ fn judge(found: &Found, renewal: Renewal, limits: Limits, now: Timestamp) -> Jud
     judged
 }
 
-/// A length of time in its largest unit: `12 d`, `5 h`, `40 min`, `7 s`.
+/// A length of time in its largest unit.
 pub fn words(duration: SignedDuration) -> String {
-    let seconds = duration.as_secs();
-    match seconds {
-        172_800.. => format!("{} d", seconds / 86_400),
-        7200.. => format!("{} h", seconds / 3600),
-        120.. => format!("{} min", seconds / 60),
-        _ => format!("{seconds} s"),
-    }
+    host::words::duration(duration.unsigned_abs())
 }
 
 /// `x.crt` and `x.key` beside each other have to belong together.

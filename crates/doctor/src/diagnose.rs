@@ -102,7 +102,6 @@ pub(crate) struct Disk {
     pub(crate) manifests: Manifests,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) etcd: Option<Etcd>,
-    pub(crate) kept: Kept,
 }
 
 impl Disk {
@@ -116,13 +115,12 @@ impl Disk {
         let known = apiserver.and_then(|pod| Etcd::of_apiserver(pod, &read));
         let own = || Etcd::of_server(&checks::etcd::manifest(&manifests)?.pod, &read);
         let etcd = known.or_else(own);
-        let kept = Kept::read(&files, &runtime::containerd_root(&files), options.thorough);
-        Self { files, kubelet, manifests, checkpoints, etcd, kept }
+        Self { files, kubelet, manifests, checkpoints, etcd }
     }
 
     /// How `etcdctl` is run for this node's own etcd.
-    pub(crate) fn etcdctl(&self, root: &Root) -> Option<String> {
-        let node = node::identity::installed(root).unwrap_or_else(|| "$(hostname)".to_owned());
+    pub(crate) fn etcdctl(&self) -> Option<String> {
+        let node = node::identity::installed(self.files.root()).unwrap_or_else(|| "$(hostname)".to_owned());
         causes::store::etcdctl(&checks::etcd::manifest(&self.manifests)?.pod, &node)
     }
 
@@ -135,6 +133,7 @@ impl Disk {
 }
 
 /// What answered.
+#[derive(Clone)]
 pub(crate) struct Live {
     /// None where the kubelet has no health endpoint.
     pub(crate) kubelet: Option<Result<(), String>>,
@@ -144,6 +143,8 @@ pub(crate) struct Live {
     pub(crate) local_etcd: Option<Health>,
     /// None where nobody told.
     pub(crate) members: Option<Vec<Member>>,
+    /// What containerd keeps on the disk. It may be writing there just now, which is waited for.
+    pub(crate) kept: Kept,
 }
 
 impl Live {
@@ -168,9 +169,14 @@ impl Live {
         };
         let members = async { disk.etcd.as_ref()?.members().await.ok() };
         let runtime = Runtime::look(&options.socket, disk.images());
-        let (kubelet, runtime, etcd, local_etcd, members) =
-            tokio::join!(kubelet, runtime, etcd, local_etcd, members);
-        Self { kubelet, runtime, etcd, local_etcd, members }
+        let (files, thorough) = (disk.files.clone(), options.thorough);
+        let kept = tokio::task::spawn_blocking(move || {
+            Kept::read(&files, &runtime::containerd_root(&files), thorough)
+        });
+        let (kubelet, runtime, etcd, local_etcd, members, kept) =
+            tokio::join!(kubelet, runtime, etcd, local_etcd, members, kept);
+        let kept = kept.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        Self { kubelet, runtime, etcd, local_etcd, members, kept }
     }
 }
 
@@ -188,11 +194,11 @@ pub async fn diagnose(options: &Options, now: Timestamp) -> Diagnosis {
 pub(crate) fn judge(options: &Options, disk: &Disk, live: &Live, now: Timestamp) -> Vec<Check> {
     let Options { limits, required, static_pod_dir, .. } = options;
     let addresses = options.addresses.as_ref();
-    let Disk { files, kubelet, manifests, checkpoints, etcd, kept } = disk;
+    let Disk { files, kubelet, manifests, checkpoints, etcd } = disk;
     let mut all = vec![clock::clock(now, &checkpoints.times())];
     all.extend(room(options, disk));
     all.extend(container_runtime(files, &live.runtime));
-    all.extend(kept.checks(&disk.images()));
+    all.extend(live.kept.checks(&disk.images()));
     all.extend(kubelet.checks(files, static_pod_dir, *limits, now));
     all.extend(around::checks(files, kubelet.forbids_swap()));
     all.push(checks::kubelet::running(live.kubelet.as_ref()));
@@ -208,7 +214,7 @@ pub(crate) fn judge(options: &Options, disk: &Disk, live: &Live, now: Timestamp)
         *limits,
         now,
     ));
-    let etcdctl = disk.etcdctl(&options.root);
+    let etcdctl = disk.etcdctl();
     all.extend(checks::etcd::health(etcd.as_ref(), &live.etcd, live.local_etcd.as_ref(), etcdctl.as_deref()));
     all.extend(checks::etcd::members(live.members.as_deref(), etcdctl.as_deref()));
     all.extend(guardian::checks(files, manifests, &live.runtime, *limits, now));

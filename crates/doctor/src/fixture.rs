@@ -18,8 +18,9 @@ use node::facts::Addresses;
 use pki::{Authority, Identity, Leaf, Terms};
 use serde_json::{Value, json};
 
+use crate::checks::store::Kept;
 use crate::diagnose::{Disk, Live, Options, judge};
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, containerd_root};
 
 pub(crate) const CHECKPOINTS: &str = "/var/lib/kubestrap/checkpoints";
 const PAUSE: &str = "registry.k8s.io/pause:3.10";
@@ -100,7 +101,10 @@ impl World {
 
     /// Everything that the checks find.
     pub(crate) fn checks(&self) -> Vec<Check> {
-        judge(&self.options, &Disk::read(&self.options), self.live.as_ref().unwrap(), self.now)
+        let disk = Disk::read(&self.options);
+        let answered = self.live.as_ref().unwrap();
+        let kept = Kept::read(&disk.files, &containerd_root(&disk.files), self.options.thorough);
+        judge(&self.options, &disk, &Live { kept, ..answered.clone() }, self.now)
     }
 
     /// The checks that did not pass: name and outcome, and all of what they say. How full the disk is says nothing
@@ -276,6 +280,7 @@ impl World {
             etcd: vec![("https://10.0.0.1:2379".to_owned(), Health::Healthy)],
             local_etcd: Some(Health::Healthy),
             members: Some(vec![member("a")]),
+            kept: Kept::Whole(Vec::new()),
         }
     }
 

@@ -21,6 +21,6 @@ mod snapshot;
 mod tools;
 
 pub use client::{Etcd, Health, Problem, Read, local_health};
-pub use member::{Member, Unsafe, may_remove};
+pub use member::{Member, Unsafe, majority, may_remove};
 pub use snapshot::{SnapshotError, Tool};
 pub use tools::{ETCDCTL, tools_image};

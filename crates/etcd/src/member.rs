@@ -59,7 +59,7 @@ fn silent(missing: &[String]) -> String {
 }
 
 /// How many of so many voters have to agree (etcd's raft, `quorum/majority.go`).
-fn majority(voters: usize) -> usize {
+pub fn majority(voters: usize) -> usize {
     voters / 2 + 1
 }
 

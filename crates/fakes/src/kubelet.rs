@@ -122,14 +122,7 @@ impl Kubelet {
         let images = machine.images();
         let mut containers =
             ["initContainers", "containers"].iter().flat_map(|list| items(&pod["spec"][*list]));
-        // Of a reference with a digest, containerd's CRI leaves the tag out.
-        let stored = |image: &str| match image.split_once('@') {
-            Some((name, digest)) => {
-                format!("{}@{digest}", name.rsplit_once(':').map_or(name, |(name, _)| name))
-            }
-            None => image.to_owned(),
-        };
-        containers.all(|container| images.contains_key(&stored(text(&container["image"]))))
+        containers.all(|container| images.contains_key(&*bundle::stored_name(text(&container["image"]))))
     }
 
     /// Static pods whose files are gone end, and so do pods of the API that it has no more.

@@ -4,7 +4,7 @@
 
 use api::{ApiError, Patient};
 use jiff::Timestamp;
-use join::requests::holds;
+use join::requests::holders;
 use names::{object, user};
 use serde_json::Value;
 
@@ -62,12 +62,13 @@ async fn taken(api: &Patient, request: &Value, node: &str) -> Result<Option<Stri
         return Ok(Some(format!("there is a node {node} already: {remedy}")));
     }
     let others = api.list(REQUESTS, "CertificateSigningRequest").await?;
-    let holder = others.iter().filter(|other| other["metadata"]["uid"] != request["metadata"]["uid"]);
-    let now = Timestamp::now();
-    let holder = holder.filter(|other| holds(other, node, now)).map(objects::name).next();
-    Ok(holder.map(|holder| {
+    let others = others.iter().filter(|other| other["metadata"]["uid"] != request["metadata"]["uid"]);
+    let holders = holders(others, node, Timestamp::now());
+    Ok((!holders.is_empty()).then(|| {
         format!(
-            "a certificate for node {node} was issued to {holder}: if that is not in use, kubectl delete csr {holder}"
+            "a certificate for node {node} was issued to {}: if that is not in use, kubectl delete csr {}",
+            holders.join(", "),
+            holders.join(" ")
         )
     }))
 }

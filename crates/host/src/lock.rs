@@ -15,9 +15,6 @@ use rustix::io::Errno;
 use crate::fs::{FsError, create_dir_all};
 use crate::proc::{self, ProcessId};
 
-/// How many ticks of `/proc/<pid>/stat` a second has: what Linux tells programs, whatever the kernel counts in (time(7)).
-const TICKS: u64 = 100;
-
 /// A directory that is ours alone. It ends when it is dropped; what was made for it and is still empty goes then.
 #[derive(Debug)]
 pub struct Lock {
@@ -148,7 +145,7 @@ fn same(dir: &File, path: &Path) -> bool {
 /// Which process has that directory locked.
 fn holder(dir: &File) -> Option<Holder> {
     let pid = proc::pids().into_iter().find(|pid| holds(*pid, dir))?;
-    Some(Holder { pid, command: command(pid), age: age(pid) })
+    Some(Holder { pid, command: command(pid), age: ProcessId::of(pid).and_then(ProcessId::age) })
 }
 
 /// Whether one of a process's open files is that directory, with a lock (proc(5), `/proc/<pid>/fdinfo`).
@@ -168,12 +165,6 @@ fn command(pid: i32) -> String {
     let mut words = line.split('\0').take_while(|word| !word.is_empty() && !word.starts_with('-'));
     let program = words.next().and_then(|word| word.rsplit('/').next()).unwrap_or("another process");
     words.fold(program.to_owned(), |all, word| all + " " + word)
-}
-
-fn age(pid: i32) -> Option<Duration> {
-    let up: f64 = fs::read_to_string("/proc/uptime").ok()?.split(' ').next()?.parse().ok()?;
-    let started = Duration::from_millis(ProcessId::of(pid)?.started * (1000 / TICKS));
-    Duration::try_from_secs_f64(up).ok()?.checked_sub(started)
 }
 
 #[cfg(test)]

@@ -8,8 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-/// What the kernel counts a process's start in (`USER_HZ` of include/asm-generic/param.h; programs see no other one).
-const TICK: Duration = Duration::from_millis(10);
+/// What the kernel counts a process's start in, in milliseconds (`USER_HZ` of include/asm-generic/param.h; programs see no
+/// other one).
+const TICK: u64 = 10;
 
 /// How often the clock is compared with the uptime: whoever reads both may have to wait between.
 const READINGS: u32 = 5;
@@ -61,8 +62,16 @@ impl ProcessId {
     /// When it started, by the clock as it is set now, to some hundredths of a second: rather later than it was. None where
     /// /proc does not say how long the machine is up.
     pub fn started_at(self) -> Option<SystemTime> {
-        let after_boot = TICK * u32::try_from(self.started).ok()?;
-        Some(booted_at()? + after_boot)
+        booted_at()?.checked_add(self.after_boot()?)
+    }
+
+    /// How long it has been there; none where /proc does not say how long the machine is up.
+    pub fn age(self) -> Option<Duration> {
+        Some(uptime()?.saturating_sub(self.after_boot()?))
+    }
+
+    fn after_boot(self) -> Option<Duration> {
+        self.started.checked_mul(TICK).map(Duration::from_millis)
     }
 
     /// True while this very process exists (a zombie exists too).
@@ -75,11 +84,16 @@ impl ProcessId {
 /// readings the one counts between which the least time was.
 fn booted_at() -> Option<SystemTime> {
     let read = || {
-        let uptime = fs::read_to_string("/proc/uptime").ok()?;
-        let up = Duration::try_from_secs_f64(uptime.split_ascii_whitespace().next()?.parse().ok()?).ok()?;
+        let up = uptime()?;
         SystemTime::now().checked_sub(up)
     };
     (0..READINGS).filter_map(|_| read()).min()
+}
+
+/// How long the machine is up (proc(5), `/proc/uptime`).
+fn uptime() -> Option<Duration> {
+    let text = fs::read_to_string("/proc/uptime").ok()?;
+    Duration::try_from_secs_f64(text.split_ascii_whitespace().next()?.parse().ok()?).ok()
 }
 
 /// True for a process that is no zombie (the third field of `/proc/<pid>/stat`, see proc(5)).

@@ -217,10 +217,12 @@ fn question(id: u16, name: &str, kind: TYPE) -> io::Result<Vec<u8>> {
 /// The addresses in an answer; none when it is none to that question. The error is the code of a server that cannot answer:
 /// "no such name" is an answer without addresses.
 fn answer(message: &[u8], id: u16, kind: TYPE) -> Option<Result<Vec<IpAddr>, RCODE>> {
-    let message = Packet::parse(message).ok()?;
-    if message.id() != id || !message.has_flags(PacketFlag::RESPONSE) {
+    // The first bytes say whose answer it is (RFC 1035, 4.1.1): one that cannot be read is no reason to wait for another.
+    let [first, second, flags, ..] = *message else { return None };
+    if u16::from_be_bytes([first, second]) != id || flags & 0x80 == 0 {
         return None;
     }
+    let Ok(message) = Packet::parse(message) else { return Some(Err(RCODE::FormatError)) };
     let address = |data: &RData<'_>| match data {
         RData::A(a) => Some(IpAddr::V4(Ipv4Addr::from(a.address))),
         RData::AAAA(a) => Some(IpAddr::V6(Ipv6Addr::from(a.address))),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! GET cluster-info, from anybody ──▶ the CA in it is the pinned one
-//!        └─ again, from who has a certificate of that CA ──▶ the same text ──▶ signed with the token
+//!        └─ again, from who has a certificate of the pinned CA ──▶ the same text ──▶ signed with the token
 //! ```
 //!
 //! The order is kubeadm's but for the signature, which comes last: with an API that is proven to be the cluster's, a token
@@ -13,10 +13,10 @@ use std::time::Duration;
 use ask::{Answer, Distrust};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use cluster::{BootstrapToken, Endpoint, Host};
+use cluster::{BootstrapToken, Endpoint};
 use jiff::{SignedDuration, Timestamp};
 use names::object::{CLUSTER_INFO, CLUSTER_INFO_KUBECONFIG, CLUSTER_INFO_SIGNATURE, KUBE_PUBLIC};
-use pki::KeyPin;
+use pki::{KeyPin, PkiError};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
@@ -60,7 +60,7 @@ pub struct Trusted {
 pub fn address_and_pins(cluster_info: &Value) -> Result<(Endpoint, Vec<KeyPin>), String> {
     let kubeconfig = cluster_info["data"][CLUSTER_INFO_KUBECONFIG].as_str();
     let (server, ca) = cluster_of(kubeconfig.ok_or_else(|| format!("it has no {CLUSTER_INFO_KUBECONFIG}"))?)?;
-    let endpoint = server_endpoint(&server).ok_or_else(|| format!("its server {server}"))?;
+    let endpoint = Endpoint::of_url(&server).ok_or_else(|| format!("its server {server}"))?;
     refuse_loopback(&endpoint).map_err(|error| error.to_string())?;
     Ok((endpoint, pki::pins(&ca).map_err(|error| format!("its CA: {error}"))?))
 }
@@ -87,23 +87,32 @@ pub async fn discover(way: &dyn Way, invitation: &Invitation) -> Result<Trusted,
     let answer = way.ask(endpoint, &cluster_info_path(), Whom::Anybody).await.map_err(unreachable)?;
     let first = read(invitation, &answer)?;
     let malformed = |why: String| JoinError::Malformed { endpoint: endpoint.clone(), why };
-    let found = pki::pins(&first.ca).map_err(|error| malformed(format!("its CA: {error}")))?;
-    if !found.iter().any(|pin| pins.contains(pin)) {
+    let bad_ca = |error: PkiError| malformed(format!("its CA: {error}"));
+    // Whoever is in between may put a CA of his own beside a pinned one.
+    let pinned = pki::pinned(&first.ca, pins).map_err(bad_ca)?;
+    if pinned.is_empty() {
+        let found = pki::pins(&first.ca).map_err(bad_ca)?;
         return Err(JoinError::OtherAuthority { endpoint: endpoint.clone(), found, wanted: pins.clone() });
     }
-    let signed = signed(way, invitation, &first).await?;
+    let signed = signed(way, invitation, &first, &pinned).await?;
     refuse_loopback(
-        &server_endpoint(&signed.server).ok_or_else(|| malformed(format!("its server {}", signed.server)))?,
+        &Endpoint::of_url(&signed.server)
+            .ok_or_else(|| malformed(format!("its server {}", signed.server)))?,
     )?;
     Ok(Trusted { ca: signed.ca, server: signed.server, time: signed.time })
 }
 
-/// The same from who has a certificate of the CA, with the token's signature, which may not be there at once.
-async fn signed(way: &dyn Way, invitation: &Invitation, first: &Info) -> Result<Info, JoinError> {
+/// The same from who has a certificate of a pinned CA, with the token's signature, which may not be there at once.
+async fn signed(
+    way: &dyn Way,
+    invitation: &Invitation,
+    first: &Info,
+    pinned: &str,
+) -> Result<Info, JoinError> {
     let Invitation { endpoint, token, .. } = invitation;
     let began = Instant::now();
     loop {
-        let answer = way.ask(endpoint, &cluster_info_path(), Whom::Signed(&first.ca)).await;
+        let answer = way.ask(endpoint, &cluster_info_path(), Whom::Signed(pinned)).await;
         let answer = answer.map_err(|error| untrusted(endpoint, error, first.time))?;
         let again = read(invitation, &answer)?;
         if again.kubeconfig != first.kubeconfig {
@@ -147,21 +156,16 @@ fn whole(time: Timestamp) -> Timestamp {
 }
 
 fn refuse_loopback(endpoint: &Endpoint) -> Result<(), JoinError> {
-    let is_loopback = match endpoint.host() {
-        Host::Ip(ip) => ip.is_loopback() || ip.is_unspecified(),
-        Host::Name(name) => name.trim_end_matches('.') == "localhost",
-    };
-    if is_loopback { Err(JoinError::Loopback { endpoint: endpoint.clone() }) } else { Ok(()) }
+    if endpoint.host().leads_here() {
+        Err(JoinError::Loopback { endpoint: endpoint.clone() })
+    } else {
+        Ok(())
+    }
 }
 
 /// The path of `cluster-info`.
 pub fn cluster_info_path() -> String {
     format!("/api/v1/namespaces/{KUBE_PUBLIC}/configmaps/{CLUSTER_INFO}")
-}
-
-/// Host and port of a URL.
-fn server_endpoint(url: &str) -> Option<Endpoint> {
-    url.strip_prefix("https://")?.trim_end_matches('/').parse().ok()
 }
 
 fn read(invitation: &Invitation, answer: &Answer) -> Result<Info, JoinError> {

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration as StdDuration;
 
-use ask::Question;
 use cluster::{KeyAlgorithm, SubjectName};
 use fakes::cluster_info::{cluster_info, kubeconfig};
 use pki::{Authority, Leaf, Terms};
@@ -13,11 +12,11 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::way::{Later, Network};
+use crate::way::{Later, Network, ask_at};
 
 const ENDPOINT: &str = "192.0.2.1:6443";
 const SERVER: &str = "https://192.0.2.1:6443";
@@ -77,14 +76,7 @@ impl Way for Server {
     ) -> Later<'a, Answer, WayError> {
         Box::pin(async move {
             assert_eq!(endpoint.to_string(), ENDPOINT);
-            let tls = match whom {
-                Whom::Anybody => ask::unverified()?,
-                Whom::Signed(ca) => ask::tls(ca.as_bytes(), None)?,
-            };
-            let stream = TcpStream::connect(self.address).await.unwrap();
-            let name = ServerName::try_from("192.0.2.1").unwrap();
-            let question = Question { path, body: None };
-            Ok(ask::converse(self.address, stream, Some((tls, name)), question).await?)
+            ask_at(self.address, ServerName::try_from("192.0.2.1").unwrap(), path, whom).await
         })
     }
 
@@ -157,6 +149,19 @@ async fn who_shows_the_ca_of_another_cluster_is_found_out() {
     assert!(matches!(error, JoinError::Impostor { .. }), "{error}");
 }
 
+/// Who has a token signs what he likes: the pin is for whoever is given the command, against him too.
+#[tokio::test]
+async fn a_ca_beside_the_pinned_one_is_not_trusted() {
+    let (ca, forger) = (authority(), authority());
+    let both = kubeconfig(SERVER, &format!("{}{}", ca.cert_pem(), forger.cert_pem()));
+    let told = || (200, cluster_info(&both, &[TOKEN]).to_string(), Timestamp::now());
+    let server = Server::start(&forger, "192.0.2.1", Timestamp::now(), vec![told()]).await;
+    let error = discover(&server, &invitation(&ca)).await.unwrap_err();
+    assert!(matches!(error, JoinError::Impostor { .. }), "{error}");
+    // The cluster's own API server may show both, while its CA is replaced.
+    assert!(discovered(&ca, vec![told()]).await.unwrap().ca.contains(forger.cert_pem()));
+}
+
 #[tokio::test]
 async fn a_first_answer_that_was_changed_on_its_way_is_found_out() {
     let ca = authority();
@@ -196,7 +201,7 @@ async fn a_clock_that_is_behind_or_ahead_is_told_by_how_much() {
         let server = Server::start(&ca, "192.0.2.1", there, vec![(status, text, there)]).await;
         let error = discover(&server, &invitation(&ca)).await.unwrap_err();
         assert!(matches!(error, JoinError::Clocks { .. }), "{error}");
-        assert!(error.to_string().ends_with("they differ by 30 days"), "{error}");
+        assert!(error.to_string().ends_with("they differ by 30 d"), "{error}");
     }
 }
 
@@ -236,7 +241,9 @@ async fn what_is_no_cluster_info_is_refused() {
 #[tokio::test]
 async fn what_leads_every_host_to_itself_is_refused() {
     let ca = authority();
-    for endpoint in ["127.0.0.1:6443", "[::1]:6443", "0.0.0.0:6443", "localhost"] {
+    for endpoint in
+        ["127.0.0.1:6443", "[::1]:6443", "0.0.0.0:6443", "[::ffff:127.0.0.1]:6443", "localhost", "LOCALHOST."]
+    {
         let endpoint: Endpoint = endpoint.parse().unwrap();
         let own = Invitation { endpoint, ..invitation(&ca) };
         let error = discover(&Network, &own).await.unwrap_err();

@@ -102,7 +102,7 @@ pub enum JoinError {
     },
     /// The cluster does not tell what its workers are made of.
     #[error(
-        "the cluster has no ConfigMap kube-system/{}, which says what its workers are made of",
+        "the cluster has no ConfigMap kube-system/{} for whoever joins, which says what its workers are made of",
         names::object::NODE_CONFIG
     )]
     NoNodeConfig,
@@ -160,13 +160,7 @@ fn list(pins: &[KeyPin]) -> String {
 
 /// How much two clocks differ, for people.
 pub fn clocks_differ(here: Timestamp, there: Timestamp) -> String {
-    let seconds = here.duration_since(there).as_secs().unsigned_abs();
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds / 60),
-        7200..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} days", seconds / 86_400),
-    }
+    host::words::duration(here.duration_since(there).unsigned_abs())
 }
 
 fn taken(node: &str, alive: bool, addresses: &[String]) -> String {

@@ -21,6 +21,6 @@ mod way;
 pub use discovery::{CLOCKS_MAY_DIFFER, Invitation, Trusted, address_and_pins, cluster_info_path, discover};
 pub use error::{JoinError, clocks_differ};
 pub use name::name_is_free;
-pub use registered::{Registered, Watched, registered};
+pub use registered::{Watched, registered};
 pub use told::{api_version, node_config};
 pub use way::{Later, Network, Way, WayError, Whom};

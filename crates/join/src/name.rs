@@ -6,7 +6,7 @@ use names::condition::READY;
 use serde_json::Value;
 
 use crate::error::JoinError;
-use crate::requests::{REQUESTS, holds};
+use crate::requests::{REQUESTS, holders};
 use crate::told::LIMIT;
 
 /// Whether this host may become the node of that name. It has no certificate of that node.
@@ -24,8 +24,8 @@ pub async fn name_is_free(client: &Client, node: &str) -> Result<(), JoinError> 
     }
     let all = Call::get(REQUESTS).object(client, LIMIT).await?;
     let now = Timestamp::now();
-    let held = objects::items(&all["items"]).iter().filter(|request| holds(request, node, now));
-    let requests: Vec<String> = held.map(|request| objects::name(request).to_owned()).collect();
+    let held = holders(objects::items(&all["items"]).iter(), node, now);
+    let requests: Vec<String> = held.into_iter().map(str::to_owned).collect();
     if requests.is_empty() { Ok(()) } else { Err(JoinError::NameIssued { node: node.to_owned(), requests }) }
 }
 

@@ -29,14 +29,7 @@ pub struct Watched<'a> {
     pub limit: Duration,
 }
 
-/// A node that the cluster has.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Registered {
-    /// Whether it is Ready.
-    pub ready: bool,
-}
-
-/// Waits for a node. `waiting` gets what it lacks.
+/// Waits for a node that the cluster has; returns whether it is Ready. `waiting` gets what it lacks.
 ///
 /// # Errors
 /// [`JoinError::Refused`], [`JoinError::NotReady`]; an error of the API alone ends no wait.
@@ -44,11 +37,11 @@ pub async fn registered(
     client: &Client,
     watched: &Watched<'_>,
     mut waiting: impl FnMut(&str),
-) -> Result<Registered, JoinError> {
+) -> Result<bool, JoinError> {
     let deadline = Instant::now() + watched.limit;
     loop {
         let lacks = match look(client, watched).await {
-            Ok(Ok(registered)) => return Ok(registered),
+            Ok(Ok(ready)) => return Ok(ready),
             Ok(Err(lacks)) => lacks,
             Err(JoinError::Api(error)) => error.to_string(),
             Err(error) => return Err(error),
@@ -62,8 +55,8 @@ pub async fn registered(
     }
 }
 
-/// The node as it is, or what it lacks.
-async fn look(client: &Client, watched: &Watched<'_>) -> Result<Result<Registered, String>, JoinError> {
+/// Whether the node is Ready, where that is enough, or what it lacks.
+async fn look(client: &Client, watched: &Watched<'_>) -> Result<Result<bool, String>, JoinError> {
     let node = match Call::get(format!("/api/v1/nodes/{}", watched.node)).object(client, LIMIT).await {
         Ok(node) => node,
         Err(error) if error.is_not_found() => {
@@ -74,7 +67,7 @@ async fn look(client: &Client, watched: &Watched<'_>) -> Result<Result<Registere
     };
     let ready = objects::condition(&node, READY) == Some(true);
     if ready || !watched.ready {
-        return Ok(Ok(Registered { ready }));
+        return Ok(Ok(ready));
     }
     let conditions = objects::items(&node["status"]["conditions"]);
     let said = conditions.iter().find(|condition| condition["type"] == READY);
@@ -134,7 +127,7 @@ mod tests {
         cluster.put(&format!("{REQUESTS}/{name}"), request);
     }
 
-    async fn wait(cluster: &Cluster, since: Timestamp, ready: bool) -> Result<Registered, JoinError> {
+    async fn wait(cluster: &Cluster, since: Timestamp, ready: bool) -> Result<bool, JoinError> {
         let limit = Duration::from_secs(2);
         let watched = Watched { node: "a", ready, asks: Some((ID, since)), limit };
         registered(&cluster.client(), &watched, |_| {}).await
@@ -165,9 +158,9 @@ mod tests {
         is("False");
         let error = wait(&cluster, now, true).await.unwrap_err();
         assert_eq!(error.to_string(), "node a is not Ready within 2 s: no network");
-        assert_eq!(wait(&cluster, now, false).await.unwrap(), Registered { ready: false });
+        assert!(!wait(&cluster, now, false).await.unwrap());
         is("True");
-        assert_eq!(wait(&cluster, now, true).await.unwrap(), Registered { ready: true });
+        assert!(wait(&cluster, now, true).await.unwrap());
     }
 
     #[tokio::test(start_paused = true)]

@@ -39,8 +39,13 @@ pub fn decoded(field: &Value) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
+/// The names of those requests that were answered with a certificate of that node that is valid yet.
+pub fn holders<'a>(requests: impl Iterator<Item = &'a Value>, node: &str, now: Timestamp) -> Vec<&'a str> {
+    requests.filter(|request| holds(request, node, now)).map(objects::name).collect()
+}
+
 /// Whether a request was answered with a certificate of that node that is valid yet.
-pub fn holds(request: &Value, node: &str, now: Timestamp) -> bool {
+fn holds(request: &Value, node: &str, now: Timestamp) -> bool {
     let certificate = decoded(&request["status"]["certificate"]);
     let Some(info) = certificate.and_then(|pem| pki::inspect(&pem).ok()) else { return false };
     let name = format!("{}{node}", user::NODE_PREFIX);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use api::{ApiError, Call, Client};
+use api::{ApiError, Call, Client, FORBIDDEN};
 use cluster::{ClusterConfig, KubernetesVersion};
 use names::object::{KUBE_SYSTEM, NODE_CONFIG, NODE_CONFIG_KEY};
 use serde_json::Value;
@@ -20,7 +20,10 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 pub async fn node_config(client: &Client) -> Result<ClusterConfig, JoinError> {
     let path = format!("/api/v1/namespaces/{KUBE_SYSTEM}/configmaps/{NODE_CONFIG}");
     let map = match Call::get(path).object(client, LIMIT).await {
-        Err(error) if error.is_not_found() => return Err(JoinError::NoNodeConfig),
+        // Who has no right to it is told nothing of whether it is there; both come with one manifest.
+        Err(error) if error.is_not_found() || error.status() == Some(FORBIDDEN) => {
+            return Err(JoinError::NoNodeConfig);
+        }
         map => map?,
     };
     let text = map["data"][NODE_CONFIG_KEY].as_str().ok_or(JoinError::NoNodeConfig)?;

@@ -73,34 +73,40 @@ impl Way for Network {
     ) -> Later<'a, Answer, WayError> {
         Box::pin(async move {
             let (addresses, name) = addresses(endpoint).await?;
-            let tls = match whom {
-                Whom::Anybody => ask::unverified()?,
-                Whom::Signed(ca) => ask::tls(ca.as_bytes(), None)?,
-            };
-            let question = Question { path, body: None };
-            let mut failed = None;
+            let unknown = ResolveError::Unknown { name: endpoint.to_string(), hosts: path::HOSTS.to_owned() };
+            let mut ended = Err(unknown.into());
             for address in addresses {
-                let asked = async {
-                    let stream = TcpStream::connect(address).await;
-                    let stream = stream.map_err(|source| AskError::Connect { address, source })?;
-                    ask::converse(address, stream, Some((tls.clone(), name.clone())), question).await
-                };
-                match ask::within(address, LIMIT, asked).await {
-                    Ok(answer) => return Ok(answer),
-                    Err(error) => failed = Some(error),
+                ended = ask_at(address, name.clone(), path, whom).await;
+                if ended.is_ok() {
+                    break;
                 }
             }
-            // A name that resolves has at least one address.
-            Err(failed.map_or_else(
-                || ResolveError::Unknown { name: endpoint.to_string(), hosts: path::HOSTS.to_owned() }.into(),
-                WayError::Ask,
-            ))
+            ended
         })
     }
 
     fn client(&self, connection: &Connection) -> Result<Client, ClientError> {
         connection.client()
     }
+}
+
+/// Asks whoever is at that address, under that name.
+pub(crate) async fn ask_at(
+    address: SocketAddr,
+    name: ServerName<'static>,
+    path: &str,
+    whom: Whom<'_>,
+) -> Result<Answer, WayError> {
+    let tls = match whom {
+        Whom::Anybody => ask::unverified()?,
+        Whom::Signed(ca) => ask::tls(ca.as_bytes(), None)?,
+    };
+    let asked = async {
+        let stream = TcpStream::connect(address).await;
+        let stream = stream.map_err(|source| AskError::Connect { address, source })?;
+        ask::converse(address, stream, Some((tls, name)), Question { path, body: None }).await
+    };
+    Ok(ask::within(address, LIMIT, asked).await?)
 }
 
 /// Where an endpoint is, and what its certificate has to be for.

@@ -7,6 +7,7 @@
 //! | a label of a node, a pod or a container | [`label`] |
 //! | an annotation | [`annotation`] |
 //! | a condition or readiness gate | [`condition`] |
+//! | a group of the API | [`group`] |
 //! | a part of the control plane, and so its DaemonSet, Secret and lease | [`component`] |
 //! | a namespace, a Secret, a ConfigMap, the field manager | [`object`] |
 //! | a user or a group, of the API and of the operating system | [`user`] |
@@ -23,6 +24,7 @@
 pub mod annotation;
 pub mod component;
 pub mod condition;
+pub mod group;
 pub mod label;
 pub mod object;
 pub mod path;

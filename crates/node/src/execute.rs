@@ -212,13 +212,15 @@ fn end_containers(root: &Root) -> Result<(), InstallError> {
     root.machine().end_containers(&ids).map_err(InstallError::Containers)
 }
 
-/// In one step, unless it is a disk of its own: then what is in it is moved into a directory in it, and first what makes
+/// In one step, unless it is a disk of its own, or a link to one: then what is in it is moved into a directory in it, and first what makes
 /// the rest unusable, so that one that was killed is told by the next.
 fn set_aside(root: &Root, path: &str, to: &str) -> Result<(), InstallError> {
     let (dir, aside) = (root.path(path), root.path(to));
-    match host::fs::rename(&dir, &aside) {
-        Err(error) if error.source.kind() == std::io::ErrorKind::ResourceBusy => {}
-        other => return other.map_err(InstallError::File),
+    if !dir.is_symlink() {
+        match host::fs::rename(&dir, &aside) {
+            Err(error) if error.source.kind() == std::io::ErrorKind::ResourceBusy => {}
+            other => return other.map_err(InstallError::File),
+        }
     }
     let inner = dir.join(aside.file_name().unwrap_or_default());
     host::fs::create_dir_all(&inner, 0o700).map_err(InstallError::File)?;

@@ -71,7 +71,7 @@ pub struct Imported {
 pub struct Mended {
     /// Those that are put right.
     pub done: Vec<String>,
-    /// Those that no whole layer is to be had for.
+    /// Those that are not, each with the reason.
     pub left: Vec<String>,
 }
 
@@ -124,9 +124,14 @@ pub(crate) fn mend(root: &Root, bundle: &Bundle) -> Result<Mended, ImagesError> 
         mended.left.clear();
         let before = mended.done.len();
         for wrong in wrong {
-            let done = store.mend(&wrong, &|digest| bundle.blob(digest)).map_err(ImagesError::Store)?;
-            let list = if done { &mut mended.done } else { &mut mended.left };
-            list.push(wrong.to_string());
+            match store.mend(&wrong, &|digest| bundle.blob(digest)) {
+                Ok(true) => mended.done.push(wrong.to_string()),
+                Ok(false) => {
+                    mended.left.push(format!("{wrong}; no whole layer of it is here or in the bundle"))
+                }
+                // One that cannot be written holds up no other one.
+                Err(error) => mended.left.push(format!("{wrong}; {}", host::error::chain(&error))),
+            }
         }
         if mended.done.len() == before {
             break;

@@ -11,11 +11,11 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use crate::Root;
-use crate::content::hex;
 use crate::desired::{Desired, ProgramFile};
 use crate::record::{self, Record};
 use crate::units::Units;
 use crate::{containerd, kernel, kubelet_certificate, kubelet_state, units};
+use store::hex;
 
 /// How exactly it is known when a process started ([`host::proc::ProcessId::started_at`]). What is written within that time
 /// after its start counts as read.

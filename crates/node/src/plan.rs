@@ -195,15 +195,6 @@ impl Plan {
         self.actions.is_empty()
     }
 
-    /// What can be done at once, and what has to wait for the images: where containerd begins anew the kubelet would start
-    /// pods whose images are not there, and wait for a registry.
-    pub fn around_import(&self) -> (Self, Self) {
-        let anew = self.actions.iter().any(
-            |action| matches!(action, Action::SetAside { path, .. } if path == names::path::CONTAINERD_ROOT),
-        );
-        if anew { self.around_kubelet() } else { (self.clone(), Self::default()) }
-    }
-
     /// What is done before the kubelet is started, and from there on; the second is empty when it is not.
     pub fn around_kubelet(&self) -> (Self, Self) {
         let at = self.actions.iter().position(Action::starts_kubelet).unwrap_or(self.actions.len());
@@ -347,9 +338,9 @@ fn units(desired: &Desired, observed: &Observed) -> Vec<Action> {
     let other_certificate = desired.client_pem.is_some() && !observed.client_certificate;
     let mut actions = Vec::new();
     for unit in &desired.units {
-        let state = if observed.store.is_some() { &none } else { state(unit) };
-        let enabled = observed.units.get(unit.name).is_some_and(|unit| unit.enabled);
-        if !enabled {
+        let found = state(unit);
+        let state = if observed.store.is_some() { &none } else { found };
+        if !found.enabled {
             actions.push(Action::EnableUnit { unit: unit.name.to_owned() });
         }
         let kubelet = unit.name == names::path::KUBELET_UNIT;
@@ -395,14 +386,19 @@ fn restart(unit: &Unit, state: &UnitState, reads_another: bool) -> Option<Becaus
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_containerd_cannot_use_is_moved_away_and_the_kubelet_waits_for_the_images() {
+    /// What a node shall be that joins.
+    fn wanted() -> Desired {
         let facts = crate::Facts::example("a");
         let cluster = cluster::ClusterConfig::default();
         let token = crate::NodeCredentials::Bootstrap("users: []\n".to_owned());
         let node =
             crate::NodeConfig::new(&cluster, "a", facts.addresses.preferred.clone(), "ca", token, "pause");
-        let desired = crate::desired::desired(&facts, &node, &[]).unwrap();
+        crate::desired::desired(&facts, &node, &[]).unwrap()
+    }
+
+    #[test]
+    fn what_containerd_cannot_use_is_moved_away_and_the_kubelet_waits_for_the_images() {
+        let desired = wanted();
         let running = |unit: &Unit| {
             let inputs = Some(unit.inputs.clone());
             (
@@ -417,7 +413,7 @@ mod tests {
             plan.set_aside().collect::<Vec<_>>(),
             ["meta.db: it is gone; /var/lib/containerd was moved to /aside"]
         );
-        let (before, after) = plan.around_import();
+        let (before, after) = plan.around_kubelet();
         let last = |plan: &Plan, count: usize| {
             let actions = &plan.actions[plan.actions.len() - count..];
             actions.iter().map(ToString::to_string).collect::<Vec<_>>()
@@ -435,19 +431,13 @@ mod tests {
             ]
         );
         assert_eq!(last(&after, after.actions.len()), ["start kubelet.service", "wait for the kubelet"]);
-        // Else nobody waits.
-        let fresh = super::plan(&desired, &Observed::default());
-        assert_eq!(fresh.around_import(), (fresh.clone(), Plan::default()));
+        let none = Plan::default();
+        assert_eq!(none.around_kubelet(), (none.clone(), none.clone()));
     }
 
     #[test]
     fn a_damaged_file_of_the_kubelet_s_goes_before_the_kubelet_is_started() {
-        let facts = crate::Facts::example("a");
-        let cluster = cluster::ClusterConfig::default();
-        let token = crate::NodeCredentials::Bootstrap("users: []\n".to_owned());
-        let node =
-            crate::NodeConfig::new(&cluster, "a", facts.addresses.preferred.clone(), "ca", token, "pause");
-        let desired = crate::desired::desired(&facts, &node, &[]).unwrap();
+        let desired = wanted();
         let observed = Observed { damaged: vec!["cpu_manager_state".to_owned()], ..Observed::default() };
         let lines: Vec<String> = plan(&desired, &observed).actions.iter().map(ToString::to_string).collect();
         let at = |line: &str| lines.iter().position(|l| l == line).unwrap();

@@ -51,9 +51,6 @@ pub enum ProvisionError {
     /// The install failed.
     #[error(transparent)]
     Install(#[from] InstallError),
-    /// The images could not be imported.
-    #[error(transparent)]
-    Images(#[from] ImagesError),
 }
 
 /// What was made for the node: rendered with its cluster, or found in it.
@@ -150,7 +147,7 @@ impl Provision<'_> {
 
     /// Those that containerd lacks; all where nobody can be asked, or it will begin anew.
     fn images_to_come(&self, plan: &Plan) -> Vec<String> {
-        let anew = !plan.around_import().1.is_empty();
+        let anew = plan.set_aside().next().is_some();
         let runs = !anew && Units::of(&self.root).is_active(containerd::UNIT);
         let missing = runs.then(|| images::plan_images(&self.root, self.bundle).ok()).flatten();
         let all = || self.bundle.images().iter().map(|image| image.name.clone()).collect();
@@ -190,26 +187,6 @@ impl Provision<'_> {
         let unit = path::KUBELET_UNIT.to_owned();
         let restart = Action::RestartUnit { unit, because: Because::InputsChanged };
         self.install(&Plan { actions: vec![restart, Action::AwaitKubelet] }, |_| ()).await.map(drop)
-    }
-
-    /// Does what is planned, with the images in its middle, so that the kubelet starts when they are there: what it is given
-    /// to run at once would wait for the second try to pull them. `imports` is called just before they are imported. The
-    /// first of what it returns are warnings.
-    ///
-    /// # Errors
-    /// As [`Provision::install`].
-    pub async fn install_with_images(
-        &self,
-        plan: &Plan,
-        mut progress: impl FnMut(&Action),
-        imports: impl FnOnce(),
-    ) -> Result<(Vec<String>, Imported), ProvisionError> {
-        let (before, after) = plan.around_kubelet();
-        let mut warnings = self.install(&before, &mut progress).await?;
-        imports();
-        let imported = self.import()?;
-        warnings.extend(self.install(&after, &mut progress).await?);
-        Ok((warnings, imported))
     }
 
     /// Imports the images that the node's containerd lacks.

@@ -40,7 +40,7 @@ pub use key::{SigningKeyPair, key_of};
 pub use kubeconfig::{Credential, Kubeconfig};
 pub use leaf::{Leaf, Usage};
 pub use node::NodeIdentity;
-pub use pin::{KeyPin, pins};
+pub use pin::{KeyPin, pinned, pins};
 pub use seal::{KeyRequest, SealError, open, requested_by, seal};
 pub use set::{Authorities, GivenAuthorities};
 pub use token::{encryption_key, generate_bootstrap_token};

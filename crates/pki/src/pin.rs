@@ -1,9 +1,11 @@
 //! By what a node that joins knows the cluster's CA: the digest of its public key, as kubeadm writes it.
 
 use std::fmt;
+use std::io::Cursor;
 use std::str::FromStr;
 
 use ring::digest;
+use x509_parser::error::PEMError;
 use x509_parser::pem::Pem;
 
 use crate::inspect::inspect_der;
@@ -55,16 +57,38 @@ impl KeyPin {
 /// # Errors
 /// When there is none, or one cannot be read or is no authority's.
 pub fn pins(certificates_pem: &str) -> Result<Vec<KeyPin>, PkiError> {
-    let mut pins = Vec::new();
-    for block in Pem::iter_from_buffer(certificates_pem.as_bytes()) {
-        let block = block.map_err(|error| PkiError::BadCertificate { reason: error.to_string() })?;
+    Ok(authorities(certificates_pem)?.into_iter().map(|(pin, _)| pin).collect())
+}
+
+/// The part of a PEM text of authorities' certificates that has one of these pins; empty where none has. What stands beside
+/// a pinned certificate is no more proven than anything else.
+///
+/// # Errors
+/// As [`pins`].
+pub fn pinned(certificates_pem: &str, pins: &[KeyPin]) -> Result<String, PkiError> {
+    let all = authorities(certificates_pem)?.into_iter();
+    Ok(all.filter(|(pin, _)| pins.contains(pin)).map(|(_, text)| text).collect())
+}
+
+/// Each certificate's pin and text.
+fn authorities(certificates_pem: &str) -> Result<Vec<(KeyPin, &str)>, PkiError> {
+    let (mut found, mut rest) = (Vec::new(), certificates_pem);
+    while !rest.trim().is_empty() {
+        let bad = |error: PEMError| PkiError::BadCertificate { reason: error.to_string() };
+        let (block, length) = match Pem::read(Cursor::new(rest)) {
+            Ok(read) => read,
+            Err(PEMError::MissingHeader) => break,
+            Err(error) => return Err(bad(error)),
+        };
         let info = inspect_der(block.contents)?;
         if !info.is_ca {
             return Err(PkiError::NotAnAuthority { subject: info.subject });
         }
-        pins.push(KeyPin::of(&info));
+        let (text, behind) = rest.split_at(length);
+        found.push((KeyPin::of(&info), text));
+        rest = behind;
     }
-    if pins.is_empty() { Err(PkiError::NoPem { wanted: "certificate" }) } else { Ok(pins) }
+    if found.is_empty() { Err(PkiError::NoPem { wanted: "certificate" }) } else { Ok(found) }
 }
 
 #[cfg(test)]
@@ -96,6 +120,22 @@ ftcPI6sUCTFR+f8YYvWM/DN4cgIhAKjxBVHewK5qXJKSOktHqk1KRUbtavMUkvl7
         assert_eq!(pin.to_string(), PIN);
         assert_eq!(PIN.to_uppercase().replace("SHA256", "sha256").parse::<KeyPin>().unwrap(), pin);
         assert_eq!(pins(&format!("{CA}{CA}")).unwrap(), [pin, pin]);
+    }
+
+    #[test]
+    fn what_stands_beside_a_pinned_certificate_is_not_pinned() {
+        let config = cluster::ClusterConfig::default();
+        let terms = crate::Terms::of_leaves(&config, jiff::Timestamp::now());
+        let other = crate::Authority::generate("kubernetes", terms).unwrap();
+        let other = other.cert_pem();
+        let pin: KeyPin = PIN.parse().unwrap();
+        for both in [format!("{CA}{other}"), format!("# one\n{other}\n{CA}\n# end\n")] {
+            let found = pinned(&both, &[pin]).unwrap();
+            assert_eq!(pins(&found).unwrap(), [pin], "{found}");
+            assert_eq!(pinned(&both, &pins(&both).unwrap()).unwrap().matches("BEGIN").count(), 2);
+            assert_eq!(pinned(&both, &[]).unwrap(), "");
+        }
+        assert_eq!(pinned(CA, &[pin]).unwrap(), CA);
     }
 
     #[test]

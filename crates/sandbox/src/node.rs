@@ -83,7 +83,7 @@ impl Sandbox {
     /// When `/proc` cannot be read.
     pub fn state(&self) -> Result<State> {
         let init = state::pid1(&Cgroups::mounted()?, &self.record);
-        Ok(init.map_or(State::Off, |init| State::Running { init, uptime: state::age(init) }))
+        Ok(init.map_or(State::Off, |init| State::Running { init, uptime: init.age().unwrap_or_default() }))
     }
 
     /// Its pid 1, numbered as on the host.

@@ -43,17 +43,6 @@ fn is_pid1(pid: i32) -> bool {
     !dead && numbers.len() == 2 && numbers.last() == Some(&"1")
 }
 
-/// How long a process has existed.
-pub(crate) fn age(process: ProcessId) -> Duration {
-    /// USER_HZ, the unit of times in /proc, is 100 on every architecture we build for.
-    const TICKS_PER_SECOND: f64 = 100.0;
-    let uptime = fs::read_to_string("/proc/uptime").unwrap_or_default();
-    let uptime: f64 = uptime.split(' ').next().and_then(|s| s.parse().ok()).unwrap_or_default();
-    #[expect(clippy::cast_precision_loss, reason = "good for 2^53 ticks")]
-    let started = process.started as f64 / TICKS_PER_SECOND;
-    Duration::from_secs_f64((uptime - started).max(0.0))
-}
-
 /// Ends everything that runs in the node's cgroup at once and waits until it is gone. Killing
 /// pid 1 lets the kernel kill all of its pid namespace, before anybody can do anything about it.
 pub(crate) fn kill_all(cgroups: &Cgroups, record: &Record) -> Result<()> {
@@ -63,7 +52,8 @@ pub(crate) fn kill_all(cgroups: &Cgroups, record: &Record) -> Result<()> {
     let deadline = Instant::now() + DEATH_LIMIT;
     loop {
         // What is left entered from outside, or never got as far as having a pid 1.
-        let pids: Vec<i32> = cgroups.pids(&record.cgroup).into_iter().filter(|p| lives(*p)).collect();
+        let pids: Vec<i32> =
+            cgroups.pids(&record.cgroup).into_iter().filter(|p| host::proc::is_alive(*p)).collect();
         if pids.is_empty() {
             return Ok(());
         }
@@ -74,11 +64,6 @@ pub(crate) fn kill_all(cgroups: &Cgroups, record: &Record) -> Result<()> {
             kill(pid, Duration::from_millis(200));
         }
     }
-}
-
-fn lives(pid: i32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or_default().trim_start().starts_with(['Z', 'X']))
 }
 
 fn kill(pid: i32, limit: Duration) {

@@ -45,21 +45,23 @@ impl Image {
         let Some(manifest) = document(store, digest)? else { return Ok(()) };
         let platforms = manifest["manifests"].as_array();
         if let Some(platforms) = platforms.filter(|_| depth == 0) {
-            let digests = platforms.iter().filter_map(|platform| platform["digest"].as_str());
+            let digests = platforms.iter().filter_map(|platform| digest_in(&platform["digest"]));
             return match digests.into_iter().find(|digest| store.blob(digest).exists()) {
                 Some(there) => self.follow(store, there, depth + 1),
                 None => Ok(()),
             };
         }
         let config =
-            manifest["config"]["digest"].as_str().map(|digest| document(store, digest)).transpose()?;
+            digest_in(&manifest["config"]["digest"]).map(|digest| document(store, digest)).transpose()?;
         let diffs = config.flatten().map(|config| config["rootfs"]["diff_ids"].clone()).unwrap_or_default();
         let (Some(layers), Some(diffs)) = (manifest["layers"].as_array(), diffs.as_array()) else {
             return Ok(());
         };
         let mut chain = String::new();
         for (layer, diff) in layers.iter().zip(diffs) {
-            let (Some(digest), Some(diff)) = (layer["digest"].as_str(), diff.as_str()) else { return Ok(()) };
+            let (Some(digest), Some(diff)) = (digest_in(&layer["digest"]), digest_in(diff)) else {
+                return Ok(());
+            };
             chain = if chain.is_empty() {
                 diff.to_owned()
             } else {
@@ -70,6 +72,13 @@ impl Image {
         }
         Ok(())
     }
+}
+
+/// A digest by which a blob can be named: one of another form could lead elsewhere.
+fn digest_in(field: &Value) -> Option<&str> {
+    let digest = field.as_str()?;
+    let digits = digest.strip_prefix("sha256:")?;
+    (digits.len() == 64 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))).then_some(digest)
 }
 
 fn document(store: &Store, digest: &str) -> Result<Option<Value>, String> {
@@ -88,7 +97,8 @@ pub(crate) fn digest_of(bytes: &[u8]) -> String {
     format!("sha256:{}", hex(&Sha256::digest(bytes)))
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
+/// Bytes in lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");

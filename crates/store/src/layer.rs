@@ -1,5 +1,6 @@
 //! Whether what is unpacked of an image is what its layers say, and putting that right from a layer that is whole.
 
+use std::collections::BTreeMap;
 use std::fs::{File, Permissions};
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::PermissionsExt as _;
@@ -24,11 +25,32 @@ const ATTRIBUTE: &str = "SCHILY.xattr.";
 /// The mode that containerd gives its blobs (plugins/content/local/writer.go).
 const BLOB_MODE: u32 = 0o444;
 
+/// What is said of a blob that is another one.
+const OTHER: &str = "is not what its digest says";
+
+/// What several images have, each once, with the names of them all.
+struct Shared<T>(Vec<(T, Vec<String>)>);
+
+impl<T> Default for Shared<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T: PartialEq> Shared<T> {
+    fn add(&mut self, one: T, names: &[String]) {
+        match self.0.iter_mut().find(|(other, _)| *other == one) {
+            Some((_, all)) => all.extend(names.iter().cloned()),
+            None => self.0.push((one, names.to_owned())),
+        }
+    }
+}
+
 /// A file that is not what an image says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wrong {
-    /// The image's name.
-    pub image: String,
+    /// The names of all images that have it: each has several, and layers are shared.
+    pub images: Vec<String>,
     /// The file: its path in the image, or that of a blob on the node.
     pub file: PathBuf,
     /// What is wrong with it, as a clause.
@@ -46,7 +68,8 @@ enum Place {
 
 impl std::fmt::Display for Wrong {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {} {}", self.image, self.file.display(), self.why)
+        let image = self.images.first().map_or("", String::as_str);
+        write!(f, "{image}: {} {}", self.file.display(), self.why)
     }
 }
 
@@ -55,32 +78,39 @@ impl Store {
     /// milliseconds where nothing is. Layers that are packed in another way than tar and zstd are not compared.
     ///
     /// Files that were changed later are found in any case. `thorough` finds also what a power cut has cut off, by its
-    /// size on the disk; there are file systems that give and take room by themselves, where all is compared then.
+    /// size on the disk; there are file systems that give and take room by themselves, where all is compared then. So it is
+    /// with a layer of which a file was put right, whoever asks: it was changed.
     ///
     /// # Errors
     /// [`FsError`] when something of it cannot be read.
     pub fn check(&self, thorough: bool) -> Result<Vec<Wrong>, FsError> {
-        let mut found = Vec::new();
+        let mut names: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for (name, digest) in self.images() {
+            names.entry(digest).or_default().push(name.to_owned());
+        }
+        let (mut layers, mut documents) = (Shared::default(), Shared::default());
+        for (digest, names) in names {
             let image = Image::read(self, digest);
-            found.extend(
-                image.wrong.iter().map(|digest| self.wrong_blob(name, digest, "is not what its digest says")),
-            );
-            for layer in &image.layers {
-                self.check_layer(name, layer, thorough, &mut found)?;
-            }
+            image.layers.into_iter().for_each(|layer| layers.add(layer, &names));
+            image.wrong.into_iter().for_each(|wrong| documents.add(wrong, &names));
+        }
+        let wrong = documents.0.iter();
+        let mut found: Vec<Wrong> =
+            wrong.map(|(digest, names)| self.wrong_blob(names, digest, OTHER)).collect();
+        for (layer, names) in &layers.0 {
+            self.check_layer(names, layer, thorough, &mut found)?;
         }
         Ok(found)
     }
 
-    fn wrong_blob(&self, image: &str, digest: &str, why: &str) -> Wrong {
+    fn wrong_blob(&self, images: &[String], digest: &str, why: &str) -> Wrong {
         let place = Place::Blob { digest: digest.to_owned() };
-        Wrong { image: image.to_owned(), file: self.blob(digest), why: why.to_owned(), place }
+        Wrong { images: images.to_owned(), file: self.blob(digest), why: why.to_owned(), place }
     }
 
     fn check_layer(
         &self,
-        image: &str,
+        images: &[String],
         layer: &Layer,
         thorough: bool,
         found: &mut Vec<Wrong>,
@@ -90,7 +120,7 @@ impl Store {
         let size = blob.metadata().map(|found| found.len()).ok();
         if let Some(size) = size.filter(|size| *size != layer.size) {
             let why = format!("has {size} bytes, and not {}", layer.size);
-            found.push(self.wrong_blob(image, &layer.digest, &why));
+            found.push(self.wrong_blob(images, &layer.digest, &why));
         }
         let Some(snapshot) = self.snapshot(&layer.chain) else { return Ok(()) };
         let at = self.unpacked(snapshot);
@@ -98,14 +128,14 @@ impl Store {
             // Who is to judge others has to be whole.
             if is_whole(&blob, &layer.digest) {
                 let of_file = |(path, why): (PathBuf, String)| Wrong {
-                    image: image.to_owned(),
+                    images: images.to_owned(),
                     file: Path::new("/").join(&path),
                     why,
                     place: Place::Unpacked { at: at.join(path), layer: layer.digest.clone() },
                 };
                 found.extend(compare(&blob, &at)?.into_iter().map(of_file));
             } else {
-                found.push(self.wrong_blob(image, &layer.digest, "is not what its digest says"));
+                found.push(self.wrong_blob(images, &layer.digest, OTHER));
             }
         }
         Ok(())

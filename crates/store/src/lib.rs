@@ -21,5 +21,6 @@ mod layer;
 mod snapshot;
 mod state;
 
+pub use image::hex;
 pub use layer::Wrong;
 pub use state::{BLOBS, Damage, METADATA, Standing, Store, look};

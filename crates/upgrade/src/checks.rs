@@ -171,7 +171,7 @@ fn drain(observed: &Observed) -> Vec<Check> {
 fn etcd(observed: &Observed) -> Vec<Check> {
     let mut checks = Vec::new();
     if let Some(problem) = &observed.etcd.problem {
-        let (what, remedy) = match causes::store::full(problem, None) {
+        let (what, remedy) = match causes::store::full(problem, observed.etcd.etcdctl.as_deref()) {
             Some(full) => (full.what, full.remedy),
             None => (format!("etcd is not healthy: {problem}"), "mend it first".to_owned()),
         };

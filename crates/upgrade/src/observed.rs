@@ -109,6 +109,9 @@ pub struct EtcdState {
     pub image: Option<String>,
     /// What is wrong with it; none when it is healthy.
     pub problem: Option<String>,
+    /// How `etcdctl` is run in the static pod; none where there is none of ours.
+    #[serde(skip)]
+    pub etcdctl: Option<String>,
     /// The snapshot that the unfinished run has taken.
     pub snapshot: Option<String>,
 }

@@ -48,18 +48,22 @@ impl Sight {
         let revisions =
             self.api.list(&format!("/apis/apps/v1/namespaces/{namespace}/{plural}"), kind).await?;
         let pods = self.api.list(&format!("/api/v1/namespaces/{namespace}/pods"), "Pod").await?;
-        let events = format!("/api/v1/namespaces/{namespace}/events?fieldSelector=reason%3DFailedCreate");
-        let events = self.api.list(&events, "Event").await?;
         let running = self.running().await?;
         let seen = Seen {
             workload: &workload,
             revisions: &revisions,
             pods: &pods,
-            events: &events,
+            events: &[],
             running: &running,
             node: &self.node,
         };
-        Ok(Some(rollout::judge(seen)))
+        let verdict = rollout::judge(seen);
+        if !matches!(verdict, Verdict::Waiting(_)) {
+            return Ok(Some(verdict));
+        }
+        // What is lacking may be told by them; that they cannot be had changes nothing.
+        let events = self.api.list(&causes::refusals(namespace), "Event").await.unwrap_or_default();
+        Ok(Some(rollout::judge(Seen { events: &events, ..seen })))
     }
 
     /// The containers of this node's guardian that run.

@@ -68,6 +68,13 @@ impl Tools<'_> {
         ask("kubelet", &program, &node::kubelet::args(&self.target.node))
     }
 
+    fn etcdctl(&self) -> Option<String> {
+        let path = self.target.root.path(names::path::STATIC_PODS).join(names::path::ETCD_FILE);
+        let text = host::fs::read_small(&path, assets::member::LARGEST).ok()?;
+        let pod = assets::member::pod(&String::from_utf8_lossy(&text)).ok()?;
+        causes::store::etcdctl(&pod, &self.target.node.name)
+    }
+
     fn etcd(&self, programs: &Programs<'_>) -> EtcdState {
         let endpoint = self.target.etcd_endpoint();
         let image = etcd::tools_image(&self.target.config, self.target.bundle.as_ref());
@@ -83,6 +90,7 @@ impl Tools<'_> {
             endpoint,
             image: self.target.local_etcd(),
             problem,
+            etcdctl: self.etcdctl(),
             snapshot: snapshot.map(|path| path.display().to_string()),
         }
     }

@@ -100,6 +100,7 @@ fn cluster(from: &str, to: &str) -> Observed {
         etcd: EtcdState {
             endpoint: "https://127.0.0.1:2379".to_owned(),
             image: Some("registry.k8s.io/etcd:3.6.16-0".to_owned()),
+            etcdctl: None,
             problem: None,
             snapshot: None,
         },

@@ -97,9 +97,6 @@ pub(super) fn started_with(live: &Value, address: &str) -> Option<Value> {
 pub(super) fn lack(live: &Value) -> Option<String> {
     let status = |field: &str| live["status"][field].as_i64().unwrap_or_default();
     let name = objects::name(live);
-    if live["kind"] != "DaemonSet" {
-        return None;
-    }
     if status("observedGeneration") < live["metadata"]["generation"].as_i64().unwrap_or_default() {
         return Some(format!("{name}: its controller has not seen the change yet"));
     }
@@ -195,7 +192,6 @@ mod tests {
         assert_eq!(lack(&set).unwrap(), "d: 1 of 2 new pods are ready");
         set["status"]["updatedNumberScheduled"] = json!(2);
         assert_eq!(lack(&set), None);
-        assert_eq!(lack(&map()), None);
     }
 
     #[test]

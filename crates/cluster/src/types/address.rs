@@ -96,6 +96,19 @@ pub enum Host {
     Name(String),
 }
 
+impl Host {
+    /// Whether it leads each host to itself: loopback, or no address at all.
+    pub fn leads_here(&self) -> bool {
+        match self {
+            Self::Ip(ip) => {
+                let ip = ip.to_canonical();
+                ip.is_loopback() || ip.is_unspecified()
+            }
+            Self::Name(name) => name.trim_end_matches('.').eq_ignore_ascii_case("localhost"),
+        }
+    }
+}
+
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -139,6 +152,11 @@ impl Endpoint {
     /// An endpoint with a port.
     pub fn new(host: impl Into<Host>, port: u16) -> Self {
         Self { host: host.into(), port: Some(port) }
+    }
+
+    /// The one of an `https` URL without a path; none of anything else.
+    pub fn of_url(url: &str) -> Option<Self> {
+        url.strip_prefix("https://")?.trim_end_matches('/').parse().ok()
     }
 
     /// The address or name.
@@ -203,9 +221,7 @@ impl FromStr for EtcdUrl {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        text.strip_prefix("https://")
-            .map(|rest| rest.trim_end_matches('/'))
-            .and_then(|rest| rest.parse::<Endpoint>().ok())
+        Endpoint::of_url(text)
             .filter(|endpoint| endpoint.port.is_some())
             .map(Self)
             .ok_or_else(|| ParseError::new("expected an etcd URL such as https://10.0.0.20:2379", text))

@@ -104,7 +104,8 @@ impl FromStr for ImageReference {
 
 text_type!(ImageReference, r"^[^\s/]+/[^\s]+[:@][^\s]+$", "registry.k8s.io/pause:3.10.2");
 
-/// The digest of an image's manifest, the same image wherever it comes from: `sha256:` and 64 hexadecimal digits.
+/// The digest of an image's manifest, the same image wherever it comes from: `sha256:` and 64 hexadecimal digits,
+/// lower-case ones as everywhere (opencontainers/go-digest, algorithm.go).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ImageDigest(String);
 
@@ -125,7 +126,7 @@ impl FromStr for ImageDigest {
 
 text_type!(
     ImageDigest,
-    r"^sha256:[0-9a-fA-F]{64}$",
+    r"^sha256:[0-9a-f]{64}$",
     "sha256:0eb5bb48d996dbc2bfb5914e746e9b5d0c918735afa2ef7814713df95523f8f0"
 );
 
@@ -147,5 +148,5 @@ fn is_tag(text: &str) -> bool {
 
 fn is_digest(text: &str) -> bool {
     text.strip_prefix("sha256:")
-        .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
+        .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
 }

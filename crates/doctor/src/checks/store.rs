@@ -11,14 +11,14 @@ use store::{Damage, Standing, look};
 use crate::files::Files;
 
 /// What was found.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Kept {
     /// It cannot be read.
     Unknown(String),
     /// It cannot be used.
     Damaged(Damage),
-    /// It can, but for files of these images, each with what is wrong.
-    Whole(Vec<(String, String)>),
+    /// It can, but for files of images: the names that those have, and what is wrong.
+    Whole(Vec<(Vec<String>, String)>),
 }
 
 impl Kept {
@@ -31,7 +31,7 @@ impl Kept {
                 Standing::Damaged(damage) => Self::Damaged(damage),
                 Standing::Whole(store) => {
                     let wrong = store.check(thorough)?.into_iter();
-                    Self::Whole(wrong.map(|wrong| (wrong.image.clone(), wrong.to_string())).collect())
+                    Self::Whole(wrong.map(|wrong| (wrong.images.clone(), wrong.to_string())).collect())
                 }
             })
         };
@@ -63,8 +63,10 @@ impl Kept {
         let Self::Whole(wrong) = self else {
             return Check::unknown(NAME, "containerd's state cannot be read", "see to that first");
         };
+        let needed: BTreeSet<_> = needed.iter().map(|image| bundle::stored_name(image)).collect();
         let told = |is_needed: bool| -> Vec<String> {
-            let of_those = wrong.iter().filter(|(image, _)| needed.contains(image) == is_needed);
+            let is_one = |image: &String| needed.contains(image.as_str());
+            let of_those = wrong.iter().filter(|(images, _)| images.iter().any(is_one) == is_needed);
             of_those.map(|(_, told)| told.clone()).collect()
         };
         Check::of_problems(NAME, &told(true), &told(false), "images are unpacked as their layers say", REMEDY)
@@ -80,14 +82,21 @@ mod tests {
     #[test]
     fn a_wrong_file_counts_by_who_needs_its_image() {
         let kept = Kept::Whole(vec![
-            ("a:1".to_owned(), "a:1: /bin/a has 0 bytes, and not 9".to_owned()),
-            ("b:1".to_owned(), "b:1: /bin/b is gone".to_owned()),
+            (
+                vec!["r/a:1".to_owned(), "r/a@sha256:00".to_owned()],
+                "r/a:1: /bin/a has 0 bytes, and not 9".to_owned(),
+            ),
+            (vec!["r/b:1".to_owned()], "r/b:1: /bin/b is gone".to_owned()),
         ]);
         let check = |needed: &str| kept.checks(&[needed.to_owned()].into()).remove(1);
-        let found = check("a:1");
-        assert_eq!(found.result, Outcome::Failed);
-        assert_eq!(found.what, "a:1: /bin/a has 0 bytes, and not 9; b:1: /bin/b is gone");
-        assert!(found.remedy.unwrap().contains("kubestrap up"));
-        assert_eq!(check("c:1").result, Outcome::Warning);
+        for needed in ["r/a:1", "r/a:1@sha256:00", "r/a@sha256:00"] {
+            let found = check(needed);
+            assert_eq!(found.result, Outcome::Failed, "{needed}");
+            assert_eq!(found.what, "r/a:1: /bin/a has 0 bytes, and not 9; r/b:1: /bin/b is gone");
+            assert!(found.remedy.unwrap().contains("kubestrap up"));
+        }
+        for other in ["r/c:1", "r/a:1@sha256:11"] {
+            assert_eq!(check(other).result, Outcome::Warning, "{other}");
+        }
     }
 }

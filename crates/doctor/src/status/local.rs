@@ -62,7 +62,7 @@ pub async fn look(options: &Options, node: String, now: Timestamp) -> LocalView 
         certificates: expiries(&disk),
         rendered: rendered(options),
         moved: renamed(options).into_iter().chain(readdressed(options, &disk)).collect(),
-        etcdctl: disk.etcdctl(&options.root),
+        etcdctl: disk.etcdctl(),
         node,
         time: now,
         etcd,

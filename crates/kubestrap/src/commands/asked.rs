@@ -42,10 +42,13 @@ pub(crate) fn file(args: &ConfigArgs, asset_dir: &Path) -> Option<PathBuf> {
     args.config.clone().or_else(|| own.exists().then_some(own))
 }
 
-/// The directory's own config; none where it has none that is one.
-pub(crate) fn own(asset_dir: &Path) -> Option<ClusterConfig> {
+/// The directory's own config.
+///
+/// # Errors
+/// As [`load_config`].
+pub(crate) fn own(asset_dir: &Path) -> Result<ClusterConfig, Failure> {
     let config = Some(asset_dir.join(CONFIG_FILE));
-    load_config(&ConfigArgs { config, ..ConfigArgs::default() }).ok()
+    load_config(&ConfigArgs { config, ..ConfigArgs::default() })
 }
 
 /// Whether the command line, or a config file that it names, says which version it wants.
@@ -98,16 +101,22 @@ fn only_own_digests(config: &mut ClusterConfig) {
 
 /// The config that `up` is asked for with a bundle. Who names no version means the bundle's.
 pub(crate) fn of_up(args: &ConfigArgs, asset_dir: &Path, bundle: &Bundle) -> Result<ClusterConfig, Failure> {
-    let mut config = with_version(args, asset_dir, bundle)?;
+    // A config file that was written for a cluster to be and names none means the newest.
+    let mut config = with_version(args, asset_dir, bundle, args.config.is_none())?;
     by_digest(&mut config, args.config.is_some(), bundle);
     Ok(config)
 }
 
-fn with_version(args: &ConfigArgs, asset_dir: &Path, bundle: &Bundle) -> Result<ClusterConfig, Failure> {
+/// `pinned` says that who names no version means the bundle's.
+fn with_version(
+    args: &ConfigArgs,
+    asset_dir: &Path,
+    bundle: &Bundle,
+    pinned: bool,
+) -> Result<ClusterConfig, Failure> {
     let mut wanted = args.clone();
     wanted.config = file(args, asset_dir);
-    // A config file that was written for a cluster to be and names none means the newest.
-    if args.config.is_none() && !names_version(args) {
+    if pinned && !names_version(args) {
         wanted.set.push((VERSION.to_owned(), bundle.kubernetes_version().to_owned()));
     }
     load_config(&wanted)
@@ -121,11 +130,7 @@ pub(crate) fn of_up_here(
     bundle: &Bundle,
     made_with: &ClusterConfig,
 ) -> Result<ClusterConfig, Failure> {
-    let mut wanted = args.clone();
-    if !names_version(args) {
-        wanted.set.push((VERSION.to_owned(), bundle.kubernetes_version().to_owned()));
-    }
-    let mut config = with_version(&wanted, asset_dir, bundle)?;
+    let mut config = with_version(args, asset_dir, bundle, true)?;
     keep_etcd(&mut config, made_with);
     keep_digests(&mut config, made_with);
     Ok(config)

@@ -63,9 +63,6 @@ pub(crate) fn has_its_address(root: &Root, static_pod_dir: &Path, facts: &Facts)
     Err(Failure::new(Exit::Preflight, anyhow::anyhow!(text)).hint(doctor::address::remedy(&gone)))
 }
 
-/// HTTP: whoever asks has no right to it.
-const FORBIDDEN: u16 = 403;
-
 /// What an API told.
 pub(crate) struct Told {
     /// What is there; the error is a clause that says why nothing is told.
@@ -163,7 +160,7 @@ impl ClusterArgs {
         };
         match gather(&client).await {
             Ok(view) => Ok(Told::of(&client, view, here).await),
-            Err(error) if error.status() == Some(FORBIDDEN) => {
+            Err(error) if error.status() == Some(api::FORBIDDEN) => {
                 Ok(without_rights(&path, &error, here.filter(|_| self.kubeconfig.is_none())).await)
             }
             Err(error) => Ok(Told::nothing(host::error::chain(&error))),

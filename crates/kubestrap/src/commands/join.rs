@@ -30,7 +30,7 @@ pub(crate) struct JoinArgs {
     /// The bootstrap token, such as abcdef.0123456789abcdef
     #[arg(long, value_name = "TOKEN")]
     token: BootstrapToken,
-    /// By what the cluster's CA is known: `sha256:` and the digest of its public key. Of several one has to fit
+    /// By what the cluster's CA is known: `sha256:` and the digest of its public key. Of several one has to be that of the CA that the API shows
     #[arg(long, value_name = "PIN", required = true)]
     discovery_token_ca_cert_hash: Vec<KeyPin>,
     /// The bundle with the programs and images of the release

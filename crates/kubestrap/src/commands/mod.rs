@@ -13,7 +13,10 @@ pub(crate) mod guardian;
 pub(crate) mod hidden;
 pub(crate) mod hold;
 pub(crate) mod init_config;
+mod install;
 pub(crate) mod join;
+#[cfg(test)]
+mod killed;
 pub(crate) mod man;
 pub(crate) mod reference;
 pub(crate) mod render;

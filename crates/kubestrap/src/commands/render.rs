@@ -67,7 +67,8 @@ pub(crate) fn run(args: RenderArgs, ui: &Ui) -> Result<(), Failure> {
     let _held = super::run_async(places.hold(SHORTLY, ui))?;
     let wanted = asked::file(&args.config, &args.asset_dir);
     let mut config = load_config(&ConfigArgs { config: wanted, ..args.config.clone() })?;
-    if let Some(own) = asked::own(&args.asset_dir) {
+    // One that cannot be read is about to be written anew.
+    if let (Some(_), Ok(own)) = (&args.config.config, asked::own(&args.asset_dir)) {
         asked::keep_digests(&mut config, &own);
     }
     let facts = node::facts::detect(&Root::host());

@@ -14,11 +14,11 @@ use node::provision::{Provision, Role};
 use node::{Registration, Root};
 
 use self::steps::{Goal, Outcome, Place, Step, Up};
-pub(crate) use self::steps::{failure, has_images};
 use super::asked::{self, Asked};
 use super::bundle::Pin;
 use super::config::ConfigArgs;
 use super::hold::Places;
+use super::install::has_images;
 use super::start::HowArgs;
 use crate::exit::Failure;
 use crate::ui::Ui;
@@ -134,5 +134,3 @@ mod moved_tests;
 mod tests;
 #[cfg(test)]
 mod world;
-#[cfg(test)]
-pub(crate) use self::world::unwound;

@@ -1,8 +1,7 @@
 //! The name under which clients reach the API, as this host resolves it.
 
-use std::net::IpAddr;
-
 use checks::{Check, Kind, kind};
+use cluster::Host;
 use host::resolve::Resolver;
 use names::path;
 
@@ -31,7 +30,7 @@ fn judge(resolver: &Resolver, name: &str) -> Check {
         }
     };
     let loopback: Vec<String> =
-        addresses.iter().filter(|a| leads_here(**a)).map(ToString::to_string).collect();
+        addresses.iter().filter(|a| Host::Ip(**a).leads_here()).map(ToString::to_string).collect();
     if loopback.is_empty() {
         return Check::passed(NAME);
     }
@@ -43,11 +42,6 @@ fn judge(resolver: &Resolver, name: &str) -> Check {
         ),
         format!("give the name this host's own address in {}; on other nodes, too", path::HOSTS),
     )
-}
-
-fn leads_here(address: IpAddr) -> bool {
-    let address = address.to_canonical();
-    address.is_loopback() || address.is_unspecified()
 }
 
 #[cfg(test)]

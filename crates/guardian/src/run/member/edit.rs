@@ -54,8 +54,7 @@ impl File {
 
 /// The pod of a manifest.
 pub(super) fn pod(text: &str) -> Result<Value, String> {
-    let documents = assets::parse_documents(text).map_err(|error| error.to_string())?;
-    let pod = documents.into_iter().next().map(|document| document.value).ok_or("it is empty")?;
+    let pod = member::pod(text)?;
     if server::container(&pod).is_none() {
         return Err("no container of it is an etcd server".to_owned());
     }

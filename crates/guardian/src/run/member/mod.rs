@@ -38,10 +38,6 @@ const BEGIN: Duration = Duration::from_secs(90);
 /// It gets twice the time each time that it did not help, from this up to the other.
 const AGAIN: Duration = Duration::from_mins(3);
 const LONGEST: Duration = Duration::from_mins(12);
-/// No manifest is larger, in bytes.
-const LARGEST: u64 = 1 << 20;
-/// Only root reads it.
-const MODE: u32 = 0o600;
 
 /// What keeps this node's data from being served: a copy of the apiserver is withheld then.
 pub(crate) fn problem(options: &Options) -> Option<String> {
@@ -100,7 +96,7 @@ impl Keeper {
 
     async fn round(&mut self, runtime: &Cri) -> Result<(), String> {
         self.watch_data();
-        let (content, good) = (host::fs::read_small(&self.manifest(), LARGEST), self.good());
+        let (content, good) = (host::fs::read_small(&self.manifest(), member::LARGEST), self.good());
         let is_good =
             content.as_ref().is_ok_and(|content| good.as_deref().map(str::as_bytes) == Some(content));
         if is_good && self.restart_at.is_none() && self.memory().is_file() {
@@ -214,7 +210,7 @@ impl Keeper {
     }
 
     fn good(&self) -> Option<String> {
-        let good = host::fs::read_small(&self.options.keys.locate(path::ETCD_GOOD), LARGEST).ok()?;
+        let good = host::fs::read_small(&self.options.keys.locate(path::ETCD_GOOD), member::LARGEST).ok()?;
         String::from_utf8(good).ok()
     }
 
@@ -223,13 +219,14 @@ impl Keeper {
     }
 
     fn write(&self, text: &str) -> Result<(), String> {
-        host::fs::write(&self.manifest(), text.as_bytes(), MODE).map_err(|error| host::error::chain(&error))
+        host::fs::write(&self.manifest(), text.as_bytes(), member::MODE)
+            .map_err(|error| host::error::chain(&error))
     }
 
     fn put(&self, file: &str, content: &[u8]) -> Result<(), String> {
         let dir = self.options.keys.locate(path::ETCD_MEMBER);
         let put = host::fs::create_dir_all(&dir, 0o700)
-            .and_then(|()| host::fs::write(&self.options.keys.locate(file), content, MODE));
+            .and_then(|()| host::fs::write(&self.options.keys.locate(file), content, member::MODE));
         put.map_err(|error| host::error::chain(&error))
     }
 }

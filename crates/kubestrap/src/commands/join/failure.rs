@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use api::ApiError;
+use api::{ApiError, FORBIDDEN};
 use cluster::{Endpoint, Host};
 use join::JoinError;
 use node::Facts;
@@ -44,7 +44,7 @@ pub(super) fn failure(error: JoinError, facts: &Facts) -> Failure {
         JoinError::UnknownToken { .. } | JoinError::WrongToken { .. } => (Exit::Token, ANEW.to_owned()),
         JoinError::NoNodeConfig => (
             Exit::NotFound,
-            "an earlier kubestrap, or another program, made the cluster: `kubestrap upgrade apply` on a control-plane node makes it".to_owned(),
+            "an earlier kubestrap, or another program, made the cluster: `kubestrap upgrade apply` on a control-plane node makes it; or the token is none of `kubestrap token create`".to_owned(),
         ),
         JoinError::NodeConfig(_) => {
             (Exit::Config, "join with the kubestrap that the cluster was made or upgraded with".to_owned())
@@ -70,6 +70,15 @@ pub(super) fn failure(error: JoinError, facts: &Facts) -> Failure {
     Failure::new(exit, error).hint(hint)
 }
 
+/// The same of a node that asks as itself: no token helps it.
+pub(super) fn of_member(error: JoinError, facts: &Facts) -> Failure {
+    match error {
+        JoinError::Api(error @ ApiError::Refused { status: 401 | FORBIDDEN, .. }) => Failure::new(Exit::Other, error)
+            .hint("the cluster does not take this node's own certificate: see journalctl -u kubelet; `kubestrap reset` makes the host a bare one, which can join anew"),
+        error => failure(error, facts),
+    }
+}
+
 fn api_failure(error: ApiError) -> Failure {
     let (exit, hint) = match &error {
         _ if error.untrusted() => (Exit::Untrusted, OTHER),
@@ -78,7 +87,7 @@ fn api_failure(error: ApiError) -> Failure {
             "the cluster says that its nodes reach the API there (api.endpoint in its config): see that this host does",
         ),
         ApiError::Refused { status: 401, .. } => (Exit::Token, ANEW),
-        ApiError::Refused { status: 403, .. } => (
+        ApiError::Refused { status: FORBIDDEN, .. } => (
             Exit::Token,
             "the token has not the rights of one that nodes join with: make one with `kubestrap token create`",
         ),

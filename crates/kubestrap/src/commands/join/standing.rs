@@ -26,6 +26,11 @@ pub(super) enum Standing {
 }
 
 impl Standing {
+    /// Whether it is a node of the cluster.
+    pub(super) fn is_member(&self) -> bool {
+        matches!(self, Self::Member { .. })
+    }
+
     /// Looks at the disk of whoever shall be the node of that name, in the cluster whose CA has one of these pins.
     ///
     /// # Errors

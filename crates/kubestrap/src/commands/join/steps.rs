@@ -20,15 +20,15 @@ use jiff::Timestamp;
 use join::{CLOCKS_MAY_DIFFER, Invitation, JoinError, Trusted, Watched, Way, clocks_differ};
 use names::condition::READY;
 use names::path;
-use node::plan::{Action, Plan};
+use node::plan::Plan;
 use node::provision::{Provision, Rendered, Role};
 use node::{Facts, NodeCredentials, Registration, Root, identity};
 use pki::{Credential, Kubeconfig, NodeIdentity};
 use serde::Serialize;
 
 use super::super::checks::CheckArgs;
-use super::super::up;
-use super::failure::failure;
+use super::super::install;
+use super::failure::{failure, of_member};
 use super::standing::Standing;
 use crate::exit::{Exit, Failure};
 use crate::ui::Ui;
@@ -144,8 +144,6 @@ struct Found {
     rendered: Rendered,
     /// What time it is there; none where a node asks as itself.
     time: Option<Timestamp>,
-    /// Whether it was asked with the token.
-    by_token: bool,
 }
 
 /// One run.
@@ -169,7 +167,7 @@ impl Join<'_> {
         let standing = self.standing()?;
         let found = self.find(&standing).await?;
         self.has_images(&standing, &found)?;
-        let install = self.node(&found, &standing).plan(&found.rendered).map_err(up::failure)?;
+        let install = self.node(&found, &standing).plan(&found.rendered).map_err(install::failure)?;
         Ok(Outcome::Planned(Planned { node: self.identity.name.clone(), server: found.server, install }))
     }
 
@@ -197,8 +195,7 @@ impl Join<'_> {
         let root = &self.place.root;
         let standing = Standing::look(root, &self.identity.name, &self.invitation.pins)?;
         let installed = identity::registered_with(root);
-        let is_member = matches!(standing, Standing::Member { .. });
-        if is_member && !self.registration.is_empty() && self.registration != installed {
+        if standing.is_member() && !self.registration.is_empty() && self.registration != installed {
             let name = &self.identity.name;
             let error = anyhow!(
                 "{name} was registered with {installed}, and {} are asked for now; nothing was changed",
@@ -213,8 +210,11 @@ impl Join<'_> {
 
     /// A node that is one has its images.
     fn has_images(&self, standing: &Standing, found: &Found) -> Result<(), Failure> {
-        let is_member = matches!(standing, Standing::Member { .. });
-        if is_member { Ok(()) } else { up::has_images(self.bundle, &found.config, Role::Worker) }
+        if standing.is_member() {
+            Ok(())
+        } else {
+            install::has_images(self.bundle, &found.config, Role::Worker)
+        }
     }
 
     /// Finds the cluster, and whether this host may become the node.
@@ -222,7 +222,10 @@ impl Join<'_> {
         (self.begins)(Step::Find);
         let told = |error| failure(error, &self.place.facts);
         let mut found = match standing {
-            Standing::Member { ca, server } => self.as_member(ca, server).await.map_err(told)?,
+            Standing::Member { ca, server } => {
+                let found = self.as_member(ca, server).await;
+                found.map_err(|error| of_member(error, &self.place.facts))?
+            }
             Standing::Bare | Standing::Begun => self.with_token().await.map_err(told)?,
         };
         if let Some(version) = join::api_version(&found.client).await.map_err(|e| told(e.into()))? {
@@ -251,7 +254,7 @@ impl Join<'_> {
         let client = way.client(&connection)?;
         let config = join::node_config(&client).await?;
         let rendered = Rendered { ca, credentials: NodeCredentials::Bootstrap(text) };
-        Ok(Found { server, client, config, rendered, time, by_token: true })
+        Ok(Found { server, client, config, rendered, time })
     }
 
     /// As the node that it is already.
@@ -261,7 +264,7 @@ impl Join<'_> {
         let client = self.place.way.client(&connection)?;
         let config = join::node_config(&client).await?;
         let rendered = Rendered { ca: ca.to_owned(), credentials: NodeCredentials::Own };
-        Ok(Found { server: server.to_owned(), client, config, rendered, time: None, by_token: false })
+        Ok(Found { server: server.to_owned(), client, config, rendered, time: None })
     }
 
     fn node<'a>(&'a self, found: &'a Found, standing: &Standing) -> Provision<'a> {
@@ -291,34 +294,27 @@ impl Join<'_> {
     /// Returns whether anything was to be done.
     async fn install(&self, node: &Provision<'_>, found: &Found) -> Result<bool, Failure> {
         (self.begins)(Step::Install);
-        let say = |action: &Action| self.ui.transient(action.to_string());
+        let plan = node.plan(&found.rendered).map_err(install::failure)?;
+        node.verify(&plan).map_err(install::failure)?;
         let imports = || (self.begins)(Step::Import);
-        let plan = node.plan(&found.rendered).map_err(up::failure)?;
-        let done = node.install_with_images(&plan, say, imports).await;
-        let (warnings, imported) = done.map_err(up::failure)?;
-        for warning in &warnings {
-            self.ui.warn(warning);
-        }
-        let count = imported.plan.import.len();
-        if count > 0 {
-            self.ui.step(format!("  {count} images in {:.1} s", imported.took.as_secs_f32()));
-        }
-        Ok(!plan.is_empty() || count > 0 || !imported.plan.pin.is_empty())
+        let imported = install::install(node, &plan, imports, self.ui).await?;
+        Ok(imported || !plan.is_empty())
     }
 
     async fn wait(&self, found: &Found) -> Result<bool, Failure> {
         (self.begins)(Step::Wait);
         let id = self.invitation.token.id();
         let since = found.time.unwrap_or_else(Timestamp::now);
+        let by_token = matches!(found.rendered.credentials, NodeCredentials::Bootstrap(_));
         let watched = Watched {
             node: &self.identity.name,
             ready: found.config.network.provider != NetworkProvider::None,
-            asks: found.by_token.then_some((id, since)),
+            asks: by_token.then_some((id, since)),
             limit: self.limit,
         };
         let waiting = |what: &str| self.ui.transient(format!("waiting: {what}"));
-        let registered = join::registered(&found.client, &watched, waiting).await;
-        registered.map(|node| node.ready).map_err(|error| failure(error, &self.place.facts))
+        let ready = join::registered(&found.client, &watched, waiting).await;
+        ready.map_err(|error| failure(error, &self.place.facts))
     }
 
     /// The kubelet has its certificate. Returns whether there was one.

@@ -251,6 +251,10 @@ async fn a_cluster_that_does_not_tell_what_its_workers_are_made_of_is_told() {
     world.cluster().remove("/api/v1/namespaces/kube-system/configmaps/kubestrap-node");
     let hint = failed(world.join(&[]).await, Exit::NotFound, "no ConfigMap kube-system/kubestrap-node");
     assert!(hint.contains("kubestrap upgrade apply"), "{hint}");
+    // Its right comes with it: an API that has neither refuses.
+    let path = "/api/v1/namespaces/kube-system/configmaps/kubestrap-node";
+    world.cluster().say(path, 403, "forbidden");
+    failed(world.join(&[]).await, Exit::NotFound, "no ConfigMap kube-system/kubestrap-node");
 }
 
 #[tokio::test(start_paused = true)]

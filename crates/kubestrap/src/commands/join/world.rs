@@ -1,10 +1,8 @@
 //! A host below a temporary directory and the cluster that it joins, on fakes: programs, containerd, a kubelet that asks
 //! for its certificate with the token that it was started with, a guardian that decides.
 
-use std::any::Any;
 use std::collections::BTreeMap;
-use std::panic::resume_unwind;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,7 +14,7 @@ use clap::Parser;
 use cluster::{ClusterConfig, Endpoint, KeyAlgorithm};
 use fakes::cluster::Cluster;
 use fakes::cluster_info::{cluster_info, kubeconfig};
-use fakes::machine::{Killed, Machine};
+use fakes::machine::Machine;
 use jiff::{SignedDuration, Timestamp};
 use join::requests::REQUESTS;
 use join::{Later, Way, WayError, Whom};
@@ -29,6 +27,7 @@ use serde_json::json;
 
 use super::steps::{Outcome, Place, Step};
 use super::{JoinArgs, join};
+use crate::commands::killed;
 use crate::exit::Failure;
 use crate::ui::{Format, Ui};
 
@@ -38,15 +37,7 @@ pub(super) const TOKEN: &str = "abcdef.0123456789abcdef";
 /// How often everybody but `join` looks.
 const PERIOD: Duration = Duration::from_millis(100);
 
-/// When a run is killed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kill {
-    Never,
-    /// Just before this step.
-    Before(Step),
-    /// When it runs a program for the time of that number, from 0: the program has not run, or it has.
-    AtProgram(usize, bool),
-}
+pub(super) type Kill = killed::Kill<Step>;
 
 /// The cluster, as it is asked from outside.
 #[derive(Debug)]
@@ -185,9 +176,7 @@ impl World {
     /// A bare host, a bundle, and a cluster that knows [`TOKEN`].
     pub(super) fn new() -> Self {
         let config = ClusterConfig::default();
-        // All that is written is synced: a disk would take its time.
-        let memory = Path::new("/dev/shm");
-        let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+        let dir = killed::dir();
         let images: Vec<_> = config.images().iter().map(|(_, image)| image.to_string()).collect();
         let version = config.kubernetes_version.to_string();
         fakes::bundle::write(&dir.path().join("bundle"), &version, &images, &bundle::HOST_PROGRAMS);
@@ -271,10 +260,7 @@ impl World {
         kill: Kill,
         more: &[&str],
     ) -> Option<Result<Outcome, Failure>> {
-        self.machine.kill_at(match kill {
-            Kill::AtProgram(number, after) => Some((number, after)),
-            Kill::Never | Kill::Before(_) => None,
-        });
+        kill.arm(&self.machine);
         let bundle = self.bundle();
         let ours = ["join", ENDPOINT, "--token", token, "--discovery-token-ca-cert-hash", pin];
         let bundle = ["--bundle", bundle.to_str().unwrap(), "--timeout", "5"];
@@ -282,21 +268,13 @@ impl World {
         let args = Line::try_parse_from(line).unwrap().args;
         let way = Arc::clone(&self.outside) as Arc<dyn Way>;
         let place = Place { root: self.machine.root(), facts: self.facts.clone(), way };
-        let begins = |step: Step| {
-            if kill == Kill::Before(step) {
-                resume_unwind(Box::new(Killed));
-            }
-        };
+        let begins = |step: Step| kill.begins(step);
         let kubelet = self.run_kubelet();
         let ui = Ui::new(Format::Text, true);
-        let ended = crate::commands::up::unwound(join(&args, &place, &begins, &ui)).await;
+        let ended = killed::ended(join(&args, &place, &begins, &ui)).await;
         kubelet.abort();
         let _ = kubelet.await;
-        match ended {
-            Ok(result) => Some(result),
-            Err(panic) if is_killed(&*panic) => None,
-            Err(panic) => resume_unwind(panic),
-        }
+        ended
     }
 
     fn run_kubelet(&self) -> tokio::task::JoinHandle<()> {
@@ -320,24 +298,8 @@ impl World {
 
     /// Every file of the host with its content, but for keys and what is made with them.
     pub(super) fn files(&self) -> BTreeMap<String, Vec<u8>> {
-        let mut files = BTreeMap::new();
-        collect(&self.root("/"), &self.root("/"), &mut files);
+        let mut files = killed::files(&self.root("/"), &self.root("/"));
         files.retain(|name, _| !name.contains("/kubelet-client-"));
         files
-    }
-}
-
-fn is_killed(panic: &(dyn Any + Send)) -> bool {
-    panic.is::<Killed>()
-}
-
-fn collect(dir: &Path, top: &Path, files: &mut BTreeMap<String, Vec<u8>>) {
-    for path in host::fs::list(dir).unwrap_or_default() {
-        if path.is_dir() && !path.is_symlink() {
-            collect(&path, top, files);
-        } else {
-            let name = format!("/{}", path.strip_prefix(top).unwrap().display());
-            files.insert(name, host::fs::read(&path).unwrap_or_default());
-        }
     }
 }

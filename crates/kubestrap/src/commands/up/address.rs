@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::anyhow;
 use assets::address::Moved;
+use assets::member;
 use cluster::{ClusterConfig, Endpoint, Host};
 use doctor::address::{self, Gone};
 use etcd::server;
@@ -108,9 +109,9 @@ pub(super) fn refuse(root: &Root, config: &ClusterConfig, gone: &[Gone]) -> Resu
 /// The members of etcd that its manifest here names.
 fn members(root: &Root) -> Vec<String> {
     let path = root.path(path::STATIC_PODS).join(path::ETCD_FILE);
-    let text = host::fs::read_small(&path, 1 << 20).unwrap_or_default();
-    let documents = assets::parse_documents(&String::from_utf8_lossy(&text)).unwrap_or_default();
-    documents.first().map(|pod| server::initial_members(&pod.value)).unwrap_or_default()
+    let text = host::fs::read_small(&path, member::LARGEST).unwrap_or_default();
+    let pod = member::pod(&String::from_utf8_lossy(&text));
+    pod.map(|pod| server::initial_members(&pod)).unwrap_or_default()
 }
 
 #[cfg(test)]

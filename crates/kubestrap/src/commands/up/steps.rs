@@ -15,18 +15,17 @@ use std::time::Duration;
 use anyhow::anyhow;
 use assets::{AssetDir, AssetTree};
 use bringup::{Options, Summary, Surroundings};
-use cluster::{ClusterConfig, NetworkProvider};
+use cluster::NetworkProvider;
 use doctor::address::Gone;
 use names::object::KUBE_SYSTEM;
 use names::path;
-use node::images::ImagesError;
-use node::plan::{Action, Plan};
-use node::provision::{Provision, ProvisionError, Role, missing_images};
-use node::{Facts, InstallError, Root};
+use node::plan::Plan;
+use node::provision::Provision;
+use node::{Facts, Root};
 use serde::Serialize;
 
-use super::super::bundle;
 use super::super::checks::CheckArgs;
+use super::super::install::{failure, install};
 use super::super::render;
 use super::super::start;
 use super::address;
@@ -142,29 +141,6 @@ impl fmt::Display for Planned {
     }
 }
 
-/// Whether the bundle serves a node of that role by a config.
-///
-/// # Errors
-/// [`Exit::Bundle`] with the images that it lacks.
-pub(crate) fn has_images(
-    bundle: &::bundle::Bundle,
-    config: &ClusterConfig,
-    role: Role,
-) -> Result<(), Failure> {
-    let missing = missing_images(bundle, config, role);
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let error = anyhow!(
-        "the bundle {} is of Kubernetes {} and lacks images that the config needs:\n  {}",
-        bundle.dir().display(),
-        bundle.kubernetes_version(),
-        missing.join("\n  ")
-    );
-    Err(Failure::new(Exit::Bundle, error)
-        .hint("use a bundle of the config's kubernetesVersion, the one that the cluster was made or upgraded with, or add the images to it"))
-}
-
 /// One run.
 pub(super) struct Up<'a> {
     pub(super) node: Provision<'a>,
@@ -186,13 +162,10 @@ impl Up<'_> {
         self.check().await?;
         let (tree, install) = self.prepare()?;
         let moved = self.move_files()?;
-        let (before, after) = install.around_import();
-        self.install(&before).await?;
+        self.install(&install).await?;
         if moved && !install.starts_kubelet() {
             self.options.surroundings.restart_kubelet()?;
         }
-        self.import(!after.is_empty()).await?;
-        self.finish(&after).await?;
         if self.goal == Goal::Prepared {
             return Ok(Outcome::Prepared);
         }
@@ -291,42 +264,7 @@ impl Up<'_> {
 
     async fn install(&self, plan: &Plan) -> Result<(), Failure> {
         (self.begins)(Step::Install);
-        let say = |action: &Action| self.ui.transient(action.to_string());
-        for aside in plan.set_aside() {
-            self.ui.warn(format!("{aside}; remove it when nothing of it is missed"));
-        }
-        let warnings = self.node.install(plan, say).await.map_err(failure)?;
-        for warning in &warnings {
-            self.ui.warn(warning);
-        }
-        Ok(())
-    }
-
-    /// What had to wait for the images.
-    async fn finish(&self, plan: &Plan) -> Result<(), Failure> {
-        let say = |action: &Action| self.ui.transient(action.to_string());
-        self.node.install(plan, say).await.map_err(failure).map(drop)
-    }
-
-    /// `anew` says that the kubelet is to be started yet.
-    async fn import(&self, anew: bool) -> Result<(), Failure> {
-        (self.begins)(Step::Import);
-        let imported = self.node.import().map_err(images_failure)?;
-        let count = imported.plan.import.len();
-        if count > 0 {
-            self.ui.step(format!("  {count} images in {:.1} s", imported.took.as_secs_f32()));
-        }
-        let mended = self.node.mend().map_err(images_failure)?;
-        mended.done.iter().for_each(|wrong| self.ui.step(format!("  put right: {wrong}")));
-        if !mended.done.is_empty() && !anew {
-            self.node.restart_kubelet().await.map_err(failure)?;
-        }
-        for wrong in &mended.left {
-            self.ui.warn(format!(
-                "{wrong}; no whole layer of it is here or in the bundle: pull or import it anew"
-            ));
-        }
-        Ok(())
+        install(&self.node, plan, || (self.begins)(Step::Import), self.ui).await.map(drop)
     }
 
     /// One that is not brought up here has to be there.
@@ -365,26 +303,5 @@ impl Up<'_> {
             "look at them with: kubectl --kubeconfig {} -n {KUBE_SYSTEM} describe pods",
             path::ADMIN_KUBECONFIG
         )))
-    }
-}
-
-/// Gives a failure to make a host a node its code.
-pub(crate) fn failure(error: ProvisionError) -> Failure {
-    match error {
-        ProvisionError::NoPause => Failure::new(Exit::Bundle, error),
-        ProvisionError::Bundle(error) => bundle::failure(error),
-        ProvisionError::Install(InstallError::Program { program, source }) => {
-            let Failure { exit, error, hint } = bundle::failure(*source);
-            Failure { exit, error: error.context(format!("cannot install {program}")), hint }
-        }
-        ProvisionError::Install(error) => error.into(),
-        ProvisionError::Images(error) => error.into(),
-    }
-}
-
-fn images_failure(error: ImagesError) -> Failure {
-    match error {
-        ImagesError::Bundle(error) => bundle::failure(*error),
-        error @ (ImagesError::Ctr(_) | ImagesError::Store(_)) => error.into(),
     }
 }

@@ -2,9 +2,7 @@
 //! API, a guardian that makes checkpoints. `up` is given its arguments as a person writes them. The clock stands still
 //! but for the waits.
 
-use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,7 +16,7 @@ use cri::{Cri, CriError};
 use etcd::{Etcd, Member};
 use fakes::cluster::Cluster;
 use fakes::kubelet::{Kubelet, Registration};
-use fakes::machine::{Killed, Machine};
+use fakes::machine::Machine;
 use host::command::CommandError;
 use names::{component, path};
 use node::Facts;
@@ -26,6 +24,7 @@ use tokio::sync::watch;
 
 use super::steps::{Outcome, Place, Step};
 use super::{UpArgs, up};
+use crate::commands::killed;
 use crate::exit::Failure;
 use crate::ui::{Format, Ui};
 
@@ -34,15 +33,7 @@ pub(super) const NODE: &str = "n";
 /// How often everybody but `up` looks.
 const PERIOD: Duration = Duration::from_millis(100);
 
-/// When a run is killed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kill {
-    Never,
-    /// Just before this step.
-    Before(Step),
-    /// When it runs a program for the time of that number, from 0: the program has not run, or it has.
-    AtProgram(usize, bool),
-}
+pub(super) type Kill = killed::Kill<Step>;
 
 /// What stands for the host.
 #[derive(Debug)]
@@ -148,9 +139,7 @@ impl World {
 
     /// The same with these images in the bundle.
     pub(super) fn with_images(images: &[String]) -> Self {
-        // All that is written is synced: a disk would take its time.
-        let memory = Path::new("/dev/shm");
-        let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+        let dir = killed::dir();
         let version = ClusterConfig::default().kubernetes_version.to_string();
         fakes::bundle::write(&dir.path().join("bundle"), &version, images, &bundle::HOST_PROGRAMS);
         let root = dir.path().join("root");
@@ -189,10 +178,7 @@ impl World {
 
     /// The same until it is killed; nothing comes of it then.
     pub(super) async fn up_until(&self, kill: Kill, more: &[&str]) -> Option<Result<Outcome, Failure>> {
-        self.machine().kill_at(match kill {
-            Kill::AtProgram(number, after) => Some((number, after)),
-            Kill::Never | Kill::Before(_) => None,
-        });
+        kill.arm(self.machine());
         let (bundle, assets) = (self.bundle(), self.assets());
         let ours = ["up", "--bundle", bundle.to_str().unwrap(), "--asset-dir", assets.to_str().unwrap()];
         let line = ours.iter().chain(&["--timeout", "5"]).chain(more);
@@ -202,20 +188,12 @@ impl World {
             facts: self.facts.clone(),
             surroundings: Arc::clone(&self.fakes) as Arc<dyn Surroundings>,
         };
-        let begins = |step: Step| {
-            if kill == Kill::Before(step) {
-                resume_unwind(Box::new(Killed));
-            }
-        };
+        let begins = |step: Step| kill.begins(step);
         let others = self.run_others();
-        let ended = unwound(up(&args, &place, &begins, &Ui::new(Format::Text, true))).await;
+        let ended = killed::ended(up(&args, &place, &begins, &Ui::new(Format::Text, true))).await;
         others.abort();
         let _ = others.await;
-        match ended {
-            Ok(result) => Some(result),
-            Err(panic) if panic.is::<Killed>() => None,
-            Err(panic) => resume_unwind(panic),
-        }
+        ended
     }
 
     /// The kubelet and the guardian look again and again.
@@ -286,11 +264,8 @@ impl World {
 
     /// Every file of the host and of the asset directory, with its content.
     pub(super) fn files(&self) -> BTreeMap<String, Vec<u8>> {
-        let mut files = BTreeMap::new();
-        for top in ["root", "assets"] {
-            collect(&self.dir.path().join(top), self.dir.path(), &mut files);
-        }
-        files
+        let all = ["root", "assets"].map(|top| killed::files(&self.dir.path().join(top), self.dir.path()));
+        all.into_iter().flatten().collect()
     }
 }
 
@@ -316,18 +291,6 @@ fn timeless(name: &str) -> String {
     parts.collect::<Vec<_>>().join("/")
 }
 
-/// What comes of it, or what it was unwound with.
-pub(crate) async fn unwound<T>(work: impl Future<Output = T>) -> Result<T, Box<dyn Any + Send>> {
-    let mut work = std::pin::pin!(work);
-    let poll = |context: &mut std::task::Context<'_>| match catch_unwind(AssertUnwindSafe(|| {
-        work.as_mut().poll(context)
-    })) {
-        Ok(poll) => poll.map(Ok),
-        Err(panic) => std::task::Poll::Ready(Err(panic)),
-    };
-    std::future::poll_fn(poll).await
-}
-
 /// The guardian: a checkpoint of each pod that runs here and asks for one.
 fn guard(cluster: &Cluster, root: &Path, kept: &mut BTreeSet<String>) {
     for pod in cluster.objects().values() {
@@ -338,17 +301,6 @@ fn guard(cluster: &Cluster, root: &Path, kept: &mut BTreeSet<String>) {
             if checkpoint::kept(&store, &made).is_err() {
                 store.write(&made, jiff::Timestamp::now()).unwrap();
             }
-        }
-    }
-}
-
-fn collect(dir: &Path, top: &Path, files: &mut BTreeMap<String, Vec<u8>>) {
-    for path in host::fs::list(dir).unwrap_or_default() {
-        if path.is_dir() && !path.is_symlink() {
-            collect(&path, top, files);
-        } else {
-            let name = path.strip_prefix(top).unwrap().display().to_string();
-            files.insert(name, host::fs::read(&path).unwrap_or_default());
         }
     }
 }

@@ -32,7 +32,9 @@ pub(super) struct Prepared {
 pub(super) fn prepare(args: TargetArgs, ui: &Ui) -> Result<Prepared, Failure> {
     let TargetArgs { version, config, bundle, pin, drain, here: HereArgs { asset_dir, node_name } } = args;
     let root = Root::host();
-    let own = own_config(&asset_dir)?;
+    let own = asked::own(&asset_dir).map_err(|failure| {
+        failure.hint("run it on a control-plane node that has the asset directory: --asset-dir DIR")
+    })?;
     let bundle = bundle.as_deref().map(|dir| pin.open(dir)).transpose()?;
     let version = pinned(version, &config, own.kubernetes_version, bundle.as_ref())?;
     let written = config.config.is_some();
@@ -40,7 +42,9 @@ pub(super) fn prepare(args: TargetArgs, ui: &Ui) -> Result<Prepared, Failure> {
     if let Some(bundle) = &bundle {
         asked::by_digest(&mut config, written, bundle);
     }
-    asked::keep_digests(&mut config, &own);
+    // Somebody may have changed the directory since.
+    let old = asked::made_with(&root, &asset_dir)?.unwrap_or(own);
+    asked::keep_digests(&mut config, &old);
     keep_etcd(&mut config, &root);
     let facts = node::facts::detect(&root);
     has_its_address(&root, Path::new(path::STATIC_PODS), &facts)?;
@@ -56,21 +60,11 @@ pub(super) fn prepare(args: TargetArgs, ui: &Ui) -> Result<Prepared, Failure> {
     let secrets = if goes_on { &staged } else { &asset_dir };
     let tree = render::render_here(&config, identity.clone(), !facts.resolv_conf_empty, secrets, &root)?;
     let node = this_node(&root, &config, bundle.as_ref(), &identity, &tree)?;
-    // Somebody may have changed the directory since.
-    let old = asked::made_with(&root, &asset_dir)?.unwrap_or(own);
     let immutable = upgrade::immutable(&old, &config);
     Ok(Prepared {
         target: Target { config, tree, asset_dir, bundle, node, facts, root, drain },
         state,
         immutable,
-    })
-}
-
-/// The directory's own config.
-fn own_config(asset_dir: &Path) -> Result<ClusterConfig, Failure> {
-    let args = ConfigArgs { config: Some(asset_dir.join(CONFIG_FILE)), ..ConfigArgs::default() };
-    load_config(&args).map_err(|failure| {
-        failure.hint("run it on a control-plane node that has the asset directory: --asset-dir DIR")
     })
 }
 
@@ -134,8 +128,8 @@ fn keep_etcd(config: &mut ClusterConfig, root: &Root) {
     }
     let path = root.path(path::STATIC_PODS).join(path::ETCD_FILE);
     let Ok(text) = host::fs::read_to_string(&path) else { return };
-    let pod = assets::parse_documents(&text).ok().and_then(|documents| documents.into_iter().next());
-    let image = pod.and_then(|pod| etcd::server::image(&pod.value).map(str::to_owned));
+    let pod = assets::member::pod(&text).ok();
+    let image = pod.and_then(|pod| etcd::server::image(&pod).map(str::to_owned));
     let Some(image) = image.filter(|image| config.images().get(Component::Etcd) != image) else { return };
     if let Ok(image) = image.parse() {
         config.images.overrides.insert(Component::Etcd.name().to_owned(), image);

@@ -1,0 +1,14 @@
+//! Figures as people read them.
+
+use std::time::Duration;
+
+/// A length of time in its largest unit: `12 d`, `5 h`, `40 min`, `7 s`.
+pub fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        172_800.. => format!("{} d", seconds / 86_400),
+        7200.. => format!("{} h", seconds / 3600),
+        120.. => format!("{} min", seconds / 60),
+        _ => format!("{seconds} s"),
+    }
+}
