@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use names::group::{ADMISSION, RBAC};
 use objects::ObjectRef;
 use serde::Serialize;
 use serde_json::Value;
@@ -36,10 +37,8 @@ impl Rank {
             ("", "Namespace") => Self::Namespaces,
             ("apiextensions.k8s.io", "CustomResourceDefinition") => Self::Definitions,
             ("", "ServiceAccount" | "Secret" | "ConfigMap" | "LimitRange" | "ResourceQuota")
-            | ("rbac.authorization.k8s.io" | "scheduling.k8s.io" | "node.k8s.io" | "storage.k8s.io", _) => {
-                Self::Foundations
-            }
-            ("admissionregistration.k8s.io" | "apiregistration.k8s.io", _) => Self::Hooks,
+            | (RBAC | "scheduling.k8s.io" | "node.k8s.io" | "storage.k8s.io", _) => Self::Foundations,
+            (ADMISSION | "apiregistration.k8s.io", _) => Self::Hooks,
             _ => Self::Workloads,
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! Source: the deprecated API migration guide of kubernetes.io.
 
+use names::group::{ADMISSION, RBAC};
+
 /// What a manifest of this group, version and kind should say instead.
 pub(crate) fn instead_of(api_version: &str, kind: &str) -> Option<&'static str> {
     let (group, version) = api_version.split_once('/')?;
@@ -18,16 +20,14 @@ pub(crate) fn instead_of(api_version: &str, kind: &str) -> Option<&'static str> 
         ("extensions" | "networking.k8s.io", "v1beta1", "Ingress" | "IngressClass") => {
             "use networking.k8s.io/v1, which names backends and path types differently"
         }
-        ("rbac.authorization.k8s.io", "v1alpha1" | "v1beta1", _) => "use rbac.authorization.k8s.io/v1",
+        (RBAC, "v1alpha1" | "v1beta1", _) => "use rbac.authorization.k8s.io/v1",
         ("apiextensions.k8s.io", "v1beta1", _) => {
             "use apiextensions.k8s.io/v1, which requires a structural schema for each version"
         }
         ("apiregistration.k8s.io", "v1beta1", _) => "use apiregistration.k8s.io/v1",
-        (
-            "admissionregistration.k8s.io",
-            "v1beta1",
-            "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration",
-        ) => "use admissionregistration.k8s.io/v1, which requires sideEffects and admissionReviewVersions",
+        (ADMISSION, "v1beta1", "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration") => {
+            "use admissionregistration.k8s.io/v1, which requires sideEffects and admissionReviewVersions"
+        }
         ("policy", "v1beta1", "PodDisruptionBudget") => "use policy/v1",
         ("batch", "v1beta1" | "v2alpha1", "CronJob") => "use batch/v1",
         ("autoscaling", "v2beta1" | "v2beta2", _) => "use autoscaling/v2",

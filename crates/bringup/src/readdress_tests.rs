@@ -160,7 +160,10 @@ async fn an_etcd_that_does_not_serve_is_waited_for_where_it_matters() {
     assert_eq!(world.rejoin(false).await.unwrap(), None);
     let error = world.rejoin(true).await.unwrap_err();
     assert!(
-        error.to_string().starts_with("etcd was not ready within 5 s\nconnection refused\nits log: "),
+        error.to_string().starts_with(
+            "etcd was not ready within 5 s\n\
+            it waited for etcd to serve at this node's address: connection refused\nits log: "
+        ),
         "{error}"
     );
 }

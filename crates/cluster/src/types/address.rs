@@ -104,7 +104,7 @@ impl Host {
                 let ip = ip.to_canonical();
                 ip.is_loopback() || ip.is_unspecified()
             }
-            Self::Name(name) => name.trim_end_matches('.').eq_ignore_ascii_case("localhost"),
+            Self::Name(name) => name == "localhost",
         }
     }
 }
