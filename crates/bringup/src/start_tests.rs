@@ -380,8 +380,8 @@ async fn nothing_is_started_where_etcds_data_is_gone() {
     let mut world = World::new();
     world.options.root = world.dir.path().to_owned();
     let memory = world.options.on_node(Path::new(ETCD_MEMBER_ID));
-    let member = etcd::data::Identity { cluster: 1, member: 2 };
-    etcd::data::remember(&memory, member, Path::new("/var/lib/etcd")).unwrap();
+    let member = etcd::Identity { cluster: 1, member: 2 };
+    etcd::data::remember(&memory, member, Path::new("/var/lib/etcd"), None).unwrap();
     let error = world.start(|_| false).await.unwrap_err();
     let StartError::Data { problem } = &error else { panic!("{error}") };
     assert!(problem.contains("/var/lib/etcd holds no data of etcd, and this node is member 2"), "{problem}");

@@ -65,9 +65,9 @@ fn what_it_needs() {
 #[test]
 fn etcds_data_is_that_of_its_member() {
     let remember = |w: &World| {
-        let member = etcd::data::Identity { cluster: 0xc, member: 0xa };
+        let member = etcd::Identity { cluster: 0xc, member: 0xa };
         let memory = w.path("/etc/kubernetes/kubestrap/etcd/member.json");
-        etcd::data::remember(&memory, member, std::path::Path::new("/var/lib/etcd")).unwrap();
+        etcd::data::remember(&memory, member, std::path::Path::new("/var/lib/etcd"), None).unwrap();
     };
     let gone = |w: &mut World| {
         remember(w);

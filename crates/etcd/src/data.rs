@@ -1,59 +1,21 @@
 //! Whose data lies in a directory, and whose shall lie there: what a member is called stands at the head of its
-//! write-ahead log, and a node remembers it elsewhere.
+//! write-ahead log, how far it has come at its end, and a node remembers both elsewhere.
 //!
-//! An etcd without data begins a cluster of its own, and one with another member's data serves that. Either way the
-//! API would answer, without an object of before, and the kubelet would end every workload.
+//! An etcd without data begins a cluster of its own, one with another member's data serves that, and one with data of
+//! yesterday serves yesterday. Each time the API would answer, without objects that it has acknowledged, and the kubelet
+//! would end the workloads.
 
 use std::fmt;
-use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use host::fs::FsError;
-use prost::Message as _;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// A record of the log's head is no longer than this, in bytes; etcd's have some twenty.
-const LONGEST: u64 = 4096;
-/// How many records of the head are looked at: a checksum comes before the metadata
-/// (etcd, server/storage/wal/wal.go, `Create` and `cut`).
-const HEAD: usize = 4;
-/// The record that holds the metadata (`MetadataType` there).
-const METADATA: i64 = 1;
+use crate::wal::{self, End, Identity};
+
 /// What is remembered is no larger, in bytes.
 const LARGEST: u64 = 1 << 16;
-
-/// A record of the log (etcd, server/storage/wal/walpb/record.proto).
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-struct Record {
-    #[prost(int64, optional, tag = "1")]
-    kind: Option<i64>,
-    #[prost(bytes = "vec", optional, tag = "3")]
-    data: Option<Vec<u8>>,
-}
-
-/// What its metadata says (etcd, api/etcdserverpb/etcdserver.proto).
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-struct Metadata {
-    #[prost(uint64, optional, tag = "1")]
-    member: Option<u64>,
-    #[prost(uint64, optional, tag = "2")]
-    cluster: Option<u64>,
-}
-
-/// Who a member is, as `etcdctl member list -w json` has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Identity {
-    /// The cluster.
-    pub cluster: u64,
-    /// The member.
-    pub member: u64,
-}
-
-impl fmt::Display for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "member {:x} of cluster {:x}", self.member, self.cluster)
-    }
-}
 
 /// How a directory stands to what its node remembers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,8 +40,27 @@ pub enum Standing {
         /// Whose it was.
         was: Identity,
     },
+    /// It is that member's of some time ago: what it has acknowledged since is not in it.
+    Stale {
+        /// Where.
+        dir: PathBuf,
+        /// The last entry of its log.
+        end: u64,
+        /// What it had at least, and when.
+        was: Progress,
+    },
     /// It cannot be told.
     Unreadable(String),
+}
+
+/// How far a member had come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Progress {
+    /// The index of an entry of its log that is on the disk.
+    pub index: u64,
+    /// When that was seen.
+    pub seen: Timestamp,
 }
 
 impl Standing {
@@ -94,13 +75,19 @@ impl Standing {
             Self::Foreign { dir, is, was } => {
                 Some(format!("{} holds the data of {is}, and this node is {was}", dir.display()))
             }
+            Self::Stale { dir, end, was } => Some(format!(
+                "{} holds this member's data as it was before {:.0}: its log ends at entry {end}, and had entry {} then",
+                dir.display(),
+                was.seen,
+                was.index
+            )),
         }
     }
 }
 
 /// The ways back from [`Standing::problem`].
-pub const WAYS_BACK: &str = "mount or move the member's own data there; or restore a snapshot (docs/disasters.md); \
-    to give that cluster up: `kubestrap reset`";
+pub const WAYS_BACK: &str = "mount or move the member's own data there; or `kubestrap restore` with a snapshot \
+    (docs/disasters.md); to give that cluster up: `kubestrap reset`";
 
 /// What a node remembers.
 #[derive(Debug, Serialize, Deserialize)]
@@ -109,43 +96,73 @@ struct Remembered {
     cluster: String,
     member: String,
     data_dir: PathBuf,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    progress: Option<Progress>,
+}
+
+/// What a node knows of its member.
+struct Known {
+    identity: Identity,
+    dir: PathBuf,
+    progress: Option<Progress>,
 }
 
 /// Compares a node's data with what it remembers in `memory`. `locate` says where a path of the node lies for us.
 pub fn standing(memory: &Path, locate: &dyn Fn(&Path) -> PathBuf) -> Standing {
-    let (was, dir) = match remembered(memory) {
-        Ok(Some(remembered)) => remembered,
+    standing_again(memory, locate, &mut End::default())
+}
+
+/// The same for whoever looks again and again: `end` is what was read of the log before.
+pub fn standing_again(memory: &Path, locate: &dyn Fn(&Path) -> PathBuf, end: &mut End) -> Standing {
+    let Known { identity: was, dir, progress } = match known(memory) {
+        Ok(Some(known)) => known,
         Ok(None) => return Standing::Unknown,
         Err(why) => return Standing::Unreadable(why),
     };
-    match identity(&locate(&dir)) {
-        Ok(None) => Standing::Gone { dir, was },
-        Ok(Some(is)) if is == was => Standing::Own,
-        Ok(Some(is)) => Standing::Foreign { dir, is, was },
-        Err(error) => Standing::Unreadable(format!("{}: {error}", dir.display())),
+    let place = locate(&dir);
+    let unreadable = |error| Standing::Unreadable(format!("{}: {error}", dir.display()));
+    match wal::identity(&place) {
+        Ok(None) => return Standing::Gone { dir, was },
+        Ok(Some(is)) if is == was => {}
+        Ok(Some(is)) => return Standing::Foreign { dir, is, was },
+        Err(error) => return unreadable(error),
+    }
+    let Some(was) = progress else { return Standing::Own };
+    match end.reaches(&place, was.index) {
+        Ok(Ok(())) => Standing::Own,
+        Ok(Err(end)) => Standing::Stale { dir, end, was },
+        Err(error) => unreadable(error),
     }
 }
 
-fn remembered(memory: &Path) -> Result<Option<(Identity, PathBuf)>, String> {
+fn known(memory: &Path) -> Result<Option<Known>, String> {
     let text = match host::fs::read_small(memory, LARGEST) {
         Err(error) if error.is_not_found() => return Ok(None),
         other => other.map_err(|error| host::error::chain(&error))?,
     };
     let told = |why: &dyn fmt::Display| format!("{}: {why}", memory.display());
-    let known: Remembered = serde_json::from_slice(&text).map_err(|error| told(&error))?;
+    let Remembered { cluster, member, data_dir, progress } =
+        serde_json::from_slice(&text).map_err(|error| told(&error))?;
     let id = |text: &str| u64::from_str_radix(text, 16).map_err(|error| told(&error));
-    Ok(Some((Identity { cluster: id(&known.cluster)?, member: id(&known.member)? }, known.data_dir)))
+    let identity = Identity { cluster: id(&cluster)?, member: id(&member)? };
+    Ok(Some(Known { identity, dir: data_dir, progress }))
 }
 
-/// Has a node remember who it is.
+/// Has a node remember who it is, and how far it has come when that is known.
 ///
 /// # Errors
 /// When that cannot be written.
-pub fn remember(memory: &Path, identity: Identity, data_dir: &Path) -> Result<(), FsError> {
+pub fn remember(
+    memory: &Path,
+    identity: Identity,
+    data_dir: &Path,
+    progress: Option<Progress>,
+) -> Result<(), FsError> {
     let known = Remembered {
         cluster: format!("{:x}", identity.cluster),
         member: format!("{:x}", identity.member),
         data_dir: data_dir.to_owned(),
+        progress,
     };
     let mut text = serde_json::to_vec_pretty(&known).unwrap_or_default();
     text.push(b'\n');
@@ -155,66 +172,22 @@ pub fn remember(memory: &Path, identity: Identity, data_dir: &Path) -> Result<()
     host::fs::write(memory, &text, 0o600)
 }
 
-/// Whose data lies in etcd's directory; none when there is no log of any.
+/// Has a node remember how far its member has come. A node that remembers no member, or has remembered more, goes on so.
 ///
 /// # Errors
-/// When a log is there and cannot be read, or is none of etcd's.
-pub fn identity(data_dir: &Path) -> io::Result<Option<Identity>> {
-    let logs = host::fs::list(&data_dir.join("member/wal")).map_err(|error| error.source)?;
-    // The newest: older ones may be gone when it is looked for.
-    let Some(newest) = logs.iter().rfind(|path| path.extension().is_some_and(|ending| ending == "wal"))
-    else {
-        return Ok(None);
-    };
-    // etcd's user may put anything there.
-    let file = host::fs::open_regular(newest).map_err(|error| error.source)?;
-    let mut file = file.take(LONGEST * HEAD as u64);
-    for _ in 0..HEAD {
-        let Record { kind, data } = Record::decode(record(&mut file)?.as_slice())?;
-        if kind == Some(METADATA) {
-            let Metadata { member, cluster } = Metadata::decode(data.unwrap_or_default().as_slice())?;
-            let both = cluster.zip(member).map(|(cluster, member)| Identity { cluster, member });
-            return both.map(Some).ok_or_else(|| strange(newest));
-        }
+/// When what is remembered cannot be read or written.
+pub fn note(memory: &Path, now: Progress) -> Result<(), String> {
+    let Some(known) = known(memory)? else { return Ok(()) };
+    if known.progress.is_some_and(|was| was.index >= now.index) {
+        return Ok(());
     }
-    Err(strange(newest))
-}
-
-fn strange(path: &Path) -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, format!("{} does not say whose it is", path.display()))
-}
-
-/// One record: eight bytes with its length, little-endian, and how far it is padded in the highest one
-/// (etcd, server/storage/wal/decoder.go, `decodeFrameSize`).
-fn record(file: &mut impl io::Read) -> io::Result<Vec<u8>> {
-    let mut length = [0; 8];
-    file.read_exact(&mut length)?;
-    let field = u64::from_le_bytes(length);
-    let padding = if field >> 63 == 1 { (field >> 56) & 7 } else { 0 };
-    let length = field & !(0xff << 56);
-    if length > LONGEST {
-        return Err(io::Error::new(ErrorKind::InvalidData, format!("a record of {length} bytes")));
-    }
-    let mut record = Vec::new();
-    let read = file.take(length + padding).read_to_end(&mut record)?;
-    if read as u64 != length + padding {
-        return Err(ErrorKind::UnexpectedEof.into());
-    }
-    record.truncate(usize::try_from(length).unwrap_or(0));
-    Ok(record)
+    remember(memory, known.identity, &known.dir, Some(now)).map_err(|error| host::error::chain(&error))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// The head of a log as etcd 3.7.3 wrote it: a checksum and the metadata.
-    const HEAD_OF_LOG: [u8; 56] = [
-        0x04, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x84, 0x08, 0x04, 0x10, 0x00, 0x00, 0x00, 0x00, 0x00, 0x1e,
-        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x82, 0x08, 0x01, 0x10, 0xfb, 0xd1, 0xb8, 0xae, 0x09, 0x1a, 0x14,
-        0x08, 0xad, 0xb1, 0x85, 0xe9, 0xed, 0xe7, 0xc9, 0xbc, 0x41, 0x10, 0x88, 0xb0, 0x94, 0xdb, 0xf5, 0xd3,
-        0xec, 0xc0, 0x06, 0x00, 0x00,
-    ];
+    use crate::wal::{HEAD_OF_LOG, entries};
 
     struct World {
         dir: tempfile::TempDir,
@@ -250,13 +223,13 @@ mod tests {
         let data = Path::new("/var/lib/etcd");
         assert_eq!(world.standing(), Standing::Unknown);
         world.put(&HEAD_OF_LOG);
-        assert_eq!(identity(&world.dir.path().join("var/lib/etcd")).unwrap(), Some(OWN));
+        assert_eq!(wal::identity(&world.dir.path().join("var/lib/etcd")).unwrap(), Some(OWN));
         assert_eq!(world.standing(), Standing::Unknown);
-        remember(&world.memory(), OWN, data).unwrap();
+        remember(&world.memory(), OWN, data, None).unwrap();
         assert_eq!(world.standing(), Standing::Own);
         // Another member's, and a log that says nothing.
         let other = Identity { member: 1, ..OWN };
-        remember(&world.memory(), other, data).unwrap();
+        remember(&world.memory(), other, data, None).unwrap();
         assert_eq!(world.standing(), Standing::Foreign { dir: data.into(), is: OWN, was: other });
         let wal = world.dir.path().join("var/lib/etcd/member/wal");
         nix::unistd::mkfifo(&wal.join("f.wal"), nix::sys::stat::Mode::S_IRUSR).unwrap();
@@ -272,7 +245,7 @@ mod tests {
     fn data_that_is_gone_is_missed() {
         let world = World::new();
         world.put(&HEAD_OF_LOG);
-        remember(&world.memory(), OWN, Path::new("/var/lib/etcd")).unwrap();
+        remember(&world.memory(), OWN, Path::new("/var/lib/etcd"), None).unwrap();
         host::fs::remove_dir_all(&world.dir.path().join("var/lib/etcd/member")).unwrap();
         let problem = world.standing().problem().unwrap();
         assert!(
@@ -281,5 +254,28 @@ mod tests {
         );
         host::fs::remove_dir_all(&world.dir.path().join("var/lib/etcd")).unwrap();
         assert_eq!(world.standing().problem(), Some(problem), "not mounted, or never made");
+    }
+
+    #[test]
+    fn data_of_some_time_ago_is_not_the_member_s() {
+        let world = World::new();
+        let was = Progress { index: 9, seen: "2026-12-01T00:00:00Z".parse().unwrap() };
+        remember(&world.memory(), OWN, Path::new("/var/lib/etcd"), Some(was)).unwrap();
+        let log = |last: u64| [HEAD_OF_LOG.as_slice(), &entries(&[last - 1, last])].concat();
+        for last in [9, 10] {
+            world.put(&log(last));
+            assert_eq!(world.standing(), Standing::Own, "{last}");
+        }
+        note(&world.memory(), Progress { index: 10, ..was }).unwrap();
+        note(&world.memory(), Progress { index: 9, ..was }).unwrap();
+        world.put(&log(9));
+        assert!(matches!(world.standing(), Standing::Stale { end: 9, was, .. } if was.index == 10));
+        remember(&world.memory(), OWN, Path::new("/var/lib/etcd"), Some(was)).unwrap();
+        world.put(&log(8));
+        assert_eq!(
+            world.standing().problem().unwrap(),
+            "/var/lib/etcd holds this member's data as it was before 2026-12-01T00:00:00Z: \
+             its log ends at entry 8, and had entry 9 then"
+        );
     }
 }

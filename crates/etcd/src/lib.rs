@@ -1,7 +1,7 @@
 //! etcd: where it is, how one is let in, how it is, who its members are, and a copy of what it holds.
 //!
 //! ```text
-//! static pod ─▶ server  its image, its files on the host ─▶ data  whose it is, and whose it was
+//! static pod ─▶ server  its image, its files on the host ─▶ data  whose it is, how far it has come, and whose it was
 //!      │
 //!      └─▶ Etcd (endpoints, TLS) ─┬─ health       of each endpoint
 //!                                 ├─ lacks        why an endpoint cannot be used
@@ -19,8 +19,10 @@ mod member;
 pub mod server;
 mod snapshot;
 mod tools;
+mod wal;
 
 pub use client::{Etcd, Health, Problem, Read, local_health};
 pub use member::{Member, Unsafe, majority, may_remove};
 pub use snapshot::{SnapshotError, Tool};
 pub use tools::{ETCDCTL, tools_image};
+pub use wal::{End, Identity, identity, last_index};

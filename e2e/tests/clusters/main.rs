@@ -117,7 +117,7 @@ static CASES: &[Case] = &[
     case!(Core, Shared, member::member_whose_data_is_gone,
         "a node whose etcd has lost its data begins no other cluster, says so, and serves again with it", "disasters"),
     case!(Full, Shared, member::member_whose_data_is_another_s,
-        "data of another member of etcd is not served", "disasters"),
+        "data of another member of etcd, or of some time ago, is not served", "disasters"),
     case!(Full, Shared, member::member_whose_manifest_is_edited,
         "an edit of etcd's manifest has its effect at once, and is put back when etcd does not serve with it", "disasters"),
     case!(Full, Shared, fallback::fallback_to_an_older_generation,

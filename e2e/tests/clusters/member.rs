@@ -9,7 +9,7 @@ use e2e::node::Node;
 use e2e::sampler::Limit;
 use e2e::shared;
 use e2e::whole::{static_pods, wait_settled, wait_whole};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const DATA: &str = "/var/lib/etcd/member";
 const AWAY: &str = "/var/lib/etcd-away";
@@ -56,18 +56,32 @@ pub(crate) fn member_whose_data_is_gone() -> Result<()> {
 
 pub(crate) fn member_whose_data_is_another_s() -> Result<()> {
     member(|cases| {
-        cases.during("its data is another's", Limit::Off, |node| {
-            let before = host::fs::read_to_string(&node.path(MEMBER)?)?;
-            let mut other: Value = serde_json::from_str(&before)?;
-            other["member"] = "1".into();
-            let other = other.to_string();
-            node.power_cycle(|disk| Ok(host::fs::write(&disk.join(&MEMBER[1..]), other.as_bytes(), 0o600)?))?;
-            not_served(node, "/var/lib/etcd holds the data of member ")?;
-            host::fs::write(&node.path(MEMBER)?, before.as_bytes(), 0o600)?;
-            served(node)
-        })?;
+        let wrong = [
+            ("its data is another's", "member", json!("1"), "/var/lib/etcd holds the data of member "),
+            (
+                "its data is of some time ago",
+                "progress",
+                json!({"index": u32::MAX, "seen": "2026-01-01T00:00:00Z"}),
+                "/var/lib/etcd holds this member's data as it was before 2026-01-01",
+            ),
+        ];
+        for (what, key, value, why) in wrong {
+            cases.during(what, Limit::Off, |node| remembers(node, key, value, why))?;
+        }
         wait_whole(cases.node()).map(drop)
     })
+}
+
+/// The node remembers something else of its member than what is there.
+fn remembers(node: &Node, key: &str, value: Value, why: &str) -> Result<()> {
+    let before = host::fs::read_to_string(&node.path(MEMBER)?)?;
+    let mut other: Value = serde_json::from_str(&before)?;
+    other[key] = value;
+    let other = other.to_string();
+    node.power_cycle(|disk| Ok(host::fs::write(&disk.join(&MEMBER[1..]), other.as_bytes(), 0o600)?))?;
+    not_served(node, why)?;
+    host::fs::write(&node.path(MEMBER)?, before.as_bytes(), 0o600)?;
+    served(node)
 }
 
 fn moved(disk: &Path, from: &str, to: &str) -> Result<()> {

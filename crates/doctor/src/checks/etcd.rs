@@ -155,7 +155,7 @@ fn data(files: &Files, places: &server::Places) -> Check {
         _ => Check::failed(
             NAME,
             format!("{} holds no member's data", dir.display()),
-            "restore it from a snapshot: etcdutl snapshot restore",
+            "restore it from a snapshot: kubestrap restore SNAPSHOT",
         ),
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use checkpoint::Component;
 use cri::Cri;
 use doctor::report::{DoctorReport, News};
+use etcd::End;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -98,6 +99,8 @@ struct Guardian {
     silent: bool,
     /// Why no copy of the apiserver may run.
     withheld: Option<String>,
+    /// What was read of the end of etcd's log.
+    end: End,
     /// That there is such a reason, for whoever looks after etcd.
     is_withheld: Arc<AtomicBool>,
     doctor: Option<DoctorReport>,
@@ -142,6 +145,7 @@ impl Guardian {
             publisher: Publisher::default(),
             silent: false,
             withheld: None,
+            end: End::default(),
             is_withheld: Arc::default(),
             doctor: None,
             diagnosis_due_ms: None,

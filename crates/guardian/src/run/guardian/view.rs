@@ -16,7 +16,7 @@ use crate::machine::{ApiView, Event, Instance, Observation};
 impl Guardian {
     /// What the apiserver would serve has to be this cluster's.
     pub(super) fn look_at_data(&mut self) {
-        let problem = member::problem(&self.options);
+        let problem = member::problem(&self.options, &mut self.end);
         if problem != self.withheld {
             if let Some(problem) = &problem {
                 tracing::warn!(problem, "no copy of the apiserver is started");

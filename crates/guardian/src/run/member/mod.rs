@@ -18,7 +18,9 @@ use std::time::Duration;
 
 use assets::member;
 use cri::Cri;
-use etcd::{Health, data, server};
+use etcd::data::Progress;
+use etcd::{End, Health, data, server};
+use jiff::Timestamp;
 use names::path;
 use node::Root;
 use serde_json::Value;
@@ -39,11 +41,16 @@ const BEGIN: Duration = Duration::from_secs(90);
 const AGAIN: Duration = Duration::from_mins(3);
 const LONGEST: Duration = Duration::from_mins(12);
 
-/// What keeps this node's data from being served: a copy of the apiserver is withheld then.
-pub(crate) fn problem(options: &Options) -> Option<String> {
+/// How often it is noted how far the member has come. What was seen is noted at the next look only: by then it is on the
+/// disk, for etcd waits for that before it goes on.
+const NOTE: Duration = Duration::from_mins(5);
+
+/// What keeps this node's data from being served: a copy of the apiserver is withheld then. `end` is what was read of the
+/// data before.
+pub(crate) fn problem(options: &Options, end: &mut End) -> Option<String> {
     let memory = options.keys.locate(path::ETCD_MEMBER_ID);
     let root = Root::below(&options.host_root);
-    data::standing(&memory, &|path| root.path(path)).problem()
+    data::standing_again(&memory, &|path| root.path(path), end).problem()
 }
 
 /// Looks after it for ever. `withheld` says whether there is a [`problem`] now.
@@ -65,6 +72,9 @@ struct Keeper {
     restart_at: Option<Instant>,
     /// How long it gets then.
     pause: Duration,
+    /// When it is noted next how far the member has come, and what was seen then.
+    note_at: Instant,
+    seen: Option<Progress>,
     /// Something is wrong with the data, and was when it was looked at last.
     withheld: Arc<AtomicBool>,
     was_withheld: bool,
@@ -81,6 +91,8 @@ impl Keeper {
             edits: Edits::default(),
             restart_at: Some(began + BEGIN),
             pause: AGAIN,
+            note_at: began + NOTE,
+            seen: None,
             withheld,
             was_withheld: false,
             told: String::new(),
@@ -101,7 +113,7 @@ impl Keeper {
             content.as_ref().is_ok_and(|content| good.as_deref().map(str::as_bytes) == Some(content));
         if is_good && self.restart_at.is_none() && self.memory().is_file() {
             self.edits.rest();
-            return Ok(());
+            return self.note(good.as_deref().unwrap_or_default());
         }
         let file = File::of(content);
         let File::Fit(text) = &file else {
@@ -198,11 +210,27 @@ impl Keeper {
 
     fn remember(&self, pod: &Value) -> Result<(), String> {
         let Some(dir) = server::places(pod).data else { return Ok(()) };
-        let identity = data::identity(&Root::below(&self.options.host_root).path(&dir));
+        let identity = etcd::identity(&Root::below(&self.options.host_root).path(&dir));
         let identity = identity.map_err(|error| format!("{}: {error}", dir.display()))?;
         let Some(identity) = identity else { return Ok(()) };
         tracing::info!(%identity, "this node remembers who its etcd is");
-        data::remember(&self.memory(), identity, &dir).map_err(|error| host::error::chain(&error))
+        data::remember(&self.memory(), identity, &dir, None).map_err(|error| host::error::chain(&error))
+    }
+
+    /// Notes what was seen at the look before, and looks again.
+    fn note(&mut self, manifest: &str) -> Result<(), String> {
+        if Instant::now() < self.note_at || self.was_withheld {
+            return Ok(());
+        }
+        self.note_at = Instant::now() + NOTE;
+        if let Some(seen) = self.seen.take() {
+            data::note(&self.memory(), seen)?;
+        }
+        let Some(dir) = server::places(&edit::pod(manifest)?).data else { return Ok(()) };
+        let index = etcd::last_index(&Root::below(&self.options.host_root).path(&dir));
+        let index = index.map_err(|error| format!("{}: {error}", dir.display()))?;
+        self.seen = index.map(|index| Progress { index, seen: Timestamp::now() });
+        Ok(())
     }
 
     fn memory(&self) -> PathBuf {
