@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use cluster::{ComponentConfig, FlagValues};
 
 /// Flags that upstream refuses together: when the operator gives the first, ours (the second) goes.
-const EXCLUSIVE: [(&str, &str); 5] = [
+const EXCLUSIVE: [(&str, &str); 7] = [
     ("authorization-config", "authorization-mode"),
+    ("authorization-config", "authorization-policy-file"),
+    // Refused where the modes have no ABAC.
+    ("authorization-mode", "authorization-policy-file"),
     ("anonymous-auth", "authentication-config"),
     ("oidc-issuer-url", "authentication-config"),
     ("node-cidr-mask-size", "node-cidr-mask-size-ipv4"),
@@ -121,9 +124,15 @@ mod tests {
 
     #[test]
     fn a_flag_that_upstream_refuses_beside_theirs_goes() {
-        let mut flags = Flags::parse("- --authorization-mode=Node,RBAC\n- --a=1\n");
-        flags.extend_with(&extra(&[("authorization-config", "/x")]));
-        assert!(!flags.to_yaml().contains("authorization-mode"));
+        let ours = "- --authorization-mode=Node,RBAC,ABAC\n- --authorization-policy-file=/p\n- --a=1\n";
+        for (theirs, value, left) in [
+            ("authorization-config", "/x", "- --a=1\n# From the config file.\n- --authorization-config=/x\n"),
+            ("authorization-mode", "RBAC", "# From the config file.\n- --authorization-mode=RBAC\n- --a=1\n"),
+        ] {
+            let mut flags = Flags::parse(ours);
+            flags.extend_with(&extra(&[(theirs, value)]));
+            assert_eq!(flags.to_yaml(), left);
+        }
     }
 
     #[test]

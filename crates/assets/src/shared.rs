@@ -126,7 +126,11 @@ const IMAGES: [(&str, Component); 8] = [
 fn api_config(config: &ClusterConfig) -> Result<Vec<(&'static str, String)>, RenderError> {
     let level = json!(config.pod_security.enforce).to_string();
     let admission = include_str!("../manifests/config/admission.yaml").replace("{{pod_security}}", &level);
-    let mut files = vec![("admission.yaml", admission), ("authentication.yaml", authentication(config)?)];
+    let mut files = vec![
+        ("admission.yaml", admission),
+        ("authentication.yaml", authentication(config)?),
+        ("authorization.jsonl", include_str!("../manifests/config/authorization.jsonl").to_owned()),
+    ];
     if config.audit.enabled {
         let level = format!("{:?}", config.audit.level);
         let policy = include_str!("../manifests/config/audit-policy.yaml").replace("{{audit_level}}", &level);

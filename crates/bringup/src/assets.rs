@@ -98,7 +98,7 @@ impl Assets {
         };
         let successors = dir.objects().iter().filter_map(|o| apiserver(&o.value));
         let shares_port = shares(server_pod) && successors.clone().all(shares) && successors.count() > 0;
-        let owner = dir.bootstrap_pods().iter().find_map(|p| user(&p.object.value));
+        let owner = dir.bootstrap_pods().iter().find_map(|p| pod::user(&p.object.value));
         Ok(Self {
             port: port(server_pod),
             shares_port,
@@ -320,28 +320,20 @@ fn shares(container: &Value) -> bool {
     bare || flag(container, "--permit-port-sharing") == Some("true")
 }
 
-/// The user and group that a pod says it runs as.
-fn user(object: &Value) -> Option<(u32, u32)> {
-    let security = &pod::spec(object)["securityContext"];
-    let id = |key: &str| security[key].as_u64().and_then(|id| u32::try_from(id).ok());
-    let uid = id("runAsUser")?;
-    Some((uid, id("runAsGroup").unwrap_or(uid)))
-}
-
 /// Directories that pods want made. The kubelet would make them for root; a pod that is not root needs them to be its
 /// own. What another one's objects mount is theirs to make.
 fn data_dirs(dir: &AssetDir, options: &Options) -> Vec<(PathBuf, host::fs::Owner)> {
     let stay = dir.static_pods().iter().flat_map(|pod| dirs_of(&pod.object.value, options));
     let objects = dir.objects().iter().map(|object| &object.value);
     let pods = dir.bootstrap_pods().iter().map(|pod| &pod.object.value);
-    let ours = objects.chain(pods).filter(|pod| dir.is_ours() && user(pod).is_some());
+    let ours = objects.chain(pods).filter(|pod| dir.is_ours() && pod::user(pod).is_some());
     stay.chain(ours.flat_map(|pod| dirs_of(pod, options))).collect()
 }
 
 fn dirs_of(pod: &Value, options: &Options) -> Vec<(PathBuf, host::fs::Owner)> {
     let made =
         pod::volumes(pod).iter().map(|v| &v["hostPath"]).filter(|path| path["type"] == "DirectoryOrCreate");
-    let owner = user(pod).and_then(|user| options.surroundings.owner(user));
+    let owner = pod::user(pod).and_then(|user| options.surroundings.owner(user));
     made.filter_map(|path| Some((options.on_node(Path::new(path["path"].as_str()?)), owner))).collect()
 }
 

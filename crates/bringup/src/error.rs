@@ -40,6 +40,16 @@ pub enum StartError {
         /// What lies where, and what should.
         problem: String,
     },
+    /// An admission plugin has every pod pull its images, and some cannot be pulled: what was brought up could not be
+    /// made again.
+    #[error(
+        "AlwaysPullImages among the apiserver's admission plugins has every pod pull its images, and no registry gives {}",
+        images.iter().map(|(image, why)| format!("{image}: {why}")).collect::<Vec<_>>().join("\n  ")
+    )]
+    Unpullable {
+        /// The images, each with the reason.
+        images: Vec<(String, String)>,
+    },
     /// The node's member of etcd has others, who know it by an address that it has no more.
     #[error(
         "etcd has {} members, and the others know this node's by {}: {}",

@@ -1,11 +1,13 @@
 //! The bring-up itself: observes, plans, and executes the plan's steps one after the other.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use api::Client;
 use host::place::{make_dirs, place};
 use jiff::Timestamp;
 use names::path::ETCD_MEMBER_ID;
+use objects::pod;
 use serde::Serialize;
 
 use crate::assets::Assets;
@@ -82,6 +84,7 @@ async fn run(context: &Context<'_>) -> Result<Summary, StartError> {
     let mut summary = Summary { changed: false, gap: None, unsteered: None, pods: Vec::new(), elapsed_ms: 0 };
     let plan = what_is_to_do(context, &mut summary).await?;
     if plan.has(Step::Stage) {
+        can_be_made(context).await?;
         bring_up(context, &mut summary).await?;
     }
     if plan.has(Step::Register) {
@@ -132,6 +135,17 @@ async fn with_rights(
     context.step(Step::Rights, rights::put_back(context, &observed.rights_gone)).await?;
     summary.changed = true;
     observe(context).await
+}
+
+/// Refuses what no pod could be made of: with this plugin images of this node are of no use without their registry.
+async fn can_be_made(context: &Context<'_>) -> Result<(), StartError> {
+    let objects = || context.assets.objects.iter().map(|object| &object.value);
+    if !pod::always_pulls(objects()) {
+        return Ok(());
+    }
+    let images: BTreeSet<String> = objects().flat_map(pod::images).collect();
+    let images = context.runtime.unpullable(images).await;
+    if images.is_empty() { Ok(()) } else { Err(StartError::Unpullable { images }) }
 }
 
 async fn bring_up(context: &Context<'_>, summary: &mut Summary) -> Result<(), StartError> {

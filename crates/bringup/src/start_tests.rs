@@ -374,6 +374,21 @@ async fn a_node_that_somebody_has_deleted_is_in_the_api_again_with_its_label() {
     assert!(!world.start(|_| false).await.unwrap().changed);
 }
 
+/// With the plugin images of the node are of no use: the first rollout, or the first power cut, would be the last.
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_made_again_is_not_begun() {
+    let world = World::new();
+    let file = world.options.asset_dir.join("manifests/kube-apiserver.yaml");
+    let text = host::fs::read_to_string(&file).unwrap();
+    let plugins = "\"--enable-admission-plugins=NodeRestriction,AlwaysPullImages\",\"--permit-port-sharing\"";
+    host::fs::write(&file, text.replace("\"--permit-port-sharing\"", plugins).as_bytes(), 0o600).unwrap();
+    world.runtime.lack_image("i");
+    let error = world.start(|_| false).await.unwrap_err();
+    assert!(matches!(&error, StartError::Unpullable { images } if images[0].0 == "i"), "{error}");
+    assert!(error.to_string().contains("no registry gives i: "), "{error}");
+    assert_eq!(host::fs::list(&world.options.manifest_dir).unwrap(), [] as [PathBuf; 0]);
+}
+
 /// An etcd without its data would begin another cluster, and the kubelet end every workload.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_started_where_etcds_data_is_gone() {

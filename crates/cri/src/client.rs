@@ -184,6 +184,17 @@ impl Cri {
         self.change("PullImage", self.images_service().pull_image(request)).await.map(drop)
     }
 
+    /// Those of some images that no registry gives, each with the reason.
+    pub async fn unpullable(&self, images: impl IntoIterator<Item = String>) -> Vec<(String, String)> {
+        let mut unpullable = Vec::new();
+        for image in images {
+            if let Err(error) = self.pull_image(&image).await {
+                unpullable.push((image, host::error::chain(&error)));
+            }
+        }
+        unpullable
+    }
+
     /// Removes an image; one that is not there is no error.
     pub async fn remove_image(&self, name: &str) -> Result<(), CriError> {
         let image = v1::ImageSpec { image: name.to_owned(), ..Default::default() };

@@ -189,6 +189,11 @@ async fn converse(url: &str, tls: Option<Arc<ClientConfig>>) -> Result<(), Probl
     })
 }
 
+/// Where the etcd of a control-plane node is for its own processes.
+pub fn local_endpoint() -> String {
+    format!("https://127.0.0.1:{}", port::ETCD_CLIENT)
+}
+
 /// Asks the etcd of a static pod on this host by its endpoint without TLS.
 pub async fn local_health(pod: &Value) -> Health {
     let flag = pod::containers(pod).find_map(|c| pod::flag(c, "--listen-metrics-urls"));

@@ -6,8 +6,9 @@
 //!      └─▶ Etcd (endpoints, TLS) ─┬─ health       of each endpoint
 //!                                 ├─ lacks        why an endpoint cannot be used
 //!                                 └─ members ──▶ may_remove
-//! tools ─▶ etcdctl ─▶ Tool ─┬─ problem
-//!                           └─ snapshot           whole, or it does not count
+//! tools ─┬─▶ etcdctl ─▶ Tool ─┬─ problem
+//!        │                    └─ snapshot           whole, or it does not count
+//!        └─▶ etcdutl ─▶ unpack                      a snapshot as the data of a member
 //! ```
 //!
 //! What is asked is asked by HTTP/JSON, for which the program needs no other one. A snapshot is etcd's own
@@ -21,8 +22,8 @@ mod snapshot;
 mod tools;
 mod wal;
 
-pub use client::{Etcd, Health, Problem, Read, local_health};
+pub use client::{Etcd, Health, Problem, Read, local_endpoint, local_health};
 pub use member::{Member, Unsafe, majority, may_remove};
-pub use snapshot::{SnapshotError, Tool};
-pub use tools::{ETCDCTL, tools_image};
+pub use snapshot::{Fresh, SnapshotError, Tool, check, unpack};
+pub use tools::{ETCDCTL, ETCDUTL, tools_image};
 pub use wal::{End, Identity, identity, last_index};

@@ -1,5 +1,5 @@
-//! etcd by its own tool: whether it is healthy, and a snapshot. The file carries the checksum that etcd puts at
-//! its end; it is compared before the snapshot counts.
+//! etcd by its own tools: whether it is healthy, a snapshot, and a snapshot made a member's data again. The file carries
+//! the checksum that etcd puts at its end; it is compared before the snapshot counts.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -85,6 +85,48 @@ impl Tool<'_> {
         host::fs::rename(&temp, &path)?;
         Ok(path)
     }
+}
+
+/// A revision that no history has reached: whoever watches goes on from there, and lists anew what it has missed. What
+/// etcd's documentation names (disaster recovery, "Restoring with revision bump").
+const BUMP: u64 = 1_000_000_000;
+
+/// The member that a snapshot becomes.
+#[derive(Debug, Clone, Copy)]
+pub struct Fresh<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The URLs under which other members will reach it.
+    pub peer_urls: &'a [String],
+    /// What no cluster had before: its id, and the member's, are made of it.
+    pub token: &'a str,
+    /// Where its data goes: a directory that is not there yet.
+    pub dir: &'a Path,
+}
+
+/// The command of `etcdutl` that makes a snapshot the data of the only member of a cluster.
+pub fn unpack(program: &Path, snapshot: &Path, fresh: &Fresh<'_>) -> Command {
+    let cluster: Vec<String> = fresh.peer_urls.iter().map(|url| format!("{}={url}", fresh.name)).collect();
+    Command::new(program)
+        .env_clear()
+        .args(["snapshot", "restore"])
+        .arg(snapshot)
+        .arg(format!("--data-dir={}", fresh.dir.display()))
+        .arg(format!("--name={}", fresh.name))
+        .arg(format!("--initial-cluster={}", cluster.join(",")))
+        .arg(format!("--initial-advertise-peer-urls={}", fresh.peer_urls.join(",")))
+        .arg(format!("--initial-cluster-token={}", fresh.token))
+        .arg(format!("--bump-revision={BUMP}"))
+        .arg("--mark-compacted")
+        .timeout(SNAPSHOT_LIMIT)
+}
+
+/// Looks whether a snapshot is whole.
+///
+/// # Errors
+/// [`SnapshotError::Broken`] when it is not, [`SnapshotError::Fs`] when it cannot be read.
+pub fn check(path: &Path) -> Result<(), SnapshotError> {
+    if is_whole(path)? { Ok(()) } else { Err(SnapshotError::Broken { path: path.to_owned() }) }
 }
 
 /// The reason in what `etcdctl endpoint health` says: its last line is that there is one.

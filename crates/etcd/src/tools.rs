@@ -1,10 +1,12 @@
-//! Where `etcdctl` comes from: the image of an etcd of the right version.
+//! Where etcd's tools come from: the image of an etcd of the right version.
 
 use bundle::Bundle;
 use cluster::{ClusterConfig, Component, EtcdConfig};
 
 /// Where upstream's image has it.
 pub const ETCDCTL: &str = "/usr/local/bin/etcdctl";
+/// Where it has the tool that works on a member's data while that does not run.
+pub const ETCDUTL: &str = "/usr/local/bin/etcdutl";
 /// The name of upstream's image in a bundle.
 const UPSTREAM: &str = "registry.k8s.io/etcd";
 

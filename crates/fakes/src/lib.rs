@@ -6,7 +6,8 @@
 //! cluster  an API server that keeps objects: versions, patches, lists, discovery
 //! cluster_info  what a cluster shows to who joins, signed
 //! grpc     what a server of gRPC is made of
-//! machine  a host: its runtime, and the programs that it is set up with (systemctl, ctr, modprobe)
+//! killed   how the work of one who is killed ends
+//! machine  a host: its runtime, and the programs that it is set up with (systemctl, ctr, modprobe, etcdutl)
 //! port     who listens on the API's port, by what the runtime runs
 //! runtime  a container runtime without processes, over a connection in memory
 //! kubelet  moves static pods and pods of the API between cluster and runtime
@@ -19,6 +20,7 @@ pub mod bundle;
 pub mod cluster;
 pub mod cluster_info;
 pub mod grpc;
+pub mod killed;
 pub mod kubelet;
 pub mod machine;
 pub mod port;

@@ -1,5 +1,5 @@
 //! A host below a directory: its runtime, and the programs that it is set up with, as far as kubestrap calls them:
-//! systemctl, ctr, modprobe. Nothing is run: they keep what they are told, and refuse what the real ones would refuse for
+//! systemctl, ctr, modprobe, etcdutl. Nothing is run: they keep what they are told, and refuse what the real ones would refuse for
 //! lack of a file or of a running containerd.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +19,7 @@ use node::Root;
 use node::machine::{Answer, Started};
 use serde_json::Value;
 
+use crate::killed::Killed;
 use crate::runtime::Runtime;
 
 /// An image in containerd, whole and unpacked.
@@ -29,10 +30,6 @@ pub struct Image {
     /// Whether its label keeps it from being collected.
     pub pinned: bool,
 }
-
-/// What the work of one who is killed unwinds with.
-#[derive(Debug)]
-pub struct Killed;
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -131,6 +128,9 @@ impl Machine {
                 state.ctr(command, rest, stdin)
             }
             ["modprobe", name] => state.modprobe(name),
+            [program, "snapshot", "restore", rest @ ..] if Path::new(program).ends_with("etcdutl") => {
+                restore(rest)
+            }
             _ => Err(format!("{line}: no such program")),
         }
     }
@@ -202,6 +202,31 @@ impl node::Machine for Machine {
         let healthy = self.runs(path::KUBELET_UNIT);
         Box::pin(async move { healthy.then_some(()).ok_or_else(|| "connection refused".to_owned()) })
     }
+}
+
+/// The head of a log as etcd 3.7.3 wrote it: a checksum and the metadata.
+const HEAD_OF_LOG: [u8; 56] = [
+    0x04, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x84, 0x08, 0x04, 0x10, 0x00, 0x00, 0x00, 0x00, 0x00, 0x1e,
+    0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x82, 0x08, 0x01, 0x10, 0xfb, 0xd1, 0xb8, 0xae, 0x09, 0x1a, 0x14,
+    0x08, 0xad, 0xb1, 0x85, 0xe9, 0xed, 0xe7, 0xc9, 0xbc, 0x41, 0x10, 0x88, 0xb0, 0x94, 0xdb, 0xf5, 0xd3,
+    0xec, 0xc0, 0x06, 0x00, 0x00,
+];
+
+/// etcd's tool makes a directory that is not there yet a member's data: what was the snapshot is its database.
+fn restore(rest: &[&str]) -> Said {
+    let dir = rest.iter().find_map(|word| word.strip_prefix("--data-dir=")).ok_or("no --data-dir")?;
+    let data = Path::new(dir).join("member");
+    if data.exists() {
+        return Err(format!("data-dir {dir} not empty or could not be read"));
+    }
+    let snapshot = Path::new(rest.first().ok_or("no snapshot")?);
+    let make = || {
+        host::fs::create_dir_all(&data.join("wal"), 0o700)?;
+        host::fs::create_dir_all(&data.join("snap"), 0o700)?;
+        host::fs::copy(snapshot, &data.join("snap/db"), 0o600)?;
+        host::fs::write(&data.join("wal/0000000000000000-0000000000000000.wal"), &HEAD_OF_LOG, 0o600)
+    };
+    make().map(|()| String::new()).map_err(|error| host::error::chain(&error))
 }
 
 impl State {

@@ -193,6 +193,15 @@ impl Runtime {
         v1::ImageStatusResponse { image, ..v1::ImageStatusResponse::default() }
     }
 
+    /// No registry has what it was told to lack.
+    fn pull_image(&self, asked: v1::PullImageRequest) -> Result<v1::PullImageResponse, Status> {
+        let name = asked.image.unwrap_or_default().image;
+        if self.lacked.lock().expect("no test panicked in here").contains(&name) {
+            return Err(Status::not_found(format!("{name}: not found")));
+        }
+        Ok(v1::PullImageResponse { image_ref: name })
+    }
+
     fn container_status(
         &self,
         asked: &v1::ContainerStatusRequest,
@@ -259,6 +268,13 @@ impl tower::Service<http::Request<Body>> for ImageService {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let runtime = self.0.clone();
-        Box::pin(async move { Ok(unary(request, |asked| Ok(runtime.image_status(asked))).await) })
+        let pulls = request.uri().path().ends_with("/PullImage");
+        Box::pin(async move {
+            Ok(if pulls {
+                unary(request, |asked| runtime.pull_image(asked)).await
+            } else {
+                unary(request, |asked| Ok(runtime.image_status(asked))).await
+            })
+        })
     }
 }

@@ -42,6 +42,10 @@ enum Verb {
     Upgrade(commands::upgrade::UpgradeArgs),
     /// Make this node the host again that it was before `up` or `join`
     Reset(commands::reset::ResetArgs),
+    /// Keep what this node's etcd has as a snapshot
+    Backup(commands::backup::BackupArgs),
+    /// Give this node's etcd what a snapshot has, and bring the control plane back on it
+    Restore(commands::restore::RestoreArgs),
     /// Say whether control-plane nodes would come back right now, with no API and no registry
     Doctor(commands::doctor::DoctorArgs),
     /// Show what runs where, from which source, and what is kept of it
@@ -116,6 +120,8 @@ fn dispatch(verb: Verb, ui: &Ui) -> Result<(), Failure> {
         Verb::Join(args) => commands::join::run(args, ui),
         Verb::Upgrade(args) => commands::upgrade::run(args, ui),
         Verb::Reset(args) => commands::reset::run(&args, ui),
+        Verb::Backup(args) => commands::backup::run(args, ui),
+        Verb::Restore(args) => commands::restore::run(args, ui),
         Verb::Doctor(args) => commands::doctor::run(args, ui),
         Verb::Status(args) => commands::status::run(args, ui),
         Verb::Token(args) => commands::token::run(args, ui),

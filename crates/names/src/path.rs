@@ -207,6 +207,9 @@ pub const GUARDIAN_CREDENTIALS: &str = "/etc/kubernetes/kubestrap/guardian";
 /// Snapshots of etcd.
 pub const BACKUPS: &str = "/var/lib/kubestrap/backups";
 
+/// Where the tools of `backup` and `restore` lie while they run.
+pub const RECOVERY: &str = "/var/lib/kubestrap/recovery";
+
 /// What an upgrade needs for the step back.
 pub const UPGRADE: &str = "/var/lib/kubestrap/upgrade";
 

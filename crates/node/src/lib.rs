@@ -44,6 +44,7 @@ pub mod note;
 pub mod observe;
 pub mod plan;
 pub mod preflight;
+pub mod programs;
 pub mod provision;
 pub mod record;
 pub mod registration;

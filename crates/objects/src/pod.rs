@@ -96,6 +96,24 @@ pub fn flag<'a>(container: &'a Value, name: &str) -> Option<&'a str> {
     words.iter().enumerate().rev().find_map(value)
 }
 
+/// The user and group that a pod says it runs as.
+pub fn user(object: &Value) -> Option<(u32, u32)> {
+    let security = &spec(object)["securityContext"];
+    let id = |key: &str| security[key].as_u64().and_then(|id| u32::try_from(id).ok());
+    let uid = id("runAsUser")?;
+    Some((uid, id("runAsGroup").unwrap_or(uid)))
+}
+
+/// Whether an apiserver among these objects has every pod pull its images: the admission plugin that rewrites each pod's
+/// `imagePullPolicy` (plugin/pkg/admission/alwayspullimages of kubernetes).
+pub fn always_pulls<'a>(mut objects: impl Iterator<Item = &'a Value>) -> bool {
+    objects.any(|object| {
+        let server = apiserver(object);
+        let plugins = server.and_then(|server| flag(server, "--enable-admission-plugins"));
+        plugins.is_some_and(|plugins| plugins.split(',').any(|plugin| plugin.trim() == "AlwaysPullImages"))
+    })
+}
+
 /// Whether a container runs a kube-apiserver: known by its flag, since images and names differ.
 pub fn is_apiserver(container: &Value) -> bool {
     flag(container, "--etcd-servers").is_some()
@@ -200,5 +218,16 @@ mod tests {
         }
         let role = json!({"kind": "Role", "spec": {"template": template, "containers": [{"image": "a"}]}});
         assert!(super::template(&role).is_none() && images(&role).is_empty());
+    }
+
+    #[test]
+    fn a_plugin_among_others_has_every_pod_pull_its_images() {
+        let server = |plugins: &str| {
+            json!({"kind": "DaemonSet", "spec": {"template": {"spec": {"containers": [{"name": "kube-apiserver",
+                "args": ["--etcd-servers=x", format!("--enable-admission-plugins={plugins}")]}]}}}})
+        };
+        assert!(always_pulls([json!({}), server("NodeRestriction,AlwaysPullImages")].iter()));
+        assert!(!always_pulls([server("NodeRestriction,AlwaysPullImagesNot")].iter()));
+        assert!(!always_pulls([json!({})].iter()));
     }
 }

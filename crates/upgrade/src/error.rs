@@ -36,15 +36,8 @@ pub enum UpgradeError {
         reason: String,
     },
     /// A program could not be had, to be asked for its flags or to take a snapshot.
-    #[error("cannot get {program} out of image {image}: {reason}")]
-    Program {
-        /// The program.
-        program: String,
-        /// The image.
-        image: String,
-        /// Why.
-        reason: String,
-    },
+    #[error(transparent)]
+    Program(#[from] node::programs::ProgramError),
     /// etcd's snapshot failed.
     #[error(transparent)]
     Snapshot(#[from] etcd::SnapshotError),

@@ -18,7 +18,6 @@ use crate::look::Looked;
 use crate::node_files;
 use crate::part::Part;
 use crate::plan::{self, Plan, Step};
-use crate::programs::Programs;
 use crate::sight::Sight;
 use crate::target::Target;
 
@@ -186,7 +185,7 @@ impl<'a> Upgrade<'a> {
 
     fn snapshot(&self, before: &mut Before) -> Result<String, UpgradeError> {
         let bundle = self.target.bundle.as_ref();
-        let programs = Programs::new(&self.target.root, bundle, &self.state);
+        let programs = self.target.programs(&self.state);
         let image = etcd::tools_image(&self.target.config, bundle);
         let program = programs.get(&image, etcd::ETCDCTL)?;
         let (endpoint, tls) = (self.target.etcd_endpoint(), self.target.etcd_credentials());

@@ -99,12 +99,9 @@ impl Sight {
                 state.missing.push(image);
             }
         }
-        if target::always_pulls(wanted.values().flatten().map(|o| &o.value)) {
-            for image in target::images(wanted.values().flatten().map(|o| &o.value)) {
-                if let Err(error) = self.runtime.pull_image(&image).await {
-                    state.unpullable.push((image, host::error::chain(&error)));
-                }
-            }
+        if pod::always_pulls(wanted.values().flatten().map(|o| &o.value)) {
+            let images = target::images(wanted.values().flatten().map(|o| &o.value));
+            state.unpullable = self.runtime.unpullable(images).await;
         }
         Ok(state)
     }

@@ -1,71 +1,19 @@
-//! Programs of the target's images on this host for a moment: to be asked whether they take the flags that
-//! they would get, and for etcd's snapshot. From the bundle, or from containerd's own copy of the image; never from a
-//! container that runs from it, since what that shows is up to whoever may run it.
+//! Programs of the target are asked whether they take the flags that they would get.
 //!
 //! No table of flags could be as true as the program of that very patch release, run with the very flags:
 //! it finds what was dropped, what is misspelt, gates that are gone and values that do not parse.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use bundle::Bundle;
 use host::command::{Command, CommandError};
-use node::{Root, image_file};
 use objects::pod;
 use serde_json::Value;
 
-use crate::before::StateDir;
-use crate::error::UpgradeError;
 use crate::observed::FlagAnswer;
 
 /// How long a program may take to say something.
 const LIMIT: Duration = Duration::from_secs(30);
-
-/// Where programs come from.
-pub(crate) struct Programs<'a> {
-    root: &'a Root,
-    bundle: Option<&'a Bundle>,
-    dir: PathBuf,
-}
-
-impl<'a> Programs<'a> {
-    pub(crate) fn new(root: &'a Root, bundle: Option<&'a Bundle>, state: &StateDir) -> Self {
-        Self { root, bundle, dir: state.programs() }
-    }
-
-    /// A program of an image, as a file that can be run: from the bundle, else from containerd's own copy of the image.
-    pub(crate) fn get(&self, image: &str, path: &str) -> Result<PathBuf, UpgradeError> {
-        let program = path.rsplit('/').next().unwrap_or(path);
-        let failed = |reason: String| UpgradeError::Program {
-            program: program.to_owned(),
-            image: image.to_owned(),
-            reason,
-        };
-        host::fs::create_dir_all(&self.dir, 0o700)?;
-        let dest = self.dir.join(program);
-        if let Some(bundle) = self.bundle.filter(|bundle| bundle.has_image(image)) {
-            bundle.extract_file(image, path, &dest).map_err(|e| failed(host::error::chain(&e)))?;
-        } else {
-            let copied = image_file::copy_out(self.root, image, Path::new(path), &dest, &self.dir);
-            copied.map_err(|e| failed(host::error::chain(&e)))?;
-        }
-        Ok(dest)
-    }
-
-    /// A host program of the bundle, as a file that can be run.
-    pub(crate) fn host_program(&self, bundle: &Bundle, name: &str) -> Result<PathBuf, bundle::BundleError> {
-        host::fs::create_dir_all(&self.dir, 0o700)?;
-        let dest = self.dir.join(name);
-        bundle.extract_program(name, &dest)?;
-        Ok(dest)
-    }
-
-    /// Removes them again, with all that a killed run has left.
-    pub(crate) fn clean(&self) -> Result<(), UpgradeError> {
-        image_file::take_down(self.root, &self.dir)?;
-        Ok(host::fs::remove_dir_all(&self.dir)?)
-    }
-}
 
 /// Runs a program with flags that it would get, and `--version`, which makes it parse them and end.
 pub(crate) fn ask(name: &str, program: &Path, flags: &[String]) -> Result<Option<FlagAnswer>, CommandError> {

@@ -7,9 +7,12 @@ use assets::AssetTree;
 use bundle::Bundle;
 use cluster::{ClusterConfig, Component, EtcdConfig, KubernetesVersion};
 use node::plan::Plan;
+use node::programs::Programs;
 use node::{Facts, InstallError, NodeConfig, Root, execute};
 use objects::pod;
 use serde_json::Value;
+
+use crate::before::StateDir;
 
 /// What a cluster shall be.
 pub struct Target {
@@ -45,10 +48,15 @@ impl Target {
         }
     }
 
+    /// Where programs come from, and where they lie meanwhile.
+    pub(crate) fn programs<'a>(&'a self, state: &StateDir) -> Programs<'a> {
+        Programs::new(&self.root, self.bundle.as_ref(), state.programs())
+    }
+
     /// The endpoint that is asked for a snapshot.
     pub(crate) fn etcd_endpoint(&self) -> String {
         match &self.config.etcd {
-            EtcdConfig::Local(_) => format!("https://127.0.0.1:{}", names::port::ETCD_CLIENT),
+            EtcdConfig::Local(_) => etcd::local_endpoint(),
             EtcdConfig::External(etcd) => etcd.endpoints.first().map(ToString::to_string).unwrap_or_default(),
         }
     }
@@ -65,35 +73,7 @@ impl Target {
     }
 }
 
-/// Whether an apiserver among these objects has every pod pull its images: the admission plugin that rewrites each pod's
-/// `imagePullPolicy` (plugin/pkg/admission/alwayspullimages of kubernetes).
-pub(crate) fn always_pulls<'a>(mut objects: impl Iterator<Item = &'a Value>) -> bool {
-    objects.any(|object| {
-        let server = pod::apiserver(object);
-        let plugins = server.and_then(|server| pod::flag(server, "--enable-admission-plugins"));
-        plugins.is_some_and(|plugins| plugins.split(',').any(|plugin| plugin.trim() == "AlwaysPullImages"))
-    })
-}
-
 /// The images that workloads among these objects run.
 pub(crate) fn images<'a>(objects: impl Iterator<Item = &'a Value>) -> BTreeSet<String> {
     objects.flat_map(pod::images).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_plugin_among_others_has_every_pod_pull_its_images() {
-        let server = |plugins: &str| {
-            json!({"kind": "DaemonSet", "spec": {"template": {"spec": {"containers": [{"name": "kube-apiserver",
-                "args": ["--etcd-servers=x", format!("--enable-admission-plugins={plugins}")]}]}}}})
-        };
-        assert!(always_pulls([json!({}), server("NodeRestriction,AlwaysPullImages")].iter()));
-        assert!(!always_pulls([server("NodeRestriction,AlwaysPullImagesNot")].iter()));
-        assert!(!always_pulls([json!({})].iter()));
-    }
 }

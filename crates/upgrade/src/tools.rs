@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
+use node::programs::Programs;
+
 use crate::before::{Before, StateDir};
 use crate::compare::Compared;
 use crate::error::UpgradeError;
 use crate::observed::{EtcdState, FlagAnswer, PartState};
 use crate::part;
-use crate::programs::{self, Programs};
+use crate::programs;
 use crate::target::Target;
 
 /// What they said.
@@ -28,7 +30,7 @@ impl Tools<'_> {
     /// directory meanwhile, which goes again unless a run did not end.
     pub(crate) fn ask(&self, compared: &Compared, host: bool) -> Result<Said, UpgradeError> {
         self.state.create()?;
-        let programs = Programs::new(&self.target.root, self.target.bundle.as_ref(), self.state);
+        let programs = self.target.programs(self.state);
         let mut flags = Vec::new();
         for state in compared.parts.iter().filter(|p| p.part.is_kubernetes() && !p.changes.is_empty()) {
             flags.extend(self.part(&programs, state, compared));

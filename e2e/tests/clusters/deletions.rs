@@ -58,6 +58,12 @@ pub(crate) fn deletions_of_all_rights() -> Result<()> {
                  $k delete clusterrolebindings,clusterroles --all && $k -n kube-system delete roles,rolebindings --all"
             );
             node.shell(&delete)?;
+            // Nobody may take away what probes ask.
+            for path in ["livez", "readyz", "healthz"] {
+                let asked = format!("https://127.0.0.1:6443/{path}");
+                let answer = node.exec(&["curl", "-sk", "--max-time", "30", &asked])?;
+                ensure!(answer.stdout == "ok", "{path}: {}", answer.stdout);
+            }
             let said = node.exec(&["kubestrap", "start"])?.success()?;
             ensure!(said.stderr.contains("kube-apiserver makes them when it starts"), "{}", said.stderr);
             node.get(&["get", "clusterrolebinding", "kubeadm:cluster-admins"])?;

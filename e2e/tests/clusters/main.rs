@@ -32,6 +32,7 @@ mod networks;
 mod pivot;
 mod renamed;
 mod reset;
+mod restored;
 mod rollouts;
 mod second;
 mod surges;
@@ -120,6 +121,8 @@ static CASES: &[Case] = &[
         "data of another member of etcd, or of some time ago, is not served", "disasters"),
     case!(Full, Shared, member::member_whose_manifest_is_edited,
         "an edit of etcd's manifest has its effect at once, and is put back when etcd does not serve with it", "disasters"),
+    case!(Full, Shared, restored::restored_from_a_snapshot,
+        "a node gets back what a snapshot has, also when its data is lost, and another cluster's snapshot is refused", "disasters"),
     case!(Full, Shared, fallback::fallback_to_an_older_generation,
         "where generations cannot be started any more an older one is, without the API", "guardian"),
     case!(Full, Shared, certificates::certificates_are_renewed_under_load,

@@ -1,11 +1,12 @@
 //! What tests of a verb on fakes share that kill it: when, how that is told from a failure, and what is left.
 
-use std::any::Any;
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::path::Path;
 
-use fakes::machine::{Killed, Machine};
+use fakes::killed::Killed;
+pub(super) use fakes::killed::ended;
+use fakes::machine::Machine;
 
 /// When a run is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,27 +33,6 @@ impl<S: Copy + PartialEq> Kill<S> {
             resume_unwind(Box::new(Killed));
         }
     }
-}
-
-/// What comes of it; none when it was killed.
-pub(super) async fn ended<T>(work: impl Future<Output = T>) -> Option<T> {
-    match unwound(work).await {
-        Ok(result) => Some(result),
-        Err(panic) if panic.is::<Killed>() => None,
-        Err(panic) => resume_unwind(panic),
-    }
-}
-
-/// What comes of it, or what it was unwound with.
-async fn unwound<T>(work: impl Future<Output = T>) -> Result<T, Box<dyn Any + Send>> {
-    let mut work = std::pin::pin!(work);
-    let poll = |context: &mut std::task::Context<'_>| match catch_unwind(AssertUnwindSafe(|| {
-        work.as_mut().poll(context)
-    })) {
-        Ok(poll) => poll.map(Ok),
-        Err(panic) => std::task::Poll::Ready(Err(panic)),
-    };
-    std::future::poll_fn(poll).await
 }
 
 /// A directory that goes with the test. All that is written is synced: a disk would take its time.

@@ -1,6 +1,7 @@
 //! One file a verb: its arguments, its wiring, its printing, and which exit code a failure has.
 
 pub(crate) mod asked;
+pub(crate) mod backup;
 pub(crate) mod bundle;
 pub(crate) mod certs;
 mod check_list;
@@ -21,6 +22,7 @@ pub(crate) mod man;
 pub(crate) mod reference;
 pub(crate) mod render;
 pub(crate) mod reset;
+pub(crate) mod restore;
 pub(crate) mod sandbox;
 pub(crate) mod start;
 pub(crate) mod status;
@@ -35,6 +37,14 @@ use crate::ui::Ui;
 pub(crate) fn run_async<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(work)
+}
+
+/// Refuses who is not root: what is read and written is root's.
+pub(crate) fn must_be_root(facts: &node::Facts) -> Result<(), Failure> {
+    if facts.root {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Unsupported, anyhow::anyhow!("you are not root")).hint("run it with sudo"))
 }
 
 /// Asks before something is done, unless it was said to be done: `what` says it, and `question` asks.

@@ -42,10 +42,7 @@ struct Outcome<'a> {
 
 pub(crate) fn run(args: &ResetArgs, ui: &Ui) -> Result<(), Failure> {
     let root = Root::host();
-    if !node::facts::detect(&root).root {
-        let error = anyhow::anyhow!("you are not root");
-        return Err(Failure::new(Exit::Unsupported, error).hint("run it with sudo"));
-    }
+    super::must_be_root(&node::facts::detect(&root))?;
     let held = Places::host(&root, true).and_assets_if_any(&args.asset_dir);
     let held = if args.dry_run { Places::default() } else { held };
     let _held = super::run_async(held.hold(SHORTLY, ui))?;

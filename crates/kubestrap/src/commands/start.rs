@@ -252,6 +252,10 @@ pub(crate) fn failure(error: StartError) -> Failure {
             (Exit::Preflight, "look at it with: systemctl status containerd; then run the same command again")
         }
         StartError::Data { .. } => (Exit::Preflight, etcd::data::WAYS_BACK),
+        StartError::Unpullable { .. } => (
+            Exit::Preflight,
+            "leave AlwaysPullImages out of components.kubeAPIServer.extraArgs, or have a registry (images.repository) that has them; nothing was started",
+        ),
         StartError::Members { .. } => (
             Exit::Conflict,
             "tell them: on another member's node, etcdctl member update with this one's id and --peer-urls; then run the same command again",

@@ -1,0 +1,101 @@
+//! What etcd had is kept as a snapshot, and a node gets it back: on purpose, and when its data is lost.
+
+use anyhow::{Result, ensure};
+use e2e::cases::Cases;
+use e2e::ceiling::{MOMENT, POD, eventually};
+use e2e::node::Node;
+use e2e::sampler::Limit;
+use e2e::shared;
+use e2e::whole::{wait_settled, wait_whole};
+
+const SNAPSHOT: &str = "/var/lib/kubestrap/backups/drill.db";
+const OTHER: &str = "/var/lib/kubestrap/backups/other.db";
+const DATA: &str = "/var/lib/etcd/member";
+
+pub(crate) fn restored_from_a_snapshot() -> Result<()> {
+    shared::cluster(|node| {
+        let mut cases = Cases::begin("restored", node)?;
+        wait_settled(node)?;
+        let outcome = drills(&cases);
+        cases.take(outcome);
+        node.shell("rm -rf /var/lib/etcd/member.before-* /var/lib/kubestrap/backups/*.db")?;
+        cases.end()
+    })
+}
+
+fn drills(cases: &Cases<'_>) -> Result<()> {
+    // The API is away while etcd is exchanged.
+    cases.during("a step back", Limit::Off, |node| {
+        node.get(&["create", "configmap", "before-it"])?;
+        node.exec(&["kubestrap", "backup", SNAPSHOT])?.success()?;
+        node.exec(&["kubestrap", "backup", SNAPSHOT])?.failure(8, &["is there already"])?;
+        node.get(&["create", "configmap", "after-it"])?;
+        refused(node)?;
+        let said = node.exec(&["kubestrap", "restore", "--yes", SNAPSHOT])?.success()?;
+        ensure!(said.stdout.contains("What was there is /var/lib/etcd/member.before-"), "{}", said.stdout);
+        is_that_of_then(node)
+    })?;
+    cases.during("its data is lost", Limit::Off, |node| {
+        node.get(&["create", "configmap", "after-it"])?;
+        node.power_cycle(|disk| Ok(host::fs::remove_dir_all(&disk.join(&DATA[1..]))?))?;
+        eventually("doctor names the verb", MOMENT, || {
+            let told = node.exec(&["kubestrap", "doctor", "--local"])?;
+            ensure!(told.code() == 12 && told.stdout.contains("kubestrap restore"), "{}", told.stdout);
+            Ok(())
+        })?;
+        node.exec(&["kubestrap", "start"])?.failure(4, &["kubestrap restore"])?;
+        node.exec(&["kubestrap", "restore", "--yes", SNAPSHOT])?.success()?;
+        is_that_of_then(node)
+    })
+}
+
+/// Nothing is changed by a snapshot that is damaged or another cluster's.
+fn refused(node: &Node) -> Result<()> {
+    node.shell(&format!("head -c 100000 {SNAPSHOT} >{OTHER}"))?;
+    node.exec(&["kubestrap", "restore", "--yes", OTHER])?.failure(11, &["is not whole"])?;
+    // What says whose it is, changed; and the checksum made anew, as another cluster's has its own.
+    let other = format!(
+        "sed 's/BEGIN CERTIFICATE/begin certificate/g' {SNAPSHOT} | head -c -32 >{OTHER} && \
+         openssl dgst -sha256 -binary {OTHER} >{OTHER}.sum && cat {OTHER}.sum >>{OTHER} && rm {OTHER}.sum"
+    );
+    node.shell(&other)?;
+    node.exec(&["kubestrap", "restore", "--yes", OTHER])?.failure(8, &["is of another cluster"])?;
+    let planned = node.exec(&["kubestrap", "restore", "--dry-run", SNAPSHOT])?.success()?;
+    ensure!(planned.stdout.contains("stop the kubelet"), "{}", planned.stdout);
+    node.get(&["get", "configmap", "after-it"]).map(drop)
+}
+
+fn is_that_of_then(node: &Node) -> Result<()> {
+    wait_whole(node)?;
+    node.get(&["get", "configmap", "before-it"])?;
+    let after = node.kubectl(&["get", "configmap", "after-it"])?;
+    ensure!(after.stderr.contains("NotFound"), "{}{}", after.stdout, after.stderr);
+    // Those who watch go on from what is there now: a new Deployment gets its pods.
+    let image = node.get(&[
+        "-n",
+        "kube-system",
+        "get",
+        "deployment",
+        "coredns",
+        "-o",
+        "jsonpath={.spec.template.spec.containers[0].image}",
+    ])?;
+    node.get(&[
+        "create",
+        "deployment",
+        "then",
+        &format!("--image={}", image.trim()),
+        "--",
+        "/coredns",
+        "-version",
+    ])?;
+    eventually("the controllers see what is new", POD, || {
+        let pods = node.get(&["get", "pods", "-l", "app=then", "-o", "name"])?;
+        ensure!(!pods.trim().is_empty(), "it has no pod");
+        Ok(())
+    })?;
+    node.get(&["delete", "deployment", "then"])?;
+    let told = node.exec(&["kubestrap", "doctor", "--local"])?;
+    ensure!(told.code() == 0, "{}{}", told.stdout, told.stderr);
+    Ok(())
+}
