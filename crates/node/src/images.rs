@@ -127,7 +127,7 @@ pub(crate) fn mend(root: &Root, bundle: &Bundle) -> Result<Mended, ImagesError> 
             match store.mend(&wrong, &|digest| bundle.blob(digest)) {
                 Ok(true) => mended.done.push(wrong.to_string()),
                 Ok(false) => {
-                    mended.left.push(format!("{wrong}; no whole layer of it is here or in the bundle"))
+                    mended.left.push(format!("{wrong}; no whole layer of it is here or in the bundle"));
                 }
                 // One that cannot be written holds up no other one.
                 Err(error) => mended.left.push(format!("{wrong}; {}", host::error::chain(&error))),
