@@ -29,6 +29,7 @@ mod on_node;
 mod paths;
 mod render;
 mod requests;
+mod rules;
 mod shared;
 mod static_pod;
 mod template;
@@ -48,6 +49,7 @@ pub use render::render;
 pub use requests::{
     ANSWER, Asked, KUBELET_CLIENT, KUBELET_SERVING, REFUSED, REQUEST, end_of, has_request_file, requests_of,
 };
+pub use rules::{RuleTable, rule_tables};
 pub use static_pod::static_pod_problems;
 pub use template::TemplateError;
 pub use temporary::TEMPORARY_KUBECONFIG;

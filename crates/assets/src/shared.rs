@@ -14,6 +14,7 @@ use crate::flags::Flags;
 use crate::given::ExternalEtcdFiles;
 use crate::input::Base;
 use crate::node::NodeAssets;
+use crate::rules;
 use crate::template::{TemplateError, Values, fill};
 use crate::temporary::TEMPORARY_KUBECONFIG;
 use crate::tree::{AssetTree, CONFIG_FILE};
@@ -90,8 +91,8 @@ fn values(base: &Base<'_>, upstream_dns: bool) -> Result<Values, RenderError> {
         ("etcd_servers", etcd_servers),
         ("feature_gates", json!(config.feature_gates).to_string()),
         ("flannel_net_conf", flannel_net_conf(config)),
-        ("flannel_probes", table_probes(config, "flannel-ipv4", "flannel-ipv6")),
-        ("proxy_probes", table_probes(config, component::KUBE_PROXY, component::KUBE_PROXY)),
+        ("flannel_probes", rules::probes(config, object::FLANNEL_DAEMON_SET)),
+        ("proxy_probes", rules::probes(config, component::KUBE_PROXY)),
         ("guardian_min_ready_seconds", config.guardian.min_ready_seconds.to_string()),
         // As Go writes it, which knows no days.
         ("leaf_validity", format!("{}m", config.certificates.leaf_validity.as_duration().as_secs() / 60)),
@@ -171,25 +172,6 @@ fn forward(upstream_dns: bool) -> &'static str {
         "# No `forward . /etc/resolv.conf`: the node that this was rendered for has no resolver there, and\n\
          # CoreDNS would ask itself."
     }
-}
-
-/// Probes of a program whose table of nftables can be taken from it: it writes that when it starts, and afterwards only
-/// what changes (`needFullSync` of kube-proxy's pkg/proxy/nftables/proxier.go; flannel's pkg/trafficmngr/nftables). With
-/// iptables both look for themselves. Asked for are the counters in the table, which are few: the whole of it may be long.
-fn table_probes(config: &ClusterConfig, ipv4: &str, ipv6: &str) -> String {
-    if config.proxy.mode == ProxyMode::Iptables {
-        return String::new();
-    }
-    let first_is_ipv6 = config.network.pod_cidrs.first().is_some_and(|cidr| cidr.is_ipv6());
-    let (family, table) = if first_is_ipv6 { ("ip6", ipv6) } else { ("ip", ipv4) };
-    format!(
-        "# Ours: `nft flush ruleset`, with which Debian's /etc/nftables.conf begins, takes its table away, and\n\
-         # only a new start of it brings that back.\n\
-         startupProbe:\n  exec:\n    command: [nft, list, counters, table, {family}, {table}]\n  \
-         periodSeconds: 1\n  timeoutSeconds: 10\n  failureThreshold: 300\n\
-         livenessProbe:\n  exec:\n    command: [nft, list, counters, table, {family}, {table}]\n  \
-         periodSeconds: 10\n  timeoutSeconds: 10\n  failureThreshold: 2"
-    )
 }
 
 fn flannel_net_conf(config: &ClusterConfig) -> String {

@@ -355,6 +355,11 @@ kinds! {
         fails "never",
         warns "the host got another name since it was made a node: it is the same node still, under its old name",
         remedy "give the host its old name back, or make it another node: `kubestrap reset`, then `up`";
+    PACKET_RULES: "PacketRules", [Doctor],
+        looks_at "the tables of packet rules (nftables) that kube-proxy and flannel write when they start, where they run and have them",
+        fails "never",
+        warns "one is gone, as after `nft flush ruleset`: Services or pods of other nodes do not answer. The kubelet starts its program again, and it is back within half a minute",
+        remedy "nothing is to be done; if it does not come back: `kubectl -n kube-system rollout restart ds/kube-proxy`, `kubectl -n kube-flannel rollout restart ds/kube-flannel-ds`";
     STATIC_PODS: "StaticPods", [Doctor],
         looks_at "the static pods that are in place",
         fails "two files name the same pod",

@@ -19,6 +19,7 @@ use crate::certificates::Limits;
 use crate::check::Diagnosis;
 use crate::checks::checkpoints::Checkpoints;
 use crate::checks::kubelet::Kubelet;
+use crate::checks::rules::Tables;
 use crate::checks::store::Kept;
 use crate::checks::{self, around, clock, disk, guardian};
 use crate::files::Files;
@@ -145,6 +146,7 @@ pub(crate) struct Live {
     pub(crate) members: Option<Vec<Member>>,
     /// What containerd keeps on the disk. It may be writing there just now, which is waited for.
     pub(crate) kept: Kept,
+    pub(crate) tables: Tables,
 }
 
 impl Live {
@@ -173,10 +175,13 @@ impl Live {
         let kept = tokio::task::spawn_blocking(move || {
             Kept::read(&files, &runtime::containerd_root(&files), thorough)
         });
-        let (kubelet, runtime, etcd, local_etcd, members, kept) =
-            tokio::join!(kubelet, runtime, etcd, local_etcd, members, kept);
+        let files = disk.files.clone();
+        let tables = tokio::task::spawn_blocking(move || checks::rules::look(&files));
+        let (kubelet, runtime, etcd, local_etcd, members, kept, tables) =
+            tokio::join!(kubelet, runtime, etcd, local_etcd, members, kept, tables);
         let kept = kept.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-        Self { kubelet, runtime, etcd, local_etcd, members, kept }
+        let tables = tables.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+        Self { kubelet, runtime, etcd, local_etcd, members, kept, tables }
     }
 }
 
@@ -220,6 +225,7 @@ pub(crate) fn judge(options: &Options, disk: &Disk, live: &Live, now: Timestamp)
     all.extend(guardian::checks(files, manifests, &live.runtime, *limits, now));
     all.extend(checks::requests::checks(files, *limits, now));
     all.extend(checkpoints.checks(files, required, &live.runtime, *limits, now));
+    all.extend(checks::rules::check(files, &live.runtime, &live.tables));
     all.push(Check::ok(&kind::POD_NETWORK, "not needed: all of these pods use the host's network"));
     all
 }

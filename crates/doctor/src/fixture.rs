@@ -281,6 +281,7 @@ impl World {
             local_etcd: Some(Health::Healthy),
             members: Some(vec![member("a")]),
             kept: Kept::Whole(Vec::new()),
+            tables: None,
         }
     }
 

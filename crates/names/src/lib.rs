@@ -9,6 +9,7 @@
 //! | a condition or readiness gate | [`condition`] |
 //! | a group of the API | [`group`] |
 //! | a part of the control plane, and so its DaemonSet, Secret and lease | [`component`] |
+//! | a table of nftables | [`table`] |
 //! | a namespace, a Secret, a ConfigMap, the field manager | [`object`] |
 //! | a user or a group, of the API and of the operating system | [`user`] |
 //!
@@ -29,4 +30,5 @@ pub mod label;
 pub mod object;
 pub mod path;
 pub mod port;
+pub mod table;
 pub mod user;

@@ -64,3 +64,8 @@ pub const GUARDIAN_INSTALLER: &str = "kubestrap-guardian-installer";
 /// The name under which kubestrap owns fields of objects: a change of it would orphan them in existing clusters
 /// (kubernetes/website, content/en/docs/reference/using-api/server-side-apply.md).
 pub const FIELD_MANAGER: &str = "kubestrap";
+
+/// Where flannel lives, and its DaemonSet there (flannel-io/flannel, Documentation/kube-flannel.yml).
+pub const KUBE_FLANNEL: &str = "kube-flannel";
+/// See [`KUBE_FLANNEL`].
+pub const FLANNEL_DAEMON_SET: &str = "kube-flannel-ds";

@@ -75,7 +75,13 @@ fn manifests_have_the_names_of_the_tables() {
         ),
         (
             "cluster/flannel.yaml",
-            vec![mount(path::CNI_CONFIG), mount(path::CNI_PLUGINS), mount(path::FLANNEL_STATE)],
+            vec![
+                mount(path::CNI_CONFIG),
+                mount(path::CNI_PLUGINS),
+                mount(path::FLANNEL_STATE),
+                format!("namespace: {}\n", object::KUBE_FLANNEL),
+                format!("name: {}\n", object::FLANNEL_DAEMON_SET),
+            ],
         ),
         (
             "cluster/cluster-info.yaml",

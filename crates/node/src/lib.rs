@@ -40,6 +40,7 @@ pub mod kubelet;
 pub mod kubelet_certificate;
 pub mod kubelet_state;
 pub mod machine;
+pub mod nft;
 pub mod note;
 pub mod observe;
 pub mod plan;

@@ -8,4 +8,5 @@ pub(crate) mod etcd;
 pub(crate) mod guardian;
 pub(crate) mod kubelet;
 pub(crate) mod requests;
+pub(crate) mod rules;
 pub(crate) mod store;

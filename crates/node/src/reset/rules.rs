@@ -3,20 +3,18 @@
 
 use host::command::{Command, CommandError, Output};
 use names::component::KUBE_PROXY;
+use names::table::{FLANNEL_IPV4, FLANNEL_IPV6};
 
+use crate::nft::{self, NFT};
 use crate::{Root, facts};
 
-/// Tables of nftables: kube-proxy's (pkg/proxy/nftables/proxier.go) and flannel's (pkg/trafficmngr/nftables of
-/// flannel-io/flannel).
+/// Tables of nftables.
 const TABLES: [(&str, &str); 4] =
-    [("ip", KUBE_PROXY), ("ip6", KUBE_PROXY), ("ip", "flannel-ipv4"), ("ip6", "flannel-ipv6")];
+    [("ip", KUBE_PROXY), ("ip6", KUBE_PROXY), ("ip", FLANNEL_IPV4), ("ip6", FLANNEL_IPV6)];
 
 /// How chains of iptables begin: kube-proxy's and the kubelet's (pkg/proxy/iptables/proxier.go,
 /// pkg/kubelet/kubelet_network_linux.go), and flannel's (pkg/trafficmngr/iptables of flannel-io/flannel).
 const CHAINS: [&str; 2] = ["KUBE-", "FLANNEL-"];
-
-/// The program of nftables.
-const NFT: &str = "nft";
 
 /// Programs of iptables, and of those that look into an interface of the kernel which is loaded by looking: the file that
 /// names what is loaded already.
@@ -30,7 +28,7 @@ const IPTABLES: [(&str, Option<&str>); 4] = [
 /// The programs by which such rules are seen. Where a program is not installed nothing is seen.
 pub(super) fn look(root: &Root) -> Vec<String> {
     let mut programs = Vec::new();
-    if facts::in_path(root, NFT) && tables(root).is_ok_and(|tables| !tables.is_empty()) {
+    if tables(root).is_ok_and(|tables| !tables.is_empty()) {
         programs.push(NFT.to_owned());
     }
     for (program, names) in IPTABLES {
@@ -63,11 +61,10 @@ fn run(root: &Root, command: Command) -> Result<Output, CommandError> {
 }
 
 fn tables(root: &Root) -> Result<Vec<(&'static str, &'static str)>, CommandError> {
-    let list = run(root, Command::new(NFT).args(["list", "tables"]))?.text();
-    let has = |(family, table): &(&str, &str)| {
-        list.lines().any(|line| line.trim() == format!("table {family} {table}"))
-    };
-    Ok(TABLES.into_iter().filter(has).collect())
+    let there = nft::tables(root)?.unwrap_or_default();
+    let is_there =
+        |(family, name): &(&str, &str)| there.contains(&((*family).to_owned(), (*name).to_owned()));
+    Ok(TABLES.into_iter().filter(is_there).collect())
 }
 
 fn saved(root: &Root, program: &str) -> Result<String, CommandError> {
