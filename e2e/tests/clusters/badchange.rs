@@ -88,7 +88,16 @@ fn edit(node: &Node, change: impl FnOnce(&mut Value) -> Result<()>) -> Result<()
 }
 
 pub(crate) fn edit_pod(node: &Node, change: impl FnOnce(&mut Value) -> Result<()>) -> Result<()> {
-    let mut object = node.json(&["-n", "kube-system", "get", "daemonset", "kube-apiserver"])?;
+    edit_pod_of(node, "daemonset/kube-apiserver", change)
+}
+
+/// Changes the pod template of a workload of the control plane as `kubectl edit` does.
+pub(crate) fn edit_pod_of(
+    node: &Node,
+    workload: &str,
+    change: impl FnOnce(&mut Value) -> Result<()>,
+) -> Result<()> {
+    let mut object = node.json(&["-n", "kube-system", "get", workload])?;
     change(&mut object["spec"]["template"]["spec"])?;
     // The kubelet and the controllers write its status all the time.
     if let Some(metadata) = object["metadata"].as_object_mut() {

@@ -19,8 +19,10 @@ mod doctor;
 mod drained;
 mod failures;
 mod fallback;
+mod flushed;
 mod foreign;
 mod hostile;
+mod intent;
 mod interrupted;
 mod intheway;
 mod join;
@@ -101,6 +103,8 @@ static CASES: &[Case] = &[
         "a label makes a second control-plane node and unmakes it, and nobody notices", "guardian"),
     case!(Full, Shared, hostile::hostile_ground,
         "the guardian starts nothing that is not needed while kubelet, containerd, API or disk fail", "guardian"),
+    case!(Full, Shared, flushed::flushed_packet_rules_come_back,
+        "packet rules that somebody takes away are told, and come back by themselves", "disasters"),
     case!(Core, Shared, deletions::deletions_of_all_that_schedules,
         "all schedulers and controller-managers are deleted, and there are others", "disasters"),
     case!(Full, Shared, deletions::deletions_of_the_guardian,
@@ -124,7 +128,7 @@ static CASES: &[Case] = &[
     case!(Full, Shared, restored::restored_from_a_snapshot,
         "a node gets back what a snapshot has, also when its data is lost, and another cluster's snapshot is refused", "disasters"),
     case!(Full, Shared, fallback::fallback_to_an_older_generation,
-        "where generations cannot be started any more an older one is, without the API", "guardian"),
+        "of each component, where generations cannot be started any more another one is, without the API", "guardian").with_soak(),
     case!(Full, Shared, certificates::certificates_are_renewed_under_load,
         "every certificate of the control plane is renewed with no failed request and no restart", "guardian"),
     case!(Full, Shared, certificates::certificates_that_ended_while_the_node_was_off,
@@ -154,6 +158,8 @@ static CASES: &[Case] = &[
         "reset leaves the host as it was before up, also when it is killed, and up makes it a node again", "reset"),
     case!(Full, Own, renamed::renamed_host_is_the_same_node,
         "a host that is called otherwise since its installation is the same node for every verb", "bring-up"),
+    case!(Full, Own, intent::intent_holds_whoever_runs_what_again,
+        "`up` run again takes the directory's config and refuses another one, of two verbs at once the second waits or says for whom, and pods that have ended keep nobody waiting", "bring-up"),
     case!(Full, Own, damages::damages_of_containerd_and_the_kubelet,
         "what is damaged on the disk of containerd's and the kubelet's is named by doctor and mended by up", "disasters"),
     case!(Full, Own, intheway::in_the_way_is_named_with_what_ends_it,
@@ -174,6 +180,8 @@ static CASES: &[Case] = &[
         "a power cut at a random moment of a change loses no write and leaves no half generation", "guardian").with_soak(),
 
     // The last one leaves the cluster of the oldest release changed.
+    case!(Full, Oldest, intent::intent_of_another_version_is_refused,
+        "`up` with a bundle of another version is refused on a cluster that runs, with the command that changes it", "bring-up"),
     case!(Full, Oldest, accepted::accepted_by_the_kubelet_of_the_oldest_release,
         "the kubelet of the oldest release accepts the checkpoints", "guardian"),
     case!(Full, Oldest, upgrade::upgrade_that_breaks_after_the_apiserver_is_put_back,
