@@ -14,6 +14,14 @@ pub enum StartError {
         /// What is wrong with it.
         why: String,
     },
+    /// This host is a node of another cluster than the directory's: its keys and its etcd's manifest would be written over.
+    #[error("the asset directory {} is another cluster's than the one that this host is a node of: its tls/ca.crt is not {place}", dir.display())]
+    OtherCluster {
+        /// The directory.
+        dir: PathBuf,
+        /// Where the node has its cluster's CA.
+        place: String,
+    },
     /// A file could not be put in place.
     #[error(transparent)]
     Fs(#[from] host::fs::FsError),

@@ -14,6 +14,7 @@
 mod addons;
 mod answer;
 mod assets;
+mod belongs;
 mod checkpointed;
 mod context;
 mod diagnosis;

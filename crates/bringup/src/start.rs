@@ -22,7 +22,7 @@ use crate::steering::Steering;
 use crate::surroundings::Watch;
 use crate::workloads::PodIdentity;
 use crate::{
-    answer, checkpointed, inject, outdated, pivot, ready, registered, rights, signed, stage, verify,
+    answer, belongs, checkpointed, inject, outdated, pivot, ready, registered, rights, signed, stage, verify,
 };
 
 /// Why nothing is steered where two apiservers cannot be up at once.
@@ -59,8 +59,9 @@ pub async fn client(options: &Options) -> Result<Client, StartError> {
 /// Says what [`start`] would do now.
 ///
 /// # Errors
-/// When the asset directory cannot be read or the container runtime does not answer.
+/// When the asset directory cannot be read or is another cluster's, or the container runtime does not answer.
 pub async fn dry_run(options: &Options, report: &Reporter<'_>) -> Result<Plan, StartError> {
+    belongs::check(options)?;
     Ok(plan(&observe(&Context::new(options, report).await?).await?))
 }
 
@@ -70,6 +71,7 @@ pub async fn dry_run(options: &Options, report: &Reporter<'_>) -> Result<Plan, S
 /// # Errors
 /// [`StartError`]; the temporary control plane stays up then.
 pub async fn start(options: &Options, report: &Reporter<'_>) -> Result<Summary, StartError> {
+    belongs::check(options)?;
     run(&Context::new(options, report).await?).await
 }
 

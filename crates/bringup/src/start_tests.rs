@@ -403,6 +403,32 @@ async fn nothing_is_started_where_etcds_data_is_gone() {
     assert_eq!(host::fs::list(&world.options.manifest_dir).unwrap(), [] as [PathBuf; 0]);
 }
 
+/// What is on the disk is all that a node has of its cluster, and an API that is away says nothing of whose it is.
+#[tokio::test(start_paused = true)]
+async fn another_cluster_s_asset_directory_is_refused_before_anything_is_written() {
+    const CA: &str = "-----BEGIN CERTIFICATE-----\nA\n-----END CERTIFICATE-----\n";
+    for place in [names::path::CA_CERTIFICATE, "/etc/kubernetes/kubestrap/authorities/ca.crt"] {
+        let mut world = World::new();
+        world.options.root = world.dir.path().to_owned();
+        let put = |path: &Path, text: &str| {
+            host::fs::create_dir_all(path.parent().unwrap(), 0o700).unwrap();
+            host::fs::write(path, text.as_bytes(), 0o644).unwrap();
+        };
+        put(&world.options.asset_dir.join("tls/ca.crt"), CA);
+        put(&world.options.on_node(Path::new(place)), &CA.replace('A', "B"));
+        world.cluster.say("/readyz", 500, "[-]etcd failed");
+        let error = world.start(|_| false).await.unwrap_err();
+        assert!(matches!(&error, StartError::OtherCluster { place: told, .. } if told == place), "{error}");
+        assert_eq!(host::fs::list(&world.options.manifest_dir).unwrap(), [] as [PathBuf; 0]);
+        assert!(dry_run(&world.options, &Reporter::new(&|_| {})).await.is_err());
+        // One authority that takes over from another.
+        put(&world.options.on_node(Path::new(place)), &format!("{}{CA}", CA.replace('A', "B")));
+        world.cluster.say_nothing("/readyz");
+        world.start(|_| false).await.unwrap();
+        world.is_self_hosted();
+    }
+}
+
 /// One that comes back by copies of its own: such as when the image of everybody was damaged, and of the temporary one, too.
 #[tokio::test(start_paused = true)]
 async fn a_temporary_control_plane_that_never_serves_stays_only_where_nothing_else_comes_back() {

@@ -245,6 +245,11 @@ fn certificates(dir: &AssetDir, facts: &Facts) -> Result<Vec<Certificate>, Failu
 pub(crate) fn failure(error: StartError) -> Failure {
     let (exit, hint) = match &error {
         StartError::Assets { .. } => (Exit::Config, "mend the asset directory, or render it again"),
+        StartError::OtherCluster { .. } => (
+            Exit::Conflict,
+            "nothing was changed; `--asset-dir` takes this cluster's own, which `up` keeps in /var/lib/kubestrap/assets; where \
+             this host shall leave its cluster: kubestrap reset",
+        ),
         StartError::Fs(_) => {
             (Exit::Io, "files that were there before are intact; run the same command again")
         }
