@@ -12,6 +12,8 @@ pub(crate) fn find(seen: &Seen, place: &Place) -> Vec<Cause> {
     found.extend(webhooks::find(seen));
     found.extend(gone::find(seen));
     found.extend(pods::not_made(seen));
+    let more = pods::would_be_refused(seen, &found);
+    found.extend(more);
     found.extend(pods::changed(seen));
     found.extend(node.and_then(|node| pods::without_image(seen, node, place)));
     found.extend(services::find(seen));

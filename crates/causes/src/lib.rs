@@ -27,6 +27,7 @@ mod seen;
 mod selector;
 mod services;
 pub mod store;
+mod trial;
 mod webhooks;
 
 pub use cause::Cause;

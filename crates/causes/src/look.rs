@@ -15,9 +15,10 @@ use crate::find::find;
 use crate::place::Place;
 use crate::pods::refusals;
 use crate::seen::{Backend, Seen};
+use crate::trial;
 
 /// How long one request may take.
-const LIMIT: Duration = Duration::from_secs(5);
+pub(crate) const LIMIT: Duration = Duration::from_secs(5);
 /// How long all of it may take.
 const ALL: Duration = Duration::from_secs(15);
 
@@ -51,13 +52,15 @@ async fn look(client: &Client, expected: &[ObjectRef]) -> Seen {
         list(admission("mutatingadmissionpolicybindings"), "MutatingAdmissionPolicyBinding"),
         list("/apis/apiregistration.k8s.io/v1/apiservices".to_owned(), "APIService"),
     );
+    let (daemonsets, replicasets) = (daemonsets.unwrap_or_default(), replicasets.unwrap_or_default());
     let webhooks: Vec<Value> = [validating, mutating].into_iter().flatten().flatten().collect();
     Seen {
         nodes,
         namespace: namespace.unwrap_or_default(),
         pods,
-        daemonsets: daemonsets.unwrap_or_default(),
-        replicasets: replicasets.unwrap_or_default(),
+        would_refuse: trial::refused(client, &daemonsets, &replicasets).await,
+        daemonsets,
+        replicasets,
         revisions: revisions.unwrap_or_default(),
         events: events.unwrap_or_default(),
         service_accounts: accounts.unwrap_or_default(),

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::cause::Cause;
 use crate::place::Place;
-use crate::refusal::{changers, remove_changers, whose};
+use crate::refusal::{Refused, changers, remove_changers, whose};
 use crate::seen::Seen;
 
 /// The reason of the event by which a controller tells that it could not make a pod (`FailedCreatePodReason` in
@@ -61,8 +61,31 @@ fn refused(workload: &str, message: &str, seen: &Seen) -> Cause {
     Cause::new(name, whose.object, what, remedy).stopping_pods(!whose.by_upgrade)
 }
 
+/// What lets no further pod be made, of workloads that have theirs: told once of each object, and not of what is told already.
+pub(crate) fn would_be_refused(seen: &Seen, told: &[Cause]) -> Vec<Cause> {
+    let mut by_object: Vec<(Refused, Vec<&str>, &str)> = Vec::new();
+    for (workload, message) in &seen.would_refuse {
+        // Whoever asks may have less rights than a controller, and what nobody knows may be a moment's.
+        let Some(whose) = whose(message, seen).filter(|whose| !whose.by_upgrade) else { continue };
+        if told.iter().any(|cause| cause.object == whose.object) {
+            continue;
+        }
+        match by_object.iter_mut().find(|(known, ..)| known.object == whose.object) {
+            Some((_, workloads, _)) => workloads.push(workload),
+            None => by_object.push((whose, vec![workload], message)),
+        }
+    }
+    let cause = |(whose, workloads, message): (Refused, Vec<&str>, &str)| {
+        let about = workloads.first().and_then(|first| first.rsplit('/').next()).unwrap_or_default();
+        let what = format!("no further pod of {} could be made: {message}", workloads.join(", "));
+        let remedy = format!("{}: {}", whose.object, whose.remedy);
+        Cause::new(kind::PODS_MADE.of(about), whose.object, what, remedy).stopping_pods(true)
+    };
+    by_object.into_iter().map(cause).collect()
+}
+
 /// Whom people know: the Deployment of a ReplicaSet.
-fn workload(set: &Value) -> String {
+pub(crate) fn workload(set: &Value) -> String {
     let deployment = owner::controller(set).filter(|owner| owner["kind"] == "Deployment");
     let (kind, name) = match deployment {
         Some(owner) => ("Deployment", text(&owner["name"])),

@@ -63,6 +63,32 @@ fn a_workload_whose_pods_are_refused_quotes_the_api_and_names_the_object() {
 }
 
 #[test]
+fn what_would_refuse_the_next_pod_is_told_once_with_all_that_it_stops() {
+    let quota = |set: &str| QUOTA.replace("Error creating: ", "").replace("kube-proxy-", set);
+    let seen = Seen {
+        would_refuse: vec![
+            ("DaemonSet kube-system/a".to_owned(), quota("a-")),
+            ("Deployment kube-system/b".to_owned(), quota("b-")),
+            // Of the asker's own rights, and of what nobody knows, nothing is said.
+            ("DaemonSet kube-system/c".to_owned(), "User \"x\" cannot create resource \"pods\"".to_owned()),
+            ("DaemonSet kube-system/d".to_owned(), "no".to_owned()),
+        ],
+        ..Seen::default()
+    };
+    let found = would_be_refused(&seen, &[]);
+    assert_eq!(
+        told(&found),
+        [
+            "no further pod of DaemonSet kube-system/a, Deployment kube-system/b could be made: pods \"a-\" is forbidden: \
+          exceeded quota: few, requested: pods=1, used: pods=9, limited: pods=9; ResourceQuota kube-system/few: raise or \
+          remove it: kubectl -n kube-system delete resourcequota few"
+        ]
+    );
+    assert!(found[0].stops_pods);
+    assert_eq!(would_be_refused(&seen, &found), [], "it is told already");
+}
+
+#[test]
 fn a_refusal_counts_while_pods_are_missing_and_none_was_made_since() {
     let events = vec![event("ds", "2026-11-01T12:01:00Z", QUOTA)];
     let found = |daemonset: Value, pods: Vec<Value>| {

@@ -23,6 +23,8 @@ pub(crate) struct Seen {
     pub(crate) revisions: Vec<Value>,
     /// Events that tell of pods that could not be made.
     pub(crate) events: Vec<Value>,
+    /// Workloads of which the API would take no further pod, each with its words.
+    pub(crate) would_refuse: Vec<(String, String)>,
     /// ServiceAccounts.
     pub(crate) service_accounts: Vec<Value>,
     /// LimitRanges.

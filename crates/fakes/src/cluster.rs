@@ -143,6 +143,7 @@ impl State {
         let dry_run = asked.query.contains("dryRun=All");
         match asked.method {
             Method::GET => self.get(&path, &asked.query),
+            Method::POST if dry_run => Answer::Json(201, asked.body),
             Method::POST => self.post(&path, asked.body),
             Method::PUT => self.replace(&path, asked.body),
             Method::PATCH => self.patch(&path, &asked.body, dry_run),

@@ -211,7 +211,8 @@ fn together(verdicts: Vec<(&ObjectRef, Option<Verdict>)>) -> Found {
     let (mut all, mut old) = (BTreeSet::new(), None);
     for (workload, verdict) in verdicts {
         match verdict {
-            None => return Found::Waiting(format!("{workload} is not there")),
+            // It was applied a moment ago: whoever has deleted it does not put it back.
+            None => return Found::Broken(format!("{workload} is not there: somebody has deleted it")),
             Some(Verdict::Waiting(why)) => return Found::Waiting(why),
             Some(Verdict::Broken(why)) => return Found::Broken(why),
             Some(Verdict::Ending(containers, why)) => {

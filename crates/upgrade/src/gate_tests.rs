@@ -35,7 +35,7 @@ fn all_workloads_of_a_part_have_to_be_ready() {
     let both = |verdict| together(vec![(&one, settled("a")), (&other, verdict)]);
     let why = || "so it is".to_owned();
     assert_eq!(both(settled("b")), Found::Ready(containers(&["a", "b"])));
-    assert_eq!(both(None), Found::Waiting(format!("{other} is not there")));
+    assert_eq!(both(None), Found::Broken(format!("{other} is not there: somebody has deleted it")));
     assert_eq!(both(Some(Verdict::Waiting(why()))), Found::Waiting(why()));
     assert_eq!(both(Some(Verdict::Broken(why()))), Found::Broken(why()));
     let ending = Some(Verdict::Ending(containers(&["b"]), why()));
