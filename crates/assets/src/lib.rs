@@ -44,7 +44,9 @@ pub use error::RenderError;
 pub use given::{ExternalEtcdFiles, Given, GivenError};
 pub use input::RenderInput;
 pub use kubelet::{KubeletCertificate, KubeletRenewal, kubelet_renewed};
-pub use on_node::{authority_key_files, config_of, for_node, has_keys, in_use, node_dirs, read_node};
+pub use on_node::{
+    authority_key_files, config_of, files_of, for_node, has_keys, in_use, node_dirs, read_node,
+};
 pub use render::render;
 pub use requests::{
     ANSWER, Asked, KUBELET_CLIENT, KUBELET_SERVING, REFUSED, REQUEST, end_of, has_request_file, requests_of,

@@ -137,6 +137,12 @@ pub fn has_keys(dir: &str) -> bool {
     DIRS.iter().any(|known| known.path == dir)
 }
 
+/// The files of one of these directories, whether they are there or not; none of any other directory.
+pub fn files_of(dir: &str) -> impl Iterator<Item = PathBuf> {
+    let known = DIRS.iter().filter(move |known| known.path == dir);
+    known.flat_map(|dir| dir.files.iter().map(|(name, _)| Path::new(dir.path).join(name)))
+}
+
 /// The authorities' keys, which may be kept elsewhere.
 const AUTHORITY_KEYS: [&str; 3] = ["tls/ca.key", "tls/front-proxy-ca.key", "tls/etcd/ca.key"];
 

@@ -264,7 +264,7 @@ kinds! {
         warns "one is gone: nobody makes its pods any more, or whoever has rights by it has none",
         remedy "put it back: `kubestrap upgrade apply`";
     PODS_MADE: "PodsMade" - "workload", [Upgrade, Doctor],
-        looks_at "DaemonSets and ReplicaSets of kube-system that lack pods, and what the API said last when they wanted to make one",
+        looks_at "DaemonSets and ReplicaSets of kube-system: what the API said last to those that lack pods, and whether it would take one more pod of each (a dry run)",
         fails "in `upgrade`: it refuses them, by a LimitRange, a quota, Pod Security, a policy or a webhook: no rollout would come to its end",
         warns "the same in `doctor`",
         remedy "change or remove what the check names";
@@ -472,6 +472,16 @@ kinds! {
         looks_at "directories and files of the host that it mounts, and files that its flags name there",
         fails "one is missing",
         remedy "put it back";
+    FILE_RIGHTS: "FileRights" - "component", [Doctor],
+        looks_at "whether the user that a component runs as may read its keys and the files that its flags name, and write where it has its data or its log",
+        fails "it may not, and nobody changes that: it would end at its next start",
+        warns "it may not read what the guardian gives its rights back within a minute",
+        remedy "give the files back to that user, as the check says";
+    PRIVATE_FILES: "PrivateFiles", [Doctor],
+        looks_at "keys, tokens, kubeconfigs and snapshots on the node's disk, and etcd's data",
+        fails "never",
+        warns "everybody on this host may read one",
+        remedy "take the right away from others: `chmod -R o-rwx`, as the check says";
     POD_NETWORK: "PodNetwork", [Doctor],
         looks_at "whether a pod network is needed",
         fails "never: these pods use the host's network, so the state of CNI is of no matter",

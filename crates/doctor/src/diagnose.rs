@@ -224,6 +224,8 @@ pub(crate) fn judge(options: &Options, disk: &Disk, live: &Live, now: Timestamp)
     all.extend(checks::etcd::members(live.members.as_deref(), etcdctl.as_deref()));
     all.extend(guardian::checks(files, manifests, &live.runtime, *limits, now));
     all.extend(checks::requests::checks(files, *limits, now));
+    let data = checks::etcd::manifest(manifests).and_then(|own| etcd::server::places(&own.pod).data);
+    all.push(checks::rights::private(files, data.as_deref()));
     all.extend(checkpoints.checks(files, required, &live.runtime, *limits, now));
     all.extend(checks::rules::check(files, &live.runtime, &live.tables));
     all.push(Check::ok(&kind::POD_NETWORK, "not needed: all of these pods use the host's network"));

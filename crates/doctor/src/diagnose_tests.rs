@@ -10,6 +10,8 @@ use crate::fixture::{CHECKPOINTS, World, component, sandbox};
 
 #[path = "diagnose_etcd_tests.rs"]
 mod own_etcd;
+#[path = "diagnose_rights_tests.rs"]
+mod rights;
 #[path = "diagnose_rules_tests.rs"]
 mod rules;
 

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use objects::{Origin, pod};
 use serde_json::Value;
 
+use super::rights;
 use crate::certificates::{self, Limits, Renewal};
 use crate::files::Files;
 use crate::manifests;
@@ -218,6 +219,7 @@ fn of_component(
         ok,
         "put these back",
     ));
+    checks.push(rights::of_pod(named(&kind::FILE_RIGHTS), files, manifest));
     checks
 }
 

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use names::path::ETCD_REFUSED;
 use objects::pod;
 
-use super::guardian;
+use super::{guardian, rights};
 use crate::certificates::{self, Judged, Limits, Renewal};
 use crate::files::Files;
 use crate::manifests::{Manifest, Manifests};
@@ -67,6 +67,7 @@ pub(crate) fn on_disk(
         image,
         certificates(files, &places, limits, now),
         data(files, &places),
+        rights::of_pod(kind::FILE_RIGHTS.of(names::component::ETCD), files, &manifest.pod),
     ]
 }
 

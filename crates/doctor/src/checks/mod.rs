@@ -8,5 +8,6 @@ pub(crate) mod etcd;
 pub(crate) mod guardian;
 pub(crate) mod kubelet;
 pub(crate) mod requests;
+pub(crate) mod rights;
 pub(crate) mod rules;
 pub(crate) mod store;
