@@ -19,7 +19,7 @@ pub struct ProgramError {
     /// Whose it is.
     pub image: String,
     /// Why.
-    pub source: Trouble,
+    pub source: Box<Trouble>,
 }
 
 /// Why a program could not be had.
@@ -56,7 +56,11 @@ impl<'a> Programs<'a> {
     /// [`ProgramError`].
     pub fn get(&self, image: &str, path: &str) -> Result<PathBuf, ProgramError> {
         let program = path.rsplit('/').next().unwrap_or(path);
-        let failed = |source| ProgramError { program: program.to_owned(), image: image.to_owned(), source };
+        let failed = |source: Trouble| ProgramError {
+            program: program.to_owned(),
+            image: image.to_owned(),
+            source: Box::new(source),
+        };
         let dest = self.dir.join(program);
         self.copy(image, path, &dest).map_err(failed)?;
         Ok(dest)
