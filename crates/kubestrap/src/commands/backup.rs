@@ -40,10 +40,10 @@ pub(crate) fn run(args: BackupArgs, ui: &Ui) -> Result<(), Failure> {
     let size = path.metadata().map_or(0, |meta| meta.len());
     ui.output(&json!({"snapshot": path, "bytes": size}), || {
         format!(
-            "{} is whole: {:.1} MB. Keep it elsewhere, with a copy of {} and of the asset directory: without \
+            "{} is whole: {} KiB. Keep it elsewhere, with a copy of {} and of the asset directory: without \
              their keys it cannot be read",
             path.display(),
-            size as f64 / 1e6,
+            size / 1024,
             path::CONTROL_PLANE
         )
     });
