@@ -18,7 +18,7 @@ use crate::seen::{Backend, Seen};
 use crate::trial;
 
 /// How long one request may take.
-pub(crate) const LIMIT: Duration = Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(5);
 /// How long all of it may take.
 const ALL: Duration = Duration::from_secs(15);
 
@@ -58,7 +58,7 @@ async fn look(client: &Client, expected: &[ObjectRef]) -> Seen {
         nodes,
         namespace: namespace.unwrap_or_default(),
         pods,
-        would_refuse: trial::refused(client, &daemonsets, &replicasets).await,
+        would_refuse: trial::refused(client, &daemonsets, &replicasets, LIMIT).await,
         daemonsets,
         replicasets,
         revisions: revisions.unwrap_or_default(),

@@ -1,12 +1,13 @@
 //! Whether the API would take one more pod of each workload of `kube-system`: asked by making one that is not kept. Who
 //! runs already shows nothing of a quota or a policy that has come since, and the next rollout or power cut would.
 
+use std::time::Duration;
+
 use api::{ApiError, Call, Client};
 use names::object::KUBE_SYSTEM;
 use objects::name;
 use serde_json::{Value, json};
 
-use crate::look::LIMIT;
 use crate::pods::workload;
 
 /// The statuses of a refusal that is the object's own: forbidden, and invalid with what was added on the way. That a
@@ -18,12 +19,13 @@ pub(crate) async fn refused(
     client: &Client,
     daemonsets: &[Value],
     replicasets: &[Value],
+    limit: Duration,
 ) -> Vec<(String, String)> {
     let newer = replicasets.iter().filter(|set| set["spec"]["replicas"].as_u64() > Some(0));
     let mut refused = Vec::new();
     for set in daemonsets.iter().chain(newer) {
         let path = format!("/api/v1/namespaces/{KUBE_SYSTEM}/pods");
-        let trial = Call::post(path, &pod(set)).dry_run().object(client, LIMIT).await;
+        let trial = Call::post(path, &pod(set)).dry_run().object(client, limit).await;
         if let Err(ApiError::Refused { status, message, .. }) = trial
             && REFUSALS.contains(&status)
         {
@@ -63,7 +65,8 @@ mod tests {
         let cluster = Cluster::default();
         let (daemonsets, replicasets) =
             ([set("DaemonSet", "x", 0)], [set("ReplicaSet", "old", 0), set("ReplicaSet", "y", 1)]);
-        let ask = async || refused(&cluster.client(), &daemonsets, &replicasets).await;
+        let ask =
+            async || refused(&cluster.client(), &daemonsets, &replicasets, Duration::from_secs(5)).await;
         assert_eq!(ask().await, []);
         assert!(cluster.objects().is_empty(), "{:?}", cluster.objects());
         cluster.say(PODS, 403, "pods \"x-\" is forbidden: exceeded quota: few");

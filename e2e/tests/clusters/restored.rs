@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use e2e::cases::Cases;
-use e2e::ceiling::{MOMENT, POD, eventually};
+use e2e::ceiling::{BACK, MOMENT, POD, eventually};
 use e2e::node::Node;
 use e2e::sampler::Limit;
 use e2e::shared;
@@ -43,7 +43,10 @@ fn drills(cases: &Cases<'_>) -> Result<()> {
             ensure!(told.code() == 12 && told.stdout.contains("kubestrap restore"), "{}", told.stdout);
             Ok(())
         })?;
-        node.exec(&["kubestrap", "start"])?.failure(4, &["kubestrap restore"])?;
+        // Its kubelet has to run by then.
+        eventually("start names the verb", BACK, || {
+            node.exec(&["kubestrap", "start"])?.failure(4, &["kubestrap restore"]).map(drop)
+        })?;
         node.exec(&["kubestrap", "restore", "--yes", SNAPSHOT])?.success()?;
         is_that_of_then(node)
     })

@@ -247,8 +247,8 @@ pub(crate) fn failure(error: StartError) -> Failure {
         StartError::Assets { .. } => (Exit::Config, "mend the asset directory, or render it again"),
         StartError::OtherCluster { .. } => (
             Exit::Conflict,
-            "nothing was changed; `--asset-dir` takes this cluster's own, which `up` keeps in /var/lib/kubestrap/assets; where \
-             this host shall leave its cluster: kubestrap reset",
+            "nothing was changed; without `--asset-dir` it is this cluster's own, as `up` wrote it; where this host shall leave \
+             its cluster: kubestrap reset",
         ),
         StartError::Fs(_) => {
             (Exit::Io, "files that were there before are intact; run the same command again")
