@@ -1,10 +1,8 @@
 //! What etcd had is kept as a snapshot, and a node gets it back: on purpose, and when its data is lost.
 
 use anyhow::{Result, ensure};
-use e2e::cases::Cases;
 use e2e::ceiling::{BACK, MOMENT, POD, eventually};
 use e2e::node::Node;
-use e2e::sampler::Limit;
 use e2e::shared;
 use e2e::whole::{wait_settled, wait_whole};
 
@@ -12,44 +10,42 @@ const SNAPSHOT: &str = "/var/lib/kubestrap/backups/drill.db";
 const OTHER: &str = "/var/lib/kubestrap/backups/other.db";
 const DATA: &str = "/var/lib/etcd/member";
 
+/// Without a load: what is acknowledged after the snapshot is to be gone.
 pub(crate) fn restored_from_a_snapshot() -> Result<()> {
     shared::cluster(|node| {
-        let mut cases = Cases::begin("restored", node)?;
         wait_settled(node)?;
-        let outcome = drills(&cases);
-        cases.take(outcome);
+        a_step_back(node)?;
+        data_that_is_lost(node)?;
         node.shell("rm -rf /var/lib/etcd/member.before-* /var/lib/kubestrap/backups/*.db")?;
-        cases.end()
+        node.get(&["delete", "configmap", "before-it"]).map(drop)
     })
 }
 
-fn drills(cases: &Cases<'_>) -> Result<()> {
-    // The API is away while etcd is exchanged.
-    cases.during("a step back", Limit::Off, |node| {
-        node.get(&["create", "configmap", "before-it"])?;
-        node.exec(&["kubestrap", "backup", SNAPSHOT])?.success()?;
-        node.exec(&["kubestrap", "backup", SNAPSHOT])?.failure(8, &["is there already"])?;
-        node.get(&["create", "configmap", "after-it"])?;
-        refused(node)?;
-        let said = node.exec(&["kubestrap", "restore", "--yes", SNAPSHOT])?.success()?;
-        ensure!(said.stdout.contains("What was there is /var/lib/etcd/member.before-"), "{}", said.stdout);
-        is_that_of_then(node)
+fn a_step_back(node: &Node) -> Result<()> {
+    node.get(&["create", "configmap", "before-it"])?;
+    node.exec(&["kubestrap", "backup", SNAPSHOT])?.success()?;
+    node.exec(&["kubestrap", "backup", SNAPSHOT])?.failure(8, &["is there already"])?;
+    node.get(&["create", "configmap", "after-it"])?;
+    refused(node)?;
+    let said = node.exec(&["kubestrap", "restore", "--yes", SNAPSHOT])?.success()?;
+    ensure!(said.stdout.contains("What was there is /var/lib/etcd/member.before-"), "{}", said.stdout);
+    is_that_of_then(node)
+}
+
+fn data_that_is_lost(node: &Node) -> Result<()> {
+    node.get(&["create", "configmap", "after-it"])?;
+    node.power_cycle(|disk| Ok(host::fs::remove_dir_all(&disk.join(&DATA[1..]))?))?;
+    eventually("doctor names the verb", MOMENT, || {
+        let told = node.exec(&["kubestrap", "doctor", "--local"])?;
+        ensure!(told.code() == 12 && told.stdout.contains("kubestrap restore"), "{}", told.stdout);
+        Ok(())
     })?;
-    cases.during("its data is lost", Limit::Off, |node| {
-        node.get(&["create", "configmap", "after-it"])?;
-        node.power_cycle(|disk| Ok(host::fs::remove_dir_all(&disk.join(&DATA[1..]))?))?;
-        eventually("doctor names the verb", MOMENT, || {
-            let told = node.exec(&["kubestrap", "doctor", "--local"])?;
-            ensure!(told.code() == 12 && told.stdout.contains("kubestrap restore"), "{}", told.stdout);
-            Ok(())
-        })?;
-        // Its kubelet has to run by then.
-        eventually("start names the verb", BACK, || {
-            node.exec(&["kubestrap", "start"])?.failure(4, &["kubestrap restore"]).map(drop)
-        })?;
-        node.exec(&["kubestrap", "restore", "--yes", SNAPSHOT])?.success()?;
-        is_that_of_then(node)
-    })
+    // Its kubelet has to run by then.
+    eventually("start names the verb", BACK, || {
+        node.exec(&["kubestrap", "start"])?.failure(4, &["kubestrap restore"]).map(drop)
+    })?;
+    node.exec(&["kubestrap", "restore", "--yes", SNAPSHOT])?.success()?;
+    is_that_of_then(node)
 }
 
 /// Nothing is changed by a snapshot that is damaged or another cluster's.
