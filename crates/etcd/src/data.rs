@@ -186,8 +186,9 @@ pub fn note(memory: &Path, now: Progress) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use fakes::wal::{HEAD as HEAD_OF_LOG, MEMBER, entries};
+
     use super::*;
-    use crate::wal::{HEAD_OF_LOG, entries};
 
     struct World {
         dir: tempfile::TempDir,
@@ -215,7 +216,7 @@ mod tests {
         }
     }
 
-    const OWN: Identity = Identity { cluster: 0x0681_b29f_5b65_1808, member: 0x4179_273e_dd21_58ad };
+    const OWN: Identity = Identity { cluster: MEMBER.1, member: MEMBER.0 };
 
     #[test]
     fn data_is_known_by_the_head_of_its_log() {
@@ -261,7 +262,7 @@ mod tests {
         let world = World::new();
         let was = Progress { index: 9, seen: "2026-12-01T00:00:00Z".parse().unwrap() };
         remember(&world.memory(), OWN, Path::new("/var/lib/etcd"), Some(was)).unwrap();
-        let log = |last: u64| [HEAD_OF_LOG.as_slice(), &entries(&[last - 1, last])].concat();
+        let log = |last: u8| [HEAD_OF_LOG.as_slice(), &entries(&[last - 1, last])].concat();
         for last in [9, 10] {
             world.put(&log(last));
             assert_eq!(world.standing(), Standing::Own, "{last}");

@@ -80,8 +80,7 @@ impl Tool<'_> {
         if !is_whole(&temp)? {
             return Err(SnapshotError::Broken { path: temp });
         }
-        let sync = File::open(&temp).and_then(|file| file.sync_all());
-        sync.map_err(|source| FsError { verb: "sync", path: temp.clone(), source })?;
+        host::fs::sync_file(&temp)?;
         host::fs::rename(&temp, &path)?;
         Ok(path)
     }

@@ -191,33 +191,10 @@ fn record(file: &mut impl Read, longest: u64) -> io::Result<Option<Record>> {
     Ok(Some(Record::decode(bytes.as_slice())?))
 }
 
-/// The head of a log as etcd 3.7.3 wrote it: a checksum and the metadata.
-#[cfg(test)]
-pub(crate) const HEAD_OF_LOG: [u8; 56] = [
-    0x04, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x84, 0x08, 0x04, 0x10, 0x00, 0x00, 0x00, 0x00, 0x00, 0x1e,
-    0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x82, 0x08, 0x01, 0x10, 0xfb, 0xd1, 0xb8, 0xae, 0x09, 0x1a, 0x14,
-    0x08, 0xad, 0xb1, 0x85, 0xe9, 0xed, 0xe7, 0xc9, 0xbc, 0x41, 0x10, 0x88, 0xb0, 0x94, 0xdb, 0xf5, 0xd3,
-    0xec, 0xc0, 0x06, 0x00, 0x00,
-];
-
-/// Records of entries with these indexes, as they follow the head.
-#[cfg(test)]
-pub(crate) fn entries(indexes: &[u64]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for index in indexes {
-        let data = Entry { index: Some(*index) }.encode_to_vec();
-        let mut record = Record { kind: Some(ENTRY), data: Some(data) }.encode_to_vec();
-        let padding = (8 - record.len() % 8) % 8;
-        let field = record.len() as u64 | if padding > 0 { (0x80 | padding as u64) << 56 } else { 0 };
-        record.resize(record.len() + padding, 0);
-        bytes.extend(field.to_le_bytes());
-        bytes.extend(record);
-    }
-    bytes
-}
-
 #[cfg(test)]
 mod tests {
+    use fakes::wal::{HEAD as HEAD_OF_LOG, entries};
+
     use super::*;
 
     struct Log {

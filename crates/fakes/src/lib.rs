@@ -10,6 +10,7 @@
 //! machine  a host: its runtime, and the programs that it is set up with (systemctl, ctr, modprobe, etcdutl)
 //! port     who listens on the API's port, by what the runtime runs
 //! runtime  a container runtime without processes, over a connection in memory
+//! wal      the log of an etcd, its head and some entries
 //! kubelet  moves static pods and pods of the API between cluster and runtime
 //! ```
 
@@ -25,3 +26,4 @@ pub mod kubelet;
 pub mod machine;
 pub mod port;
 pub mod runtime;
+pub mod wal;

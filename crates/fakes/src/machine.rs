@@ -21,6 +21,7 @@ use serde_json::Value;
 
 use crate::killed::Killed;
 use crate::runtime::Runtime;
+use crate::wal;
 
 /// An image in containerd, whole and unpacked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -204,14 +205,6 @@ impl node::Machine for Machine {
     }
 }
 
-/// The head of a log as etcd 3.7.3 wrote it: a checksum and the metadata.
-const HEAD_OF_LOG: [u8; 56] = [
-    0x04, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x84, 0x08, 0x04, 0x10, 0x00, 0x00, 0x00, 0x00, 0x00, 0x1e,
-    0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x82, 0x08, 0x01, 0x10, 0xfb, 0xd1, 0xb8, 0xae, 0x09, 0x1a, 0x14,
-    0x08, 0xad, 0xb1, 0x85, 0xe9, 0xed, 0xe7, 0xc9, 0xbc, 0x41, 0x10, 0x88, 0xb0, 0x94, 0xdb, 0xf5, 0xd3,
-    0xec, 0xc0, 0x06, 0x00, 0x00,
-];
-
 /// etcd's tool makes a directory that is not there yet a member's data: what was the snapshot is its database.
 fn restore(rest: &[&str]) -> Said {
     let dir = rest.iter().find_map(|word| word.strip_prefix("--data-dir=")).ok_or("no --data-dir")?;
@@ -224,7 +217,7 @@ fn restore(rest: &[&str]) -> Said {
         host::fs::create_dir_all(&data.join("wal"), 0o700)?;
         host::fs::create_dir_all(&data.join("snap"), 0o700)?;
         host::fs::copy(snapshot, &data.join("snap/db"), 0o600)?;
-        host::fs::write(&data.join("wal/0000000000000000-0000000000000000.wal"), &HEAD_OF_LOG, 0o600)
+        host::fs::write(&data.join("wal/0000000000000000-0000000000000000.wal"), &wal::HEAD, 0o600)
     };
     make().map(|()| String::new()).map_err(|error| host::error::chain(&error))
 }

@@ -42,6 +42,24 @@ pub struct Sandbox {
     pub created: i64,
 }
 
+impl Sandbox {
+    /// A pod of `kube-system` that runs, with a container of that name.
+    pub fn running(name: &str, container: &str) -> Self {
+        Self {
+            id: name.to_owned(),
+            namespace: names::object::KUBE_SYSTEM.to_owned(),
+            name: name.to_owned(),
+            uid: name.to_owned(),
+            container: container.to_owned(),
+            labels: Vec::new(),
+            annotations: Vec::new(),
+            running: true,
+            crashes: 0,
+            created: 1,
+        }
+    }
+}
+
 /// See the module. It has every image but those that it was told to lack.
 #[derive(Debug, Clone, Default)]
 pub struct Runtime {

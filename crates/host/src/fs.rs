@@ -156,6 +156,14 @@ fn parent(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }
 
+/// Makes the content of a file durable that somebody else has written.
+///
+/// # Errors
+/// [`FsError`] when it cannot be opened or synced.
+pub fn sync_file(path: &Path) -> Result<()> {
+    tried("sync", path, File::open(path).and_then(|file| file.sync_all()))
+}
+
 /// Makes the entries of a directory durable.
 ///
 /// # Errors

@@ -136,7 +136,7 @@ fn unusable(root: &Root) -> Option<SetAside> {
     let dir = names::path::CONTAINERD_ROOT;
     match store::look(&root.path(dir), Path::new(dir)) {
         Ok(store::Standing::Damaged(damage)) => {
-            let now = Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
+            let now = host::words::stamp(Timestamp::now());
             Some(SetAside { why: damage.to_string(), to: format!("{dir}{SET_ASIDE}{now}") })
         }
         _ => None,

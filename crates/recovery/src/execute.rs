@@ -12,7 +12,7 @@ use node::Root;
 use node::units::Units;
 
 use crate::error::RecoveryError;
-use crate::look::{Found, Member};
+use crate::look::{DATA, Found, Member};
 use crate::plan::{Plan, Step};
 use crate::tools;
 
@@ -28,38 +28,45 @@ pub struct Done {
 /// Does what is planned, and tells of each step before it begins.
 ///
 /// # Errors
-/// [`RecoveryError`]; until the exchange the data that was there is in its place.
+/// [`RecoveryError`]. Until the exchange the data that was there is in its place, and is served again.
 pub async fn execute(
     root: &Root,
     found: &Found,
     plan: &Plan,
     told: &(dyn Fn(&Step) + Sync),
 ) -> Result<Done, RecoveryError> {
-    let mut done = None;
-    for step in &plan.steps {
-        told(step);
-        match step {
-            Step::Unpack { snapshot, dir } => done = Some(unpack(root, &found.member, snapshot, dir)?),
-            Step::End => end(root, &found.member).await?,
-            Step::Exchange { from, to, kept } => exchange(root, from, to, kept.as_deref())?,
-            Step::Start => Units::of(root).restart(path::KUBELET_UNIT)?,
-        }
-        if let (Step::Exchange { from, .. }, Some(identity)) = (step, done) {
-            host::fs::remove_dir_all(&root.path(from.parent().unwrap_or(from)))?;
-            data::remember(&root.path(path::ETCD_MEMBER_ID), identity, &found.member.dir, None)?;
-        }
-    }
-    let kept = plan.steps.iter().find_map(|step| match step {
-        Step::Exchange { kept, .. } => kept.clone(),
-        _ => None,
-    });
-    let identity =
-        done.ok_or_else(|| RecoveryError::Unpacked { dir: found.member.dir.clone(), source: None })?;
-    Ok(Done { identity, kept })
+    let done = exchanged(root, found, plan, told).await;
+    // Of a snapshot that found no room nothing shall take it from etcd.
+    let left = host::fs::remove_dir_all(&root.path(&plan.unpacked));
+    told(&Step::Start);
+    let started = Units::of(root).restart(path::KUBELET_UNIT);
+    let done = done?;
+    left?;
+    started?;
+    Ok(done)
+}
+
+/// All of it while the kubelet is stopped.
+async fn exchanged(
+    root: &Root,
+    found: &Found,
+    plan: &Plan,
+    told: &(dyn Fn(&Step) + Sync),
+) -> Result<Done, RecoveryError> {
+    let Plan { unpacked, to, kept } = plan;
+    told(&Step::End);
+    end(root, &found.member).await?;
+    told(&Step::Unpack);
+    let identity = unpack(root, found, unpacked)?;
+    told(&Step::Exchange);
+    exchange(root, &unpacked.join(DATA), to, kept.as_deref())?;
+    data::remember(&root.path(path::ETCD_MEMBER_ID), identity, &found.member.dir, None)?;
+    Ok(Done { identity, kept: kept.clone() })
 }
 
 /// Makes the snapshot the data of a member that nobody was before, for etcd's user, and on the disk.
-fn unpack(root: &Root, member: &Member, snapshot: &Path, dir: &Path) -> Result<Identity, RecoveryError> {
+fn unpack(root: &Root, found: &Found, dir: &Path) -> Result<Identity, RecoveryError> {
+    let Found { snapshot, member, .. } = found;
     let place = root.path(dir);
     host::fs::remove_dir_all(&place)?;
     tools::with(root, &member.image, etcd::ETCDUTL, |program| {
@@ -80,8 +87,7 @@ fn settle(dir: &Path, user: Option<(u32, u32)>) -> Result<(), FsError> {
             settle(&path, user)?;
         } else {
             own(&path, user)?;
-            let sync = std::fs::File::open(&path).and_then(|file| file.sync_all());
-            sync.map_err(|source| FsError { verb: "sync", path: path.clone(), source })?;
+            host::fs::sync_file(&path)?;
         }
     }
     own(dir, user)?;
@@ -92,7 +98,8 @@ fn own(path: &Path, user: Option<(u32, u32)>) -> Result<(), FsError> {
     user.map_or(Ok(()), |(uid, gid)| host::fs::chown(path, uid, gid))
 }
 
-/// An API server keeps in memory what etcd has said; one that goes on would show some of what was before.
+/// An API server keeps in memory what etcd has said; one that goes on would show some of what was before. etcd's
+/// directory is its user's: nobody of that user is left who could put something else where root writes next.
 async fn end(root: &Root, member: &Member) -> Result<(), RecoveryError> {
     Units::of(root).stop(path::KUBELET_UNIT)?;
     let runtime = root.machine().runtime(root.path(path::CRI_SOCKET)).await?;

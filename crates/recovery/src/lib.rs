@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! etcd.yaml ─▶ member ─┬───────────────▶ back_up
-//! snapshot ─▶ whole? ──┼─▶ look ─▶ plan ─▶ execute: unpacked beside the data, put in its place, remembered
+//! snapshot ─▶ whole? ──┼─▶ look ─▶ plan ─▶ execute: all ends, unpacked beside the data, put in its place
 //!          ─▶ whose? ──┘             └─ printed by --dry-run
 //! ```
 //!

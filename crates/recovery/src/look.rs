@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use assets::member;
-use etcd::{Identity, server};
+use etcd::server;
 use host::fs::FsError;
 use names::path;
 use node::Root;
@@ -38,8 +38,6 @@ pub struct Found {
     pub member: Member,
     /// Whether something lies in the place of its data.
     pub is_taken: bool,
-    /// Whose that is, when it can be told.
-    pub there: Option<Identity>,
 }
 
 /// Looks at the node of that name and at the snapshot.
@@ -55,10 +53,8 @@ pub fn look(
     let member = member(root, &static_pods.join(path::ETCD_FILE), node_name)?;
     etcd::check(snapshot)?;
     is_of_this_cluster(root, snapshot)?;
-    let data = root.path(&member.dir);
-    let is_taken = data.join(DATA).symlink_metadata().is_ok();
-    let there = etcd::identity(&data).ok().flatten();
-    Ok(Found { snapshot: snapshot.to_owned(), member, is_taken, there })
+    let is_taken = root.path(&member.dir).join(DATA).symlink_metadata().is_ok();
+    Ok(Found { snapshot: snapshot.to_owned(), member, is_taken })
 }
 
 /// What etcd keeps in the directory of its data (server/storage/datadir).

@@ -190,7 +190,7 @@ impl<'a> Upgrade<'a> {
         let program = programs.get(&image, etcd::ETCDCTL)?;
         let (endpoint, tls) = (self.target.etcd_endpoint(), self.target.etcd_credentials());
         let etcdctl = etcd::Tool { program: &program, endpoint: &endpoint, tls: &tls };
-        let now = Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
+        let now = host::words::stamp(Timestamp::now());
         let name = format!("etcd-{now}-before-{}.db", before.to);
         let path = etcdctl.snapshot(&self.backup_dir, &name);
         programs.clean()?;

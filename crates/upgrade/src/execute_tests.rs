@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fakes::cluster::{Cluster, Objects};
-use fakes::runtime::{Runtime, container_id};
+use fakes::runtime::{Runtime, Sandbox, container_id};
 use names::label::CONTROLLER_REVISION_HASH;
 use serde_json::json;
 
 use super::*;
 use crate::back_tests::{nothing_seen, target};
 use crate::diff::Change;
-use crate::fixture::{Node, sandbox};
+use crate::fixture::Node;
 
 const DAEMONSET: &str = "/apis/apps/v1/namespaces/kube-system/daemonsets/kube-proxy";
 const CONFIG: &str = "/api/v1/namespaces/kube-system/configmaps/cluster-info";
@@ -53,7 +53,7 @@ fn controller(cluster: &Cluster, runtime: &Runtime, works: fn(&str) -> bool) {
     let mut sandboxes = runtime.sandboxes();
     sandboxes.retain(|sandbox| sandbox.name == image);
     if sandboxes.is_empty() {
-        sandboxes.push(sandbox(&image, "kube-proxy"));
+        sandboxes.push(Sandbox::running(&image, "kube-proxy"));
     }
     let container = container_id(&sandboxes[0]);
     drop(sandboxes);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use cri::Cri;
 use fakes::cluster::{Cluster, Objects};
-use fakes::runtime::{Runtime, Sandbox};
+use fakes::runtime::Runtime;
 
 use crate::sight::Sight;
 
@@ -31,21 +31,5 @@ impl Node {
     /// What the API has now.
     pub(crate) fn objects(&self) -> Objects {
         self.cluster.objects()
-    }
-}
-
-/// A pod in the runtime, with a container that runs.
-pub(crate) fn sandbox(name: &str, container: &str) -> Sandbox {
-    Sandbox {
-        id: name.to_owned(),
-        namespace: "kube-system".to_owned(),
-        name: name.to_owned(),
-        uid: name.to_owned(),
-        container: container.to_owned(),
-        labels: Vec::new(),
-        annotations: Vec::new(),
-        running: true,
-        crashes: 0,
-        created: 1,
     }
 }

@@ -1,7 +1,6 @@
 //! Looks at a cluster that a config has made, on fakes: its objects as they were rendered, its rollouts at rest.
 
 use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::task::Poll;
@@ -9,9 +8,9 @@ use std::task::Poll;
 use assets::{AssetTree, Given, RenderInput};
 use cluster::ClusterConfig;
 use fakes::cluster::Objects;
-use fakes::killed::Killed;
+use fakes::killed::ended;
 use fakes::machine::Machine;
-use fakes::runtime::container_id;
+use fakes::runtime::{Sandbox, container_id};
 use jiff::Timestamp;
 use names::annotation::{DEPLOYMENT_REVISION, INPUTS};
 use names::label::{CONTROLLER_REVISION_HASH, POD_TEMPLATE_HASH};
@@ -20,7 +19,7 @@ use objects::ObjectRef;
 use serde_json::json;
 
 use super::*;
-use crate::fixture::{Node, sandbox};
+use crate::fixture::Node;
 use crate::part;
 use crate::plan::{Plan, Step, plan};
 use crate::programs;
@@ -89,7 +88,7 @@ impl World {
             json!({"metadata": {"name": "n", "labels": {label::CONTROL_PLANE_NODE: ""}},
                 "status": {"nodeInfo": kubelet, "conditions": ready}}),
         );
-        world.node.runtime.sandboxes().push(sandbox("kubestrap-guardian-n", "guardian"));
+        world.node.runtime.sandboxes().push(Sandbox::running("kubestrap-guardian-n", "guardian"));
         world.node.cluster.say("/metrics", 200, "");
         world
     }
@@ -132,7 +131,7 @@ impl World {
         let uid = if of_daemonset { workload["metadata"]["uid"].clone() } else { json!(name) };
         for number in 0..workload["spec"]["replicas"].as_u64().unwrap_or(1) {
             let name = format!("{name}-{number}");
-            let sandbox = sandbox(&name, "c");
+            let sandbox = Sandbox::running(&name, "c");
             let running = json!([{"name": "c", "state": {"running": {}},
                 "containerID": format!("containerd://{}", container_id(&sandbox))}]);
             self.node.runtime.sandboxes().push(sandbox);
@@ -405,17 +404,13 @@ async fn the_asset_directory_is_compared_with_the_target() {
 
 /// Whether work ends before its process is killed: at its n-th pause, or when it runs a program.
 async fn survives(work: impl Future, pauses: usize) -> bool {
-    let (mut work, mut left) = (pin!(work), pauses);
+    let (mut work, mut left) = (pin!(ended(work)), pauses);
     poll_fn(|context| {
         if left == 0 {
             return Poll::Ready(false);
         }
         left -= 1;
-        match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(context))) {
-            Ok(poll) => poll.map(|_| true),
-            Err(panic) if panic.is::<Killed>() => Poll::Ready(false),
-            Err(panic) => resume_unwind(panic),
-        }
+        work.as_mut().poll(context).map(|ended| ended.is_some())
     })
     .await
 }

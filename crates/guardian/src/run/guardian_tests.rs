@@ -162,15 +162,11 @@ fn sandbox(uid: &str, name: &str, labels: &[(&str, &str)], annotations: &[(&str,
     };
     Sandbox {
         id: uid.to_owned(),
-        namespace: KUBE_SYSTEM.to_owned(),
-        name: name.to_owned(),
         uid: uid.to_owned(),
-        container: KUBE_SCHEDULER.to_owned(),
         labels: pairs(labels),
         annotations: pairs(annotations),
-        running: true,
-        crashes: 0,
         created: i64::try_from(std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos()).unwrap(),
+        ..Sandbox::running(name, KUBE_SCHEDULER)
     }
 }
 

@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use names::path;
-use node::{Root, identity};
 use serde_json::json;
 
-use super::restore::failure;
+use super::restore::{failure, this_node};
 use crate::exit::{Exit, Failure};
 use crate::ui::Ui;
 
@@ -20,12 +19,9 @@ pub(crate) struct BackupArgs {
 }
 
 pub(crate) fn run(args: BackupArgs, ui: &Ui) -> Result<(), Failure> {
-    let root = Root::host();
-    let facts = node::facts::detect(&root);
-    super::must_be_root(&facts)?;
-    let name = identity::name(&root, &facts.hostname, None).map_err(super::cluster::who)?;
+    let (root, name) = this_node()?;
     let path = args.file.unwrap_or_else(|| {
-        Path::new(path::BACKUPS).join(format!("etcd-{}.db", Timestamp::now().strftime("%Y%m%dT%H%M%SZ")))
+        Path::new(path::BACKUPS).join(format!("etcd-{}.db", host::words::stamp(Timestamp::now())))
     });
     let path = std::path::absolute(path)?;
     if path.symlink_metadata().is_ok() {

@@ -47,6 +47,17 @@ pub(crate) fn must_be_root(facts: &node::Facts) -> Result<(), Failure> {
     Err(Failure::new(Exit::Unsupported, anyhow::anyhow!("you are not root")).hint("run it with sudo"))
 }
 
+/// Whether somebody is asked before something is done, and whether it is done.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct ConsentArgs {
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// Print what would be done and what would stay, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
 /// Asks before something is done, unless it was said to be done: `what` says it, and `question` asks.
 pub(crate) fn agree(ui: &Ui, yes: bool, what: &str, question: &str) -> Result<(), Failure> {
     if yes {

@@ -10,6 +10,7 @@ use node::reset::{Host, ResetError};
 use node::{Root, plan, reset};
 use serde::Serialize;
 
+use super::ConsentArgs;
 use super::hold::{Places, SHORTLY};
 use crate::exit::{Exit, Failure};
 use crate::ui::Ui;
@@ -17,12 +18,8 @@ use crate::ui::Ui;
 /// Arguments of `reset`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ResetArgs {
-    /// Do not ask
-    #[arg(long, short)]
-    yes: bool,
-    /// Print what would be done and what would stay, and do nothing
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    consent: ConsentArgs,
     /// The asset directory, which is removed with all keys in it
     #[arg(long, value_name = "DIR", default_value = path::ASSETS)]
     asset_dir: PathBuf,
@@ -44,24 +41,25 @@ pub(crate) fn run(args: &ResetArgs, ui: &Ui) -> Result<(), Failure> {
     let root = Root::host();
     super::must_be_root(&node::facts::detect(&root))?;
     let held = Places::host(&root, true).and_assets_if_any(&args.asset_dir);
-    let held = if args.dry_run { Places::default() } else { held };
+    let held = if args.consent.dry_run { Places::default() } else { held };
     let _held = super::run_async(held.hold(SHORTLY, ui))?;
     let Some(record) = record(&root)? else {
-        ui.output(&Outcome { plan: &Uninstall::default(), done: !args.dry_run, errors: Vec::new() }, || {
-            "nothing to do: kubestrap has installed nothing on this host".to_owned()
-        });
+        ui.output(
+            &Outcome { plan: &Uninstall::default(), done: !args.consent.dry_run, errors: Vec::new() },
+            || "nothing to do: kubestrap has installed nothing on this host".to_owned(),
+        );
         return Ok(());
     };
     let assets = assets(&args.asset_dir)?;
     super::run_async(async {
         let remains = reset::look(&root, &record, assets).await;
         let plan = plan::uninstall(&record, &remains);
-        if args.dry_run {
+        if args.consent.dry_run {
             ui.output(&Outcome { plan: &plan, done: false, errors: Vec::new() }, || shown(&plan));
             return Ok(());
         }
         let what = format!("this host will be no node any more, and its data is lost:\n{}", shown(&plan));
-        super::agree(ui, args.yes, &what, "Do all of this?")?;
+        super::agree(ui, args.consent.yes, &what, "Do all of this?")?;
         execute(&root, &plan, ui).await
     })
 }

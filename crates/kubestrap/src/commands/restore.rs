@@ -9,6 +9,7 @@ use node::{Root, identity};
 use recovery::{Done, Found, Plan, RecoveryError};
 use serde::Serialize;
 
+use super::ConsentArgs;
 use super::hold::{Places, SHORTLY};
 use crate::exit::{Exit, Failure};
 use crate::ui::Ui;
@@ -19,12 +20,8 @@ pub(crate) struct RestoreArgs {
     /// The snapshot, as `backup`, `upgrade` or `etcdctl snapshot save` took it
     #[arg(value_name = "SNAPSHOT")]
     snapshot: PathBuf,
-    /// Do not ask
-    #[arg(long, short)]
-    yes: bool,
-    /// Print what would be done, and do nothing
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    consent: ConsentArgs,
     /// The asset directory, by which it is waited for the control plane
     #[arg(long, value_name = "DIR", default_value = path::ASSETS)]
     asset_dir: PathBuf,
@@ -46,25 +43,22 @@ struct Outcome<'a> {
 }
 
 pub(crate) fn run(args: RestoreArgs, ui: &Ui) -> Result<(), Failure> {
-    let root = Root::host();
-    let facts = node::facts::detect(&root);
-    super::must_be_root(&facts)?;
-    let name = identity::name(&root, &facts.hostname, None).map_err(super::cluster::who)?;
+    let (root, name) = this_node()?;
     super::run_async(async {
         let held = Places::host(&root, true).and_assets_if_any(&args.asset_dir);
-        let held = if args.dry_run { Places::default() } else { held };
+        let held = if args.consent.dry_run { Places::default() } else { held };
         let _held = held.hold(SHORTLY, ui).await?;
         let snapshot = std::path::absolute(&args.snapshot)?;
         let found = recovery::look(&root, Path::new(path::STATIC_PODS), &name, &snapshot).map_err(failure)?;
         let plan = recovery::plan(&found, jiff::Timestamp::now());
-        if args.dry_run {
+        if args.consent.dry_run {
             ui.output(&Outcome { plan: &plan, done: false, kept: None }, || plan.to_string());
             return Ok(());
         }
         let what = format!(
             "all that this cluster has been told since that snapshot is undone, and its API is away meanwhile:\n{plan}"
         );
-        super::agree(ui, args.yes, &what, "Do all of this?")?;
+        super::agree(ui, args.consent.yes, &what, "Do all of this?")?;
         let done = execute(&root, &found, &plan, ui).await?;
         wait(&args, name, ui).await?;
         ui.output(&Outcome { plan: &plan, done: true, kept: done.kept.clone() }, || said(&found, &done));
@@ -72,8 +66,17 @@ pub(crate) fn run(args: RestoreArgs, ui: &Ui) -> Result<(), Failure> {
     })
 }
 
+/// This host and its name as a node, for who is root here.
+pub(super) fn this_node() -> Result<(Root, String), Failure> {
+    let root = Root::host();
+    let facts = node::facts::detect(&root);
+    super::must_be_root(&facts)?;
+    let name = identity::name(&root, &facts.hostname, None).map_err(super::cluster::who)?;
+    Ok((root, name))
+}
+
 async fn execute(root: &Root, found: &Found, plan: &Plan, ui: &Ui) -> Result<Done, Failure> {
-    let told = |step: &recovery::Step| ui.step(step.to_string());
+    let told = |step: &recovery::Step| ui.step(plan.told(*step));
     recovery::execute(root, found, plan, &told).await.map_err(failure)
 }
 
